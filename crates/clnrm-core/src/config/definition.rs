@@ -1,0 +1,337 @@
+//! Validated definitions: what a test file means, with every default filled in.
+//!
+//! Deliberately absent: TOML, aliases and error positions, which end in `test_file.rs`.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use crate::services::service_manager::AutoScaleConfig;
+
+/// One test: the services that it needs and the steps that it runs.
+#[derive(Debug, Clone, PartialEq)]
+pub struct TestDefinition {
+    /// The file that it was read from, as given or discovered.
+    pub file: PathBuf,
+    /// Its name, unique enough for a person.
+    pub name: String,
+    /// What it is about.
+    pub description: Option<String>,
+    /// Longest time for the whole test, services included; `None` = no limit.
+    pub timeout: Option<Duration>,
+    /// Its services, in the file's order.
+    pub services: Vec<ServiceDefinition>,
+    /// Its steps, in the order in which they run.
+    pub steps: Vec<StepDefinition>,
+    /// What must hold of the finished test as a whole.
+    pub assertions: TestAssertions,
+}
+
+/// The two legacy `[assertions]` that mean something measurable.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TestAssertions {
+    /// `container_should_have_executed_commands`: at least this many command steps ran.
+    pub min_commands_executed: Option<u32>,
+    /// `execution_should_be_hermetic`: every instance was fresh, none was reused.
+    pub hermetic: bool,
+}
+
+/// A service: how to start, check, measure, scale and pool it.
+///
+/// Serialized to the history, so that a later command can restart and scale it without the test file.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ServiceDefinition {
+    /// `[A-Za-z0-9][A-Za-z0-9_.-]*`, at most 63 characters.
+    pub name: String,
+    /// How an instance is started.
+    pub launch: Launch,
+    /// Added to the cleared environment of the instance; values may hold placeholders.
+    pub env: BTreeMap<String, String>,
+    /// Working directory, absolute; `None` = the folder of the test file.
+    pub working_dir: Option<PathBuf>,
+    /// The folder of the test file, absolute: what relative commands and paths start from.
+    pub base_dir: PathBuf,
+    /// Ports that the file fixes. The first is the main one. Empty = chosen freely where `{port}` is used.
+    pub fixed_ports: Vec<u16>,
+    /// When an instance counts as ready.
+    pub ready: Readiness,
+    /// Where requests, latency and errors are read from, besides the process itself.
+    pub metrics: MetricsSpec,
+    /// Allotted CPU in cores; `None` = not stated (CPU % is then of 1.0 core).
+    pub cpus: Option<f64>,
+    /// Allotted memory in bytes; `None` = not stated.
+    pub memory_bytes: Option<u64>,
+    /// Names of services that must be ready before this one starts.
+    pub depends_on: Vec<String>,
+    /// Scaling thresholds and limits.
+    pub scale: AutoScaleConfig,
+    /// Warm instances to keep.
+    pub pool: PoolSpec,
+    /// How an instance is asked to stop.
+    pub stop: StopSpec,
+    /// Response time up to which health is not reduced, in milliseconds.
+    pub response_target_ms: f64,
+    /// Largest size of an instance's log file in bytes; the older half is dropped beyond it.
+    pub log_limit_bytes: u64,
+}
+
+/// What an instance is.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Launch {
+    /// A local process tree.
+    Process(CommandLine),
+    /// A container. The process runtime answers that it does not support this.
+    Container(ContainerLaunch),
+}
+
+/// A container's own settings.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ContainerLaunch {
+    /// The image reference.
+    pub image: String,
+    /// Replaces the image's command.
+    pub command: Option<CommandLine>,
+    /// `"host:container"` and bare container ports.
+    pub ports: Vec<PortMapping>,
+    /// Bind mounts.
+    pub volumes: Vec<VolumeMount>,
+}
+
+/// One published container port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortMapping {
+    /// The port on the host; `None` = chosen freely.
+    pub host: Option<u16>,
+    /// The port inside the container.
+    pub container: u16,
+}
+
+/// One bind mount.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VolumeMount {
+    /// Path on the host.
+    pub host: PathBuf,
+    /// Path inside the container.
+    pub container: PathBuf,
+    /// Mounted read-only.
+    pub read_only: bool,
+}
+
+/// A command; arguments may hold placeholders (see [`crate::config::placeholder`]).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CommandLine {
+    /// A program and its arguments; never empty.
+    Exec(Vec<String>),
+    /// A string for `sh -c`.
+    Shell(String),
+}
+
+/// All listed checks must hold. None listed: the process is alive and, where it has a port, accepts a connection.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Readiness {
+    /// The checks.
+    pub checks: Vec<ReadyCheck>,
+    /// Longest time to become ready.
+    pub timeout: Duration,
+    /// Longest pause between two looks (they start at 5 ms and back off).
+    pub max_interval: Duration,
+}
+
+/// One readiness check.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ReadyCheck {
+    /// The main port accepts a connection.
+    Tcp,
+    /// GET on this path of the main port (or on a full `http://` URL) answers 2xx or 3xx.
+    Http(String),
+    /// A line of the log matches this regular expression.
+    Log(String),
+    /// The command exits with 0.
+    Command(CommandLine),
+}
+
+/// Where a service's own numbers come from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum MetricsSpec {
+    /// Only what the process itself shows.
+    #[default]
+    ProcessOnly,
+    /// `INFO` on the main port.
+    Redis {
+        /// For `AUTH user password`; `None` = the default user.
+        username: Option<String>,
+        /// For `AUTH`.
+        password: Option<String>,
+    },
+    /// `stub_status` on the main port.
+    Nginx {
+        /// Path (or full `http://` URL) of `stub_status`; default `/nginx_status`.
+        path: String,
+    },
+    /// `pg_stat_database` and `pg_stat_activity` on the main port.
+    Postgres {
+        /// Role; default `postgres`.
+        user: String,
+        /// Password, if the server wants one.
+        password: Option<String>,
+        /// Database to connect to; default `postgres`.
+        database: String,
+    },
+    /// Prometheus text.
+    Prometheus(PrometheusSpec),
+}
+
+/// A Prometheus endpoint and the names of its metrics.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PrometheusSpec {
+    /// Path on the main port, or a full `http://` URL; may hold placeholders.
+    pub endpoint: String,
+    /// Counter of requests; default `http_requests_total`.
+    pub requests: String,
+    /// Counter of failed requests; `None` = the requests whose `code`/`status` label is 5xx.
+    pub errors: Option<String>,
+    /// Histogram or summary of seconds; default `http_request_duration_seconds`.
+    pub duration: String,
+    /// Gauge of open connections; `None` = counted by the kernel.
+    pub connections: Option<String>,
+}
+
+/// How many instances to keep warm.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PoolSpec {
+    /// Instances to keep running and free; 0 = no pool.
+    pub size: u32,
+    /// Brings a used instance back to its initial state.
+    pub reset: Option<CommandLine>,
+}
+
+/// How an instance is asked to stop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StopSpec {
+    /// The first signal.
+    pub signal: StopSignal,
+    /// Time between that signal and SIGKILL.
+    pub grace: Duration,
+}
+
+/// Signals that ask a process to end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum StopSignal {
+    /// SIGTERM, the default.
+    #[default]
+    Term,
+    /// SIGINT.
+    Int,
+    /// SIGQUIT.
+    Quit,
+    /// SIGHUP.
+    Hup,
+}
+
+/// One step of a test.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StepDefinition {
+    /// Its name.
+    pub name: String,
+    /// What it does.
+    pub action: StepAction,
+    /// Longest time of one attempt.
+    pub timeout: Duration,
+    /// What happens after a failed attempt.
+    pub retry: Retry,
+    /// Whether later steps run although this one failed.
+    pub continue_on_failure: bool,
+    /// Names of earlier steps that must have passed, else this one is skipped.
+    pub depends_on: Vec<String>,
+}
+
+/// Attempts of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retry {
+    /// Attempts in all, at least 1.
+    pub max_attempts: u32,
+    /// Pause between two attempts.
+    pub delay: Duration,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StepAction {
+    /// Runs a command on this machine.
+    Command(CommandStep),
+    /// Sends one HTTP request.
+    Http(HttpStep),
+}
+
+/// A command and what is expected of it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct CommandStep {
+    /// What to run.
+    pub command: CommandLine,
+    /// The service in whose place it runs: its environment and data directory, and `{port}` means its port.
+    pub service: Option<String>,
+    /// Added to the inherited environment.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; `None` = the folder of the test file.
+    pub working_dir: Option<PathBuf>,
+    /// Expected exit code (0 unless the file says otherwise).
+    pub exit_code: i32,
+    /// Expectations on the output (stdout and stderr as they came).
+    pub output: Expectations,
+}
+
+/// A request and what is expected of the answer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct HttpStep {
+    /// `http://…`; may hold placeholders.
+    pub url: String,
+    /// GET, POST, …
+    pub method: String,
+    /// Request headers; values may hold placeholders.
+    pub headers: BTreeMap<String, String>,
+    /// Request body; may hold placeholders.
+    pub body: Option<String>,
+    /// Expected status; `None` = any 2xx.
+    pub status: Option<u16>,
+    /// Expectations on the body.
+    pub body_expectations: Expectations,
+    /// Expected answer headers: name → regular expression.
+    pub header_regex: BTreeMap<String, String>,
+}
+
+/// Expectations on text. Regular expressions were compiled once when the file was read.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Expectations {
+    /// Must match somewhere (multi-line mode is up to the pattern).
+    pub regex: Option<String>,
+    /// Must match nowhere.
+    pub regex_not: Option<String>,
+    /// Must occur.
+    pub contains: Option<String>,
+}
+
+impl ServiceDefinition {
+    /// Identifies the definition: any change in the file gives another digest (16 hexadecimal digits).
+    pub fn digest(&self) -> String {
+        let json =
+            serde_json::to_vec(self).expect("a definition has only string keys and finite numbers");
+        let mut digest = String::new();
+        for byte in Sha256::digest(json).iter().take(8) {
+            digest.push_str(&format!("{byte:02x}"));
+        }
+        digest
+    }
+
+    /// The allotted CPU in cores.
+    pub fn cpus_or_default(&self) -> f64 {
+        self.cpus.unwrap_or(1.0)
+    }
+}

@@ -1,0 +1,3 @@
+//! TOML in, validated definitions out.
+
+pub mod definition;

@@ -1,0 +1,9 @@
+//! The library behind the `clnrm` command.
+//!
+//! One sentence holds it together: *gather, decide, act*. I/O collects plain data, pure functions
+//! ([`services::service_manager`]) decide, I/O applies the decision, and a typed report says what happened.
+//! `docs/ARCHITECTURE.md` has the map.
+
+pub mod clock;
+pub mod config;
+pub mod services;

@@ -1,0 +1,3 @@
+//! Decisions about services. Nothing below this module does I/O.
+
+pub mod service_manager;
