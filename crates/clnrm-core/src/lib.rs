@@ -6,4 +6,6 @@
 
 pub mod clock;
 pub mod config;
+pub mod control;
+pub mod runner;
 pub mod services;
