@@ -13,3 +13,4 @@ pub mod procfs;
 pub mod runner;
 pub mod runtime;
 pub mod services;
+pub mod store;
