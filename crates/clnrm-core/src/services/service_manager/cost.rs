@@ -97,7 +97,8 @@ pub struct CostRecommendation {
     pub basis: SavingsBasis,
     /// The numbers behind a computed saving; `None` = a rule of thumb.
     pub right_size: Option<RightSize>,
-    /// The saving per month over all instances, in the currency of the rates; `None` = it was not computed or no rate is set.
+    /// The saving per month over all running instances, in the currency of the rates; `None` = it was not computed, no
+    /// rate is set or nothing runs.
     pub money_per_month: Option<f64>,
 }
 
@@ -281,7 +282,7 @@ fn money_per_month(right_size: &RightSize, allotment: &Allotment) -> Option<f64>
     let memory = right_size.memory_mb.zip(allotment.gb_hour);
     let memory = memory.map(|(memory, rate)| memory.freed() / 1000.0 * rate);
     let per_hour = cpu.into_iter().chain(memory).reduce(|a, b| a + b)?;
-    Some(per_hour * HOURS_PER_MONTH * f64::from(allotment.instances))
+    (allotment.instances > 0).then(|| per_hour * HOURS_PER_MONTH * f64::from(allotment.instances))
 }
 
 #[cfg(test)]

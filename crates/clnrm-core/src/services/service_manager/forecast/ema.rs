@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use super::series::{Bucket, Buckets};
 use super::{Forecast, Forecaster, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, skill};
-use crate::services::service_manager::Metric;
 
 /// Weight of the newest bucket.
 const ALPHA: f64 = 0.3;
@@ -165,6 +164,7 @@ impl<'a> TrailingMean<'a> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
+    use crate::services::service_manager::Metric;
 
     fn every(step_ms: i64, values: impl IntoIterator<Item = f64>) -> Series {
         let points = values.into_iter().zip(0..);
