@@ -110,7 +110,8 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
             .map(|(counts, demand)| PoolReport::of(counts, &demand)),
         recommendations: if optimize {
             let counts = view.pool.map(|(counts, _)| counts);
-            recommend(view.name, view.history, &view.allotment, counts)
+            let instances = view.fleet.instances;
+            recommend(view.name, view.history, &view.allotment, instances, counts)
         } else {
             Vec::new()
         },

@@ -15,6 +15,8 @@ mod bounds;
 mod down;
 mod evidence;
 mod reason;
+#[cfg(test)]
+mod tests;
 mod up;
 
 pub use reason::{Crossing, HoldReason, InstanceCap, Limit, Reason};

@@ -153,19 +153,18 @@ pub struct Allotment {
     pub cpus: Option<f64>,
     /// Memory of one instance in MB (10⁶ bytes); `None` = not stated.
     pub memory_mb: Option<f64>,
-    /// Running instances.
-    pub instances: u32,
     /// Price of one core for one hour; `None` = not set.
     pub cpu_hour: Option<f64>,
     /// Price of one GB (10⁹ bytes) for one hour; `None` = not set.
     pub gb_hour: Option<f64>,
 }
 
-/// The recommendations for one service, sorted.
+/// The recommendations for one service with so many running instances, sorted.
 pub fn recommend(
     service_name: &str,
     history: &MetricsHistory,
     allotment: &Allotment,
+    instances: u32,
     pool: Option<PoolCounts>,
 ) -> Vec<CostRecommendation> {
     if history.len() < SAMPLES_NEEDED {
@@ -176,7 +175,7 @@ pub fn recommend(
     if average(Metric::CpuPercent).is_some_and(|cpu| cpu < 20.0)
         && average(Metric::MemoryMb).is_some_and(|memory| memory < 100.0)
     {
-        found.extend(downsize(service_name, history, allotment));
+        found.extend(downsize(service_name, history, allotment, instances));
     }
     if average(Metric::ErrorRate).is_some_and(|rate| rate > 0.05) {
         found.push(rule_of_thumb(service_name, CostKind::Optimize));
@@ -234,6 +233,7 @@ fn downsize(
     service_name: &str,
     history: &MetricsHistory,
     allotment: &Allotment,
+    instances: u32,
 ) -> Option<CostRecommendation> {
     let simple = rule_of_thumb(service_name, CostKind::Downsize);
     if allotment.cpus.is_none() && allotment.memory_mb.is_none() {
@@ -245,7 +245,7 @@ fn downsize(
         estimated_savings_percent: 100.0 * share,
         basis: SavingsBasis::Computed,
         right_size: Some(right_size),
-        money_per_month: money_per_month(&right_size, allotment),
+        money_per_month: money_per_month(&right_size, allotment, instances),
         ..simple
     })
 }
@@ -276,13 +276,13 @@ fn freed_share(right_size: &RightSize) -> Option<f64> {
     mean(&shares)
 }
 
-fn money_per_month(right_size: &RightSize, allotment: &Allotment) -> Option<f64> {
+fn money_per_month(right_size: &RightSize, allotment: &Allotment, instances: u32) -> Option<f64> {
     let cpu = right_size.cpus.zip(allotment.cpu_hour);
     let cpu = cpu.map(|(cpus, rate)| cpus.freed() * rate);
     let memory = right_size.memory_mb.zip(allotment.gb_hour);
     let memory = memory.map(|(memory, rate)| memory.freed() / 1000.0 * rate);
     let per_hour = cpu.into_iter().chain(memory).reduce(|a, b| a + b)?;
-    (allotment.instances > 0).then(|| per_hour * HOURS_PER_MONTH * f64::from(allotment.instances))
+    (instances > 0).then(|| per_hour * HOURS_PER_MONTH * f64::from(instances))
 }
 
 #[cfg(test)]
@@ -324,7 +324,7 @@ mod tests {
             sample.request_rate = Some(10.0);
         });
         let pool = |available, in_use| Some(PoolCounts { available, in_use });
-        let nothing = recommend("a", &busy, &Allotment::default(), pool(2, 2));
+        let nothing = recommend("a", &busy, &Allotment::default(), 1, pool(2, 2));
         assert_eq!(kinds(&nothing), []);
 
         let idle = history(30, |_, sample| {
@@ -333,7 +333,7 @@ mod tests {
             sample.error_rate = Some(0.051);
             sample.request_rate = Some(9.9);
         });
-        let all = recommend("a", &idle, &Allotment::default(), pool(3, 2));
+        let all = recommend("a", &idle, &Allotment::default(), 1, pool(3, 2));
         assert_eq!(
             kinds(&all),
             [
@@ -356,13 +356,13 @@ mod tests {
 
     #[test]
     fn too_little_history_recommends_nothing() {
-        let none = recommend("a", &idle(29), &Allotment::default(), None);
+        let none = recommend("a", &idle(29), &Allotment::default(), 1, None);
         assert_eq!(none, []);
     }
 
     #[test]
     fn a_request_rate_that_was_not_measured_is_not_low() {
-        let found = recommend("a", &idle(60), &Allotment::default(), None);
+        let found = recommend("a", &idle(60), &Allotment::default(), 1, None);
         assert_eq!(kinds(&found), [CostKind::Downsize]);
     }
 
@@ -371,11 +371,10 @@ mod tests {
         let allotment = Allotment {
             cpus: Some(2.0),
             memory_mb: Some(92.0),
-            instances: 3,
             cpu_hour: Some(0.04),
             gb_hour: Some(0.005),
         };
-        let found = recommend("a", &idle(200), &allotment, None);
+        let found = recommend("a", &idle(200), &allotment, 3, None);
         let downsize = found.first().unwrap();
         // p95 of 0..20 is 18 % of 2 cores = 0.36; × 1.15 = 0.414. Memory 40 MB × 1.15 = 46 MB, half of 92.
         let expected = 100.0 * ((1.0 - 0.414 / 2.0) + 0.5) / 2.0;
@@ -391,7 +390,7 @@ mod tests {
             memory_mb: Some(45.0),
             ..Allotment::default()
         };
-        assert_eq!(recommend("a", &idle(60), &allotment, None), []);
+        assert_eq!(recommend("a", &idle(60), &allotment, 1, None), []);
     }
 
     #[test]

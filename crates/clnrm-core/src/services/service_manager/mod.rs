@@ -157,7 +157,8 @@ impl ServiceManager {
             .iter()
             .flat_map(|(name, service)| {
                 let counts = Some(service.pool.counts());
-                cost::recommend(name, &service.history, &service.allotment, counts)
+                let (history, allotment) = (&service.history, &service.allotment);
+                cost::recommend(name, history, allotment, service.instances, counts)
             })
             .collect();
         cost::sort(&mut found);
