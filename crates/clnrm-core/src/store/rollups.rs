@@ -69,7 +69,7 @@ pub(super) fn read_rollups(
 }
 
 fn rollup(row: &Row<'_>) -> rusqlite::Result<Rollup> {
-    let mut rollup = Rollup::new(row.get(0)?);
+    let mut rollup = Rollup::empty(row.get(0)?);
     rollup.count = row.get(1)?;
     rollup.instances_max = row.get(2)?;
     for (number, metric) in Metric::ALL.into_iter().enumerate() {

@@ -209,7 +209,7 @@ impl Bucket {
             }
         }
         self.ring.advance(start);
-        Ok(Rollup::new(start))
+        Ok(Rollup::empty(start))
     }
 
     fn write(&self, transaction: &Transaction<'_>, service: ServiceId) -> rusqlite::Result<()> {
@@ -434,7 +434,7 @@ mod tests {
         );
         assert_eq!(store.raw_samples(service).unwrap(), [full, empty]);
         let minutes = store.rollups(service, Tier::Minute).unwrap();
-        let mut expected = Rollup::new(at(0));
+        let mut expected = Rollup::empty(at(0));
         expected.fold(&full);
         expected.fold(&empty);
         assert_eq!(minutes, [expected]);
@@ -491,9 +491,9 @@ mod tests {
             })
             .collect();
         let mut expected = [
-            Rollup::new(at(0)),
-            Rollup::new(at(60_000)),
-            Rollup::new(at(120_000)),
+            Rollup::empty(at(0)),
+            Rollup::empty(at(60_000)),
+            Rollup::empty(at(120_000)),
         ];
         for (second, sample) in samples.iter().enumerate() {
             store.append_samples(&[(service, *sample)]).unwrap();

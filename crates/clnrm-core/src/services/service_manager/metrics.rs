@@ -77,6 +77,24 @@ impl Metric {
         Self::ResponseTimeMs,
         Self::ErrorRate,
     ];
+
+    /// Its place in [`Metric::ALL`], for tables with one entry per metric.
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+
+    /// The largest value that makes sense; `None` = no bound. The smallest is 0 for every metric.
+    pub(crate) const fn ceiling(self) -> Option<f64> {
+        match self {
+            Self::ErrorRate => Some(1.0),
+            _ => None,
+        }
+    }
+
+    /// `value` within the metric's range.
+    pub(crate) fn clamp(self, value: f64) -> f64 {
+        value.clamp(0.0, self.ceiling().unwrap_or(f64::MAX))
+    }
 }
 
 impl ServiceMetrics {

@@ -1,0 +1,299 @@
+//! How well a service is, from 0 to 100, and when it will run into a limit.
+//!
+//! Deliberately absent: probabilities. The score is the specification's weighted sum and nothing more.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::forecast::{LoadPrediction, as_seconds};
+use super::metrics::{Metric, ServiceMetrics};
+
+/// Scores above this are [`HealthStatus::Healthy`], below [`DEGRADED_FROM`] [`HealthStatus::Unhealthy`] (specification).
+const HEALTHY_ABOVE: f64 = 70.0;
+const DEGRADED_FROM: f64 = 40.0;
+/// At this many response targets and beyond, the response component is 0.
+const TARGETS_TO_ZERO: f64 = 10.0;
+
+/// What a service's numbers are held against.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct HealthLimits {
+    /// Memory of one instance in MB (10⁶ bytes).
+    pub memory_limit_mb: f64,
+    /// Response time up to which health is not reduced, in milliseconds.
+    pub response_target_ms: f64,
+}
+
+impl Default for HealthLimits {
+    fn default() -> Self {
+        Self {
+            memory_limit_mb: 1024.0,
+            response_target_ms: 100.0,
+        }
+    }
+}
+
+/// The band of a score.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HealthStatus {
+    /// Above 70.
+    Healthy,
+    /// 40 to 70.
+    Degraded,
+    /// Below 40.
+    Unhealthy,
+    /// Nothing was measured.
+    Unknown,
+}
+
+impl HealthStatus {
+    fn of(score: f64) -> Self {
+        if score > HEALTHY_ABOVE {
+            Self::Healthy
+        } else if score >= DEGRADED_FROM {
+            Self::Degraded
+        } else {
+            Self::Unhealthy
+        }
+    }
+}
+
+impl fmt::Display for HealthStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Healthy => "Healthy",
+            Self::Degraded => "Degraded",
+            Self::Unhealthy => "Unhealthy",
+            Self::Unknown => "Unknown",
+        })
+    }
+}
+
+/// The health of a service at one moment.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Health {
+    /// 0 to 100; `None` = nothing was measured.
+    pub score: Option<f64>,
+    /// The band of the score.
+    pub status: HealthStatus,
+    /// The metrics that the score was made of. The weights of the others were shared out among these.
+    pub used: Vec<Metric>,
+}
+
+impl Health {
+    /// The health that one sample shows, measured or expected.
+    pub fn of(sample: &ServiceMetrics, limits: &HealthLimits) -> Self {
+        let (mut sum, mut weights, mut used) = (0.0, 0.0, Vec::with_capacity(4));
+        for (metric, weight) in [
+            (Metric::CpuPercent, 0.3),
+            (Metric::MemoryMb, 0.3),
+            (Metric::ErrorRate, 0.2),
+            (Metric::ResponseTimeMs, 0.2),
+        ] {
+            if let Some(value) = sample.get(metric) {
+                sum += weight * component(metric, value, limits);
+                weights += weight;
+                used.push(metric);
+            }
+        }
+        let score = (!used.is_empty()).then(|| sum / weights);
+        Self {
+            score,
+            status: score.map_or(HealthStatus::Unknown, HealthStatus::of),
+            used,
+        }
+    }
+}
+
+/// One metric's part of the score, 0 to 100.
+fn component(metric: Metric, value: f64, limits: &HealthLimits) -> f64 {
+    let bad = match metric {
+        Metric::CpuPercent => value / 100.0,
+        Metric::MemoryMb => value / limits.memory_limit_mb,
+        Metric::ResponseTimeMs => {
+            (value / limits.response_target_ms - 1.0) / (TARGETS_TO_ZERO - 1.0)
+        }
+        _ => value,
+    };
+    100.0 * (1.0 - bad.clamp(0.0, 1.0))
+}
+
+/// A metric that is forecast to reach its limit within the horizon.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Alert {
+    /// The metric.
+    pub metric: Metric,
+    /// The limit, in the metric's unit.
+    pub limit: f64,
+    /// The newest sample.
+    pub current: f64,
+    /// The forecast at the horizon.
+    pub expected: f64,
+    /// When the straight path from the newest sample to the forecast reaches the limit (zero: it is there already).
+    #[serde(rename = "reached_in_seconds", serialize_with = "as_optional_seconds")]
+    pub reached_in: Option<Duration>,
+    /// When the path to the upper edge of the 90 % interval does.
+    #[serde(
+        rename = "upper_edge_reaches_in_seconds",
+        serialize_with = "as_optional_seconds"
+    )]
+    pub upper_edge_reaches_in: Option<Duration>,
+    /// Whether the forecast has been better than the last value on this history.
+    pub is_earned: bool,
+}
+
+fn as_optional_seconds<S: serde::Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match duration {
+        Some(duration) => as_seconds(duration, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+/// The limits that the forecast reaches: all of the allotted CPU, the memory limit, the response target.
+pub fn alerts(
+    current: &ServiceMetrics,
+    prediction: &LoadPrediction,
+    limits: &HealthLimits,
+) -> Vec<Alert> {
+    let limited = [
+        (Metric::CpuPercent, 100.0),
+        (Metric::MemoryMb, limits.memory_limit_mb),
+        (Metric::ResponseTimeMs, limits.response_target_ms),
+    ];
+    limited
+        .into_iter()
+        .filter_map(|(metric, limit)| alert(metric, limit, current.get(metric)?, prediction))
+        .collect()
+}
+
+fn alert(metric: Metric, limit: f64, current: f64, prediction: &LoadPrediction) -> Option<Alert> {
+    let forecast = prediction.get(metric)?;
+    let crossing = |end: f64| time_to(limit, current, end, prediction.horizon);
+    let reached_in = crossing(forecast.value);
+    let upper_edge_reaches_in = forecast
+        .interval
+        .and_then(|interval| crossing(interval.upper));
+    (reached_in.is_some() || upper_edge_reaches_in.is_some()).then_some(Alert {
+        metric,
+        limit,
+        current,
+        expected: forecast.value,
+        reached_in,
+        upper_edge_reaches_in,
+        is_earned: forecast.is_earned(),
+    })
+}
+
+fn time_to(limit: f64, current: f64, end: f64, horizon: Duration) -> Option<Duration> {
+    if current >= limit {
+        return Some(Duration::ZERO);
+    }
+    (end >= limit).then(|| horizon.mul_f64((limit - current) / (end - current)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Timestamp;
+    use crate::services::service_manager::{Ema, MetricsHistory};
+
+    fn sample(
+        cpu_percent: Option<f64>,
+        memory_mb: Option<f64>,
+        error_rate: Option<f64>,
+        response_time_ms: Option<f64>,
+    ) -> ServiceMetrics {
+        ServiceMetrics {
+            cpu_percent,
+            memory_mb,
+            error_rate,
+            response_time_ms,
+            ..ServiceMetrics::default()
+        }
+    }
+
+    fn score(sample: ServiceMetrics) -> f64 {
+        let score = Health::of(&sample, &HealthLimits::default()).score;
+        (score.unwrap() * 1e6).round() / 1e6
+    }
+
+    #[test]
+    fn the_score_is_the_weighted_sum() {
+        let all = sample(Some(50.0), Some(256.0), Some(0.1), Some(325.0));
+        assert_eq!(
+            score(all),
+            0.3 * 50.0 + 0.3 * 75.0 + 0.2 * 90.0 + 0.2 * 75.0
+        );
+        assert_eq!(
+            score(sample(Some(0.0), Some(0.0), Some(0.0), Some(100.0))),
+            100.0
+        );
+        assert_eq!(
+            score(sample(Some(400.0), Some(9e9), Some(1.0), Some(1_000.0))),
+            0.0
+        );
+    }
+
+    #[test]
+    fn absent_fields_drop_out_and_the_report_can_say_so() {
+        let health = Health::of(
+            &sample(Some(50.0), None, Some(0.0), None),
+            &HealthLimits::default(),
+        );
+        let score = health.score.unwrap();
+        assert!((score - (0.3 * 50.0 + 0.2 * 100.0) / 0.5).abs() < 1e-9);
+        assert_eq!(health.used, [Metric::CpuPercent, Metric::ErrorRate]);
+        let unknown = Health::of(&ServiceMetrics::default(), &HealthLimits::default());
+        assert_eq!(
+            (unknown.score, unknown.status),
+            (None, HealthStatus::Unknown)
+        );
+    }
+
+    #[test]
+    fn bands_meet_as_specified() {
+        for (score, status) in [
+            (70.01, HealthStatus::Healthy),
+            (70.0, HealthStatus::Degraded),
+            (40.0, HealthStatus::Degraded),
+            (39.99, HealthStatus::Unhealthy),
+        ] {
+            assert_eq!(HealthStatus::of(score), status, "{score}");
+        }
+    }
+
+    #[test]
+    fn a_leak_is_announced_with_the_time_that_is_left() {
+        let mut history = MetricsHistory::new();
+        for second in 0..600 {
+            let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1_000), 1);
+            sample.memory_mb = Some(800.0 + 0.3 * second as f64);
+            sample.cpu_percent = Some(5.0);
+            history.push(sample);
+        }
+        let prediction = LoadPrediction::of(&history, Duration::from_secs(300), &Ema).unwrap();
+        let current = *history.latest().unwrap();
+        let limits = HealthLimits {
+            memory_limit_mb: 1_009.7,
+            ..HealthLimits::default()
+        };
+        let alerts = alerts(&current, &prediction, &limits);
+        assert_eq!(alerts.len(), 1, "{alerts:?}");
+        // 30 MB are left at 0.3 MB/s.
+        let left = alerts[0].reached_in.unwrap().as_secs_f64();
+        assert!((left - 100.0).abs() < 20.0, "{left}");
+    }
+
+    #[test]
+    fn at_the_limit_nothing_is_left() {
+        let hour = Duration::from_secs(3_600);
+        assert_eq!(time_to(10.0, 10.0, 5.0, hour), Some(Duration::ZERO));
+        assert_eq!(time_to(10.0, 8.0, 9.9, hour), None);
+        assert_eq!(time_to(10.0, 8.0, 12.0, hour), Some(hour / 2));
+    }
+}
