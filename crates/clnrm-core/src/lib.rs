@@ -4,8 +4,10 @@
 //! ([`services::service_manager`]) decide, I/O applies the decision, and a typed report says what happened.
 //! `docs/ARCHITECTURE.md` has the map.
 
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
+pub mod report;
 pub mod runner;
 pub mod services;
