@@ -10,6 +10,7 @@ pub mod json;
 pub mod junit;
 pub mod log_report;
 pub mod progress;
+mod progress_lines;
 pub mod style;
 pub mod tap;
 mod text;
