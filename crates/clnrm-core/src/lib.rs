@@ -11,6 +11,7 @@ pub mod control;
 pub mod demo;
 pub mod http;
 pub mod procfs;
+pub mod report;
 pub mod runner;
 pub mod runtime;
 pub mod services;

@@ -1,5 +1,8 @@
 //! The command line.
 
+mod help;
+pub mod types;
+
 use std::process::ExitCode;
 
 use crate::runtime::{shim, shim_protocol::SHIM_SUBCOMMAND};
