@@ -6,4 +6,7 @@
 
 pub mod clock;
 pub mod config;
+pub mod http;
+pub mod metrics;
+pub mod procfs;
 pub mod services;
