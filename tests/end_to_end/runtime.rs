@@ -9,10 +9,11 @@ use clnrm_core::config::definition::{StopSignal, StopSpec};
 use clnrm_core::runtime::process::Observed;
 use clnrm_core::runtime::shim_protocol::ExitStatus;
 use clnrm_core::runtime::{
-    CommandOutcome, CommandRequest, NotReady, ProcessRuntime, ReadyContext, StartError,
-    StartRequest, TreeState, readiness::Probe, recovery, wait_until_ready,
+    CommandOutcome, CommandRequest, CommandResult, NotReady, ProcessRuntime, ReadyContext,
+    StartError, StartRequest, TreeState, readiness::Probe, recovery, wait_until_ready,
 };
 use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
 
 use crate::support::{clnrm, content, eventually, processes_with};
 
@@ -47,6 +48,14 @@ fn command(script: &str, timeout: Duration) -> CommandRequest {
         working_dir: std::env::temp_dir(),
         timeout,
     }
+}
+
+async fn run(script: &str, timeout: Duration) -> CommandResult {
+    let request = command(script, timeout);
+    runtime()
+        .run_command(&request, &CancellationToken::new())
+        .await
+        .unwrap()
 }
 
 /// A number of seconds that no other test sleeps for: it names this test's processes.
@@ -198,6 +207,7 @@ async fn readiness_gives_up_at_once_when_the_process_dies() {
             max_interval: Duration::from_millis(250),
             log: instance.log.clone(),
             state: instance.state.clone(),
+            cancel: CancellationToken::new(),
         },
     )
     .await
@@ -236,10 +246,7 @@ async fn a_command_ends_with_what_it_started_and_its_output_is_whole() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
     let script = format!("setsid sleep {sleep} & echo out; echo err >&2; exit 7");
-    let result = runtime()
-        .run_command(&command(&script, Duration::from_secs(60)))
-        .await
-        .unwrap();
+    let result = run(&script, Duration::from_secs(60)).await;
     assert_eq!(result.outcome, CommandOutcome::Exited(ExitStatus::Code(7)));
     assert_eq!(String::from_utf8(result.output).unwrap(), "out\nerr\n");
     assert_eq!(processes_with(&format!("sleep {sleep}")), [0; 0]);
@@ -250,10 +257,7 @@ async fn a_command_is_ended_at_its_timeout() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
     let script = format!("trap '' TERM; echo begun; sleep {sleep}; sleep {sleep}");
-    let result = runtime()
-        .run_command(&command(&script, Duration::from_millis(200)))
-        .await
-        .unwrap();
+    let result = run(&script, Duration::from_millis(200)).await;
     assert_eq!(result.outcome, CommandOutcome::TimedOut);
     assert_eq!(result.output, b"begun\n");
     assert_eq!(processes_with(&format!("sleep {sleep}")), [0; 0]);
@@ -261,13 +265,7 @@ async fn a_command_is_ended_at_its_timeout() {
 
 #[tokio::test]
 async fn output_beyond_the_limit_is_counted_and_dropped() {
-    let result = runtime()
-        .run_command(&command(
-            "head -c 20000000 /dev/zero",
-            Duration::from_secs(60),
-        ))
-        .await
-        .unwrap();
+    let result = run("head -c 20000000 /dev/zero", Duration::from_secs(60)).await;
     assert_eq!(result.outcome, CommandOutcome::Exited(ExitStatus::Code(0)));
     assert_eq!(
         result.output.len() as u64 + result.output_dropped,
@@ -280,6 +278,27 @@ async fn output_beyond_the_limit_is_counted_and_dropped() {
 }
 
 #[tokio::test]
+async fn a_command_that_is_cancelled_is_gone_when_its_outcome_is_known() {
+    let dir = tempfile::tempdir().unwrap();
+    let sleep = unique_sleep(&dir);
+    let begun = dir.path().join("begun");
+    let cancel = CancellationToken::new();
+    let request = command(
+        &format!("echo x > {}; sleep {sleep}", begun.display()),
+        Duration::from_secs(600),
+    );
+    let (result, ()) = tokio::join!(
+        async { runtime().run_command(&request, &cancel).await.unwrap() },
+        async {
+            content(begun).await;
+            cancel.cancel();
+        }
+    );
+    assert_eq!(result.outcome, CommandOutcome::Cancelled);
+    assert_eq!(processes_with(&format!("sleep {sleep}")), [0; 0]);
+}
+
+#[tokio::test]
 async fn dropping_a_command_ends_it() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
@@ -287,7 +306,10 @@ async fn dropping_a_command_ends_it() {
     let script = format!("echo x > {}; sleep {sleep}", begun.display());
     let running = tokio::spawn(async move {
         runtime()
-            .run_command(&command(&script, Duration::from_secs(600)))
+            .run_command(
+                &command(&script, Duration::from_secs(600)),
+                &CancellationToken::new(),
+            )
             .await
     });
     content(begun).await;

@@ -27,8 +27,8 @@ pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T
 pub(crate) fn processes_with(text: &str) -> Vec<i32> {
     let table = ProcessTable::scan().expect("/proc can be read");
     table
-        .processes()
-        .filter(|process| !process.is_zombie())
+        .iter()
+        .filter(|process| process.is_alive())
         .map(|process| process.pid)
         .filter(|pid| {
             std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|line| {

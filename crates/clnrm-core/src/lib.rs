@@ -10,6 +10,7 @@ pub mod config;
 pub mod control;
 pub mod demo;
 pub mod http;
+pub mod metrics;
 pub mod procfs;
 pub mod report;
 pub mod runner;

@@ -13,6 +13,7 @@ use thiserror::Error;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::process::ProcessRuntime;
 use super::shim_protocol::{ExitStatus, ShimEvent, ShimOutput, ShimSpec, SpawnFailure};
@@ -56,6 +57,8 @@ pub enum CommandOutcome {
     Exited(ExitStatus),
     /// It was ended after its timeout.
     TimedOut,
+    /// It was ended because its caller wanted that.
+    Cancelled,
     /// It could not be executed.
     NotStarted {
         /// The operating system's words.
@@ -85,10 +88,11 @@ pub enum CommandError {
 }
 
 impl ProcessRuntime {
-    /// Runs a command to its end. Dropping the future ends the command too.
+    /// Runs a command to its end, to its timeout, or until `cancel`; then nothing of it is left.
     pub async fn run_command(
         &self,
         request: &CommandRequest,
+        cancel: &CancellationToken,
     ) -> Result<CommandResult, CommandError> {
         let spec = ShimSpec {
             id: request.id.clone(),
@@ -115,9 +119,12 @@ impl ProcessRuntime {
             });
         };
         let collected = tokio::spawn(collect(output));
-        let outcome = match timeout(request.timeout, follow(&request.id, events)).await {
-            Ok(outcome) => outcome,
-            Err(_elapsed) => Ok(CommandOutcome::TimedOut),
+        let outcome = tokio::select! {
+            biased;
+            () = cancel.cancelled() => Ok(CommandOutcome::Cancelled),
+            outcome = timeout(request.timeout, follow(&request.id, events)) => {
+                outcome.unwrap_or(Ok(CommandOutcome::TimedOut))
+            }
         };
         // A shim whose starter is gone ends its tree.
         drop(child.stdin.take());

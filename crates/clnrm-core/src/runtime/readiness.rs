@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandOutcome, CommandRequest};
 use super::log_file::LogReader;
@@ -49,6 +50,8 @@ pub struct ReadyContext {
     pub log: PathBuf,
     /// Whether the process lives.
     pub state: watch::Receiver<TreeState>,
+    /// Ends the wait.
+    pub cancel: CancellationToken,
 }
 
 /// Why an instance is not ready.
@@ -63,6 +66,9 @@ pub enum NotReady {
     /// Its supervisor was killed.
     #[error("its supervisor was killed before it was ready")]
     SupervisorKilled,
+    /// The caller wants it no more.
+    #[error("the wait was ended")]
+    Cancelled,
     /// The time is up.
     #[error("not ready after {}: {last}", humantime::format_duration(*.after))]
     TimedOut {
@@ -86,6 +92,7 @@ pub async fn wait_until_ready(
         // A process that has died is looked at first: a port that somebody else opened must not hide it.
         biased;
         failure = died(&mut state) => return Err(failure),
+        () = context.cancel.cancelled() => return Err(NotReady::Cancelled),
         ready = timeout(limit, probing) => ready,
     };
     match ready {
@@ -102,7 +109,7 @@ async fn probe_until_all_hold(runtime: &ProcessRuntime, context: &ReadyContext, 
     let mut log = LogReader::from_start(&context.log);
     for probe in &context.probes {
         loop {
-            match look(runtime, probe, &mut log).await {
+            match look(runtime, probe, &mut log, &context.cancel).await {
                 Ok(()) => break,
                 Err(reason) => *last = reason,
             }
@@ -139,12 +146,17 @@ fn failure_in(state: TreeState) -> Option<NotReady> {
     }
 }
 
-async fn look(runtime: &ProcessRuntime, probe: &Probe, log: &mut LogReader) -> Result<(), String> {
+async fn look(
+    runtime: &ProcessRuntime,
+    probe: &Probe,
+    log: &mut LogReader,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
     match probe {
         Probe::Tcp(address) => connect(address).await,
         Probe::Http(url) => get(url).await,
         Probe::Log(pattern) => find_line(pattern, log),
-        Probe::Command(request) => run(runtime, request).await,
+        Probe::Command(request) => run(runtime, request, cancel).await,
     }
 }
 
@@ -164,7 +176,7 @@ async fn get(url: &str) -> Result<(), String> {
         timeout: PROBE_TIMEOUT,
         max_body_bytes: PROBE_BODY_LIMIT,
     };
-    match http::get(url, &limits).await {
+    match http::get(url, limits, |_| ()).await {
         Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
         Ok(answer) => Err(format!("GET {url} answered {}", answer.status)),
         Err(error) => Err(error.to_string()),
@@ -181,15 +193,20 @@ fn find_line(pattern: &Regex, log: &mut LogReader) -> Result<(), String> {
     Err(format!("no line of the log matches `{pattern}`"))
 }
 
-async fn run(runtime: &ProcessRuntime, request: &CommandRequest) -> Result<(), String> {
+async fn run(
+    runtime: &ProcessRuntime,
+    request: &CommandRequest,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
     let result = runtime
-        .run_command(request)
+        .run_command(request, cancel)
         .await
         .map_err(|error| error.to_string())?;
     let program = request.argv.first().map_or("the command", String::as_str);
     match result.outcome {
         CommandOutcome::Exited(status) if status.is_success() => Ok(()),
         CommandOutcome::Exited(status) => Err(format!("`{program}` ended with {status}")),
+        CommandOutcome::Cancelled => Err(format!("`{program}` was ended")),
         CommandOutcome::TimedOut => Err(format!(
             "`{program}` took longer than {:?}",
             request.timeout

@@ -4,6 +4,7 @@
 //! marks tell whose they were: the limit ([`super::mark`]), the session that the shim led, and the environment.
 //! Any one of them is enough; nothing without one of ours is ever touched.
 
+use std::collections::HashSet;
 use std::fs;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use super::mark::{mark_of, mark_on};
 use super::process::StopError;
 use super::shim_protocol::INSTANCE_VARIABLE;
 use super::signal;
-use crate::procfs::{Process, ProcessTable};
+use crate::procfs::{ProcessStat, ProcessTable};
 
 /// Processes that hang in the kernel longer than this after SIGKILL are reported as survivors.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,10 +32,7 @@ pub async fn end_leftovers(id: &str, shim_pid: i32) -> Result<Vec<String>, StopE
         if left.is_empty() {
             return Ok(found);
         }
-        let names: Vec<String> = left
-            .iter()
-            .map(|process| format!("{} (pid {})", process.name, process.pid))
-            .collect();
+        let names: Vec<String> = left.iter().map(|process| name_of(process.pid)).collect();
         if Instant::now() >= give_up {
             return Err(StopError::Survivors {
                 id: id.to_owned(),
@@ -56,7 +54,7 @@ pub async fn end_leftovers(id: &str, shim_pid: i32) -> Result<Vec<String>, StopE
 }
 
 /// Living processes that carry a mark of this instance.
-pub fn leftovers(id: &str, shim_pid: i32) -> Vec<Process> {
+pub fn leftovers(id: &str, shim_pid: i32) -> Vec<ProcessStat> {
     let Ok(table) = ProcessTable::scan() else {
         return Vec::new();
     };
@@ -64,8 +62,8 @@ pub fn leftovers(id: &str, shim_pid: i32) -> Vec<Process> {
     // While a process with that number lives, it is not the dead shim, and the session may be its own.
     let session = (table.get(shim_pid).is_none()).then_some(shim_pid);
     table
-        .processes()
-        .filter(|process| !process.is_zombie())
+        .iter()
+        .filter(|process| process.is_alive())
         .filter(|process| {
             mark_on(process.pid) == Some(mark)
                 || (process.session > 0 && Some(process.session) == session)
@@ -73,6 +71,11 @@ pub fn leftovers(id: &str, shim_pid: i32) -> Vec<Process> {
         })
         .cloned()
         .collect()
+}
+
+fn name_of(pid: i32) -> String {
+    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+    format!("{} (pid {pid})", name.trim())
 }
 
 /// Whether the environment that a process was started with names the instance.
@@ -84,4 +87,36 @@ fn names_instance(pid: i32, id: &str) -> bool {
     environment
         .split(|byte| *byte == 0)
         .any(|variable| variable == wanted.as_bytes())
+}
+
+/// Ends whatever still carries the mark of an instance that was recorded as ended; names it with its instance.
+pub async fn end_survivors(ids: &[String]) -> Vec<String> {
+    let mut leaked = Vec::new();
+    for id in ids_with_survivors(ids) {
+        match end_leftovers(&id, 0).await {
+            Ok(found) => leaked.extend(
+                found
+                    .into_iter()
+                    .map(|process| format!("{process} of {id}")),
+            ),
+            Err(survivors) => leaked.push(survivors.to_string()),
+        }
+    }
+    leaked
+}
+
+/// One look at all processes for any number of instances.
+fn ids_with_survivors(ids: &[String]) -> Vec<String> {
+    let Ok(table) = ProcessTable::scan() else {
+        return Vec::new();
+    };
+    let marks: HashSet<u64> = table
+        .iter()
+        .filter(|process| process.is_alive())
+        .filter_map(|process| mark_on(process.pid))
+        .collect();
+    ids.iter()
+        .filter(|id| marks.contains(&mark_of(id)))
+        .cloned()
+        .collect()
 }

@@ -1,10 +1,12 @@
 //! Sends a signal to a process, and never to another one that was given its number.
 
+use std::io;
+
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::config::definition::StopSignal;
-use crate::procfs;
+use crate::procfs::ProcessStat;
 
 /// Whether there was anybody to receive the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,22 +21,23 @@ pub enum Delivery {
 ///
 /// The descriptor is opened first and the start time compared after that: from then on the descriptor means that
 /// process, so its number cannot change hands between the look and the signal.
-pub fn send(pid: i32, start_ticks: u64, signal: Signal) -> rustix::io::Result<Delivery> {
+pub fn send(pid: i32, start_ticks: u64, signal: Signal) -> io::Result<Delivery> {
     let Some(process) = Pid::from_raw(pid) else {
         return Ok(Delivery::Gone);
     };
     let descriptor = match pidfd_open(process, PidfdFlags::empty()) {
         Ok(descriptor) => descriptor,
         Err(Errno::SRCH) => return Ok(Delivery::Gone),
-        Err(error) => return Err(error),
+        Err(error) => return Err(error.into()),
     };
-    if procfs::start_ticks(pid) != Some(start_ticks) {
+    let stat = ProcessStat::read(pid)?;
+    if stat.is_none_or(|stat| stat.start_ticks != start_ticks) {
         return Ok(Delivery::Gone);
     }
     match pidfd_send_signal(descriptor, signal) {
         Ok(()) => Ok(Delivery::Sent),
         Err(Errno::SRCH) => Ok(Delivery::Gone),
-        Err(error) => Err(error),
+        Err(error) => Err(error.into()),
     }
 }
 
