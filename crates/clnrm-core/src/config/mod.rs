@@ -13,6 +13,7 @@ use thiserror::Error;
 use crate::services::service_manager::AutoScaleConfig;
 
 pub mod definition;
+pub mod discovery;
 pub mod placeholder;
 mod reader;
 mod test_file;
