@@ -17,6 +17,7 @@ pub mod discovery;
 pub mod placeholder;
 pub mod project;
 mod reader;
+pub mod template;
 mod test_file;
 
 use definition::TestDefinition;
