@@ -491,8 +491,7 @@ mod tests {
           -s, --service <NAME>       Filter services by name
               --dry-run              Show the decisions of --auto-scale and do nothing
               --watch                Repeat until interrupted
-              --interval <DURATION>  Pause between two passes of --watch, such as 500ms, 15s or 2m (default:
-                                     15s)
+              --interval <DURATION>  Pause between passes of --watch, e.g. 500ms or 2m (default: 15s)
           -h, --help                 Print help
 
         Global options:

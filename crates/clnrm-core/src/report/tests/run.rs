@@ -141,3 +141,17 @@ fn the_step_summary_is_appended_without_markup_from_outside() {
     </details>
     "#);
 }
+
+#[test]
+fn a_cell_of_the_step_summary_stays_one_cell() {
+    let mut test = failed();
+    test.name = "a | b\n<script>".to_owned();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("summary.md");
+    append_step_summary(&file, &report(vec![test])).expect("creates the file");
+    let text = std::fs::read_to_string(&file).expect("reads");
+    assert!(
+        text.contains("| a \\| b&#92;n&lt;script&gt; | ❌ failed |"),
+        "{text}"
+    );
+}
