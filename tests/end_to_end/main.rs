@@ -1,4 +1,11 @@
 //! Drives the real binary against real processes and servers.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
+)]
+
 mod runtime;
 mod support;

@@ -117,7 +117,10 @@ fn history(criterion: &mut Criterion) {
     group.bench_function("span of one tier", |bencher| {
         bencher.iter(|| {
             store
-                .tier_span(services[500], Tier::Minute)
+                .tier_span(
+                    services.get(500).copied().expect("a thousand services"),
+                    Tier::Minute,
+                )
                 .expect("it is sound")
         });
     });
@@ -137,7 +140,9 @@ fn history(criterion: &mut Criterion) {
         group.bench_function(format!("one tick of {count} services"), |bencher| {
             bencher.iter(|| {
                 second += 1;
-                let tick: Vec<_> = services[..count]
+                let tick: Vec<_> = services
+                    .get(..count)
+                    .expect("a thousand services")
                     .iter()
                     .map(|service| (*service, sample(second)))
                     .collect();

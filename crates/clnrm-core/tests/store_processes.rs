@@ -2,6 +2,13 @@
 //!
 //! The writers are this test binary itself, re-executed with a filter for [`child`] and told what to do by `CLNRM_STORE_CHILD`.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
+)]
+
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
@@ -12,10 +19,9 @@ use clnrm_core::clock::Timestamp;
 use clnrm_core::config::definition::{
     CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
 };
+use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::{AutoScaleConfig, ServiceMetrics, Tier};
-use clnrm_core::store::{
-    InstanceId, InstancePorts, NewInstance, ProcessIdentity, RuntimeKind, ServiceId, Store,
-};
+use clnrm_core::store::{InstanceId, InstancePorts, NewInstance, RuntimeKind, ServiceId, Store};
 
 const CHILD: &str = "CLNRM_STORE_CHILD";
 

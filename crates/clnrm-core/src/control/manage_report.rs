@@ -104,9 +104,9 @@ pub enum Prediction {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct SampleCounts {
     /// At hand.
-    pub have: usize,
+    pub have: u32,
     /// Needed.
-    pub need: usize,
+    pub need: u32,
 }
 
 /// Predicted values at the horizon.

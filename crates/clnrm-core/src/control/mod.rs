@@ -1,4 +1,34 @@
-//! The loop: gather (sampler), decide (ask the service manager), act (lifecycle), report.
+//! The loop: gather ([`sampler`]), decide (ask the service manager), act ([`lifecycle`], [`stop`]), report.
+//!
+//! Deliberately absent: test files and steps (`runner`), and anything that prints (`report`).
 
+mod assessment_view;
+mod evidence;
+pub mod lifecycle;
+pub mod manage;
 pub mod manage_report;
+pub mod project;
+pub mod recover;
+pub mod sampler;
+mod scale;
+pub mod selection;
+pub mod services;
+pub mod start;
 pub mod status_report;
+pub mod stop;
+
+pub use lifecycle::{LiveInstance, StartPlan};
+pub use project::Project;
+pub use start::{StartCause, StartFailure};
+
+/// An error and its sources in one line, for reports that keep sentences.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}

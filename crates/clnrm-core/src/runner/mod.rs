@@ -1,3 +1,13 @@
-//! From test file to plan, from plan to steps, from steps to events.
+//! From test files to a run: start what is needed, run the steps, always clean up.
+//!
+//! Deliberately absent: anything that prints. What happens is told as [`event::RunEvent`]s.
 
 pub mod event;
+mod expectations;
+mod http_step;
+mod run;
+mod service_set;
+mod step;
+mod test_run;
+
+pub use run::{Notify, RunError, RunOptions, run};

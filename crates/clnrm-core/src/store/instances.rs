@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rusqlite::{Params, Row, Transaction, params};
 
-use super::identity::ProcessIdentity;
 use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
-    ServiceId, StoredReading,
+    RunId, ServiceId, StoredReading,
 };
 use super::sql_types::{json, owner, path, shim, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
+use crate::procfs::ProcessIdentity;
 
 impl Store {
     /// Records an instance that is about to be spawned, so that a crash in between loses nothing.
@@ -167,6 +167,11 @@ impl Store {
             "WHERE service_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2",
             params![service, limit],
         )
+    }
+
+    /// The instances that a run started, ended ones included, oldest first.
+    pub fn instances_of_run(&self, run: RunId) -> Result<Vec<InstanceRow>, StoreError> {
+        self.instances("WHERE run_id = ?1 ORDER BY created_at, id", [run])
     }
 
     /// One instance; `None` = unknown or forgotten.

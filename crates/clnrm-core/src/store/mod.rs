@@ -9,7 +9,6 @@
 mod actions;
 mod error;
 mod handle;
-mod identity;
 mod instances;
 mod leases;
 mod open;
@@ -29,7 +28,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
-pub use identity::ProcessIdentity;
+
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,

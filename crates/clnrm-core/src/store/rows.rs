@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::identity::ProcessIdentity;
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
+use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{Rollup, ServiceMetrics};
 
 macro_rules! row_id {
@@ -18,6 +18,12 @@ macro_rules! row_id {
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
         #[serde(transparent)]
         pub struct $name(pub(super) i64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
     };
 }
 

@@ -4,12 +4,12 @@ use std::path::Path;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
-use super::identity::ProcessIdentity;
 use super::rows::{RunId, RunRow, ServiceId, ServiceRow};
 use super::sql_types::{json, owner, path, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
+use crate::procfs::ProcessIdentity;
 
 impl Store {
     /// Finds or records a service. The same name and definition is the same service, whatever the file; the same name in

@@ -6,11 +6,11 @@ use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
 use serde::de::DeserializeOwned;
 
-use super::identity::ProcessIdentity;
 use super::rows::{
     ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, RuntimeKind, ServiceId,
 };
 use crate::clock::Timestamp;
+use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::Tier;
 
 macro_rules! integer_column {

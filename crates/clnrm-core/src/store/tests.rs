@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::config::definition::{
     CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
 };
+use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{AutoScaleConfig, ServiceMetrics};
 
 pub(super) fn store() -> (TempDir, Store) {

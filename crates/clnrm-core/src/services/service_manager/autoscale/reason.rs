@@ -396,6 +396,14 @@ impl fmt::Display for Subject<'_> {
     }
 }
 
+/// `CPU 85.2% of 70%`
+impl fmt::Display for Crossing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let amount = Amount(self.metric, self.threshold);
+        write!(f, "{} of {amount}", Subject(self))
+    }
+}
+
 /// A threshold, as it was written: `70%`, `512MB`, `100`.
 struct Amount(Metric, f64);
 

@@ -1,5 +1,7 @@
 //! Whether load calls for more instances, and for how many.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use super::bounds::Bounds;
@@ -23,6 +25,13 @@ pub struct Proposal {
     pub threshold: f64,
     /// How many instances it asks for.
     pub desired: u32,
+}
+
+/// `CPU 85.2% of 70% asks for 2`
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} asks for {}", self.crossing(), self.desired)
+    }
 }
 
 impl Proposal {

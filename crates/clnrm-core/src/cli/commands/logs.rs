@@ -1,0 +1,106 @@
+//! `clnrm services logs`.
+
+use std::time::Duration;
+
+use tokio::time::sleep;
+
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::invocation::Invocation;
+use crate::cli::types::LogsOptions;
+use crate::control::selection::SelectionError;
+use crate::control::services::{KnownInstance, ServicesError, reported_state};
+use crate::report::log_report::{FollowedLine, InstanceLog, LogReport};
+use crate::report::{Format, Printer, unless_closed};
+use crate::runtime::log_file::{LogReader, tail};
+use crate::runtime::process::log_path;
+
+const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
+
+/// Shows the end of a service's log, and what comes after it.
+pub(in crate::cli) async fn logs(
+    options: LogsOptions,
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let known = match invocation.open_existing()? {
+        Some(project) => {
+            for note in project.recover().await?.notes {
+                unless_closed(printer.warning(&note))?;
+            }
+            project.instances_named(&options.name).await?
+        }
+        None => {
+            let nothing = SelectionError::NoMatch {
+                pattern: options.name,
+                known: Vec::new(),
+            };
+            return Err(ServicesError::Selection(nothing).into());
+        }
+    };
+    // The readers start where the shown tail ends.
+    let readers: Vec<(String, LogReader)> = known
+        .iter()
+        .map(|known| {
+            (
+                known.row.start.id.0.clone(),
+                LogReader::from_end(&log_path(&known.row.start.dir)),
+            )
+        })
+        .collect();
+    let instances = known
+        .iter()
+        .map(|known| instance_log(known, options.lines))
+        .collect::<Result<_, _>>()?;
+    let report = LogReport {
+        schema: LogReport::SCHEMA,
+        service: options.name,
+        instances,
+    };
+    unless_closed(printer.logs(&report, format))?;
+    if options.follow {
+        return follow(readers, format, printer).await;
+    }
+    Ok(Exit::Good)
+}
+
+fn instance_log(known: &KnownInstance, lines: usize) -> Result<InstanceLog, CliError> {
+    let file = log_path(&known.row.start.dir);
+    let lines = tail(&file, lines).map_err(|source| CliError::File {
+        what: "read",
+        path: file.clone(),
+        source,
+    })?;
+    Ok(InstanceLog {
+        id: known.row.start.id.0.clone(),
+        state: reported_state(known.row.state),
+        file,
+        lines,
+    })
+}
+
+async fn follow(
+    mut readers: Vec<(String, LogReader)>,
+    format: Format,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::listen()?;
+    let named = readers.len() > 1;
+    loop {
+        for (id, reader) in &mut readers {
+            for line in reader.new_lines().unwrap_or_default() {
+                printer.followed_line(FollowedLine { id, line: &line }, named, format)?;
+            }
+        }
+        if interrupt
+            .token
+            .run_until_cancelled(sleep(FOLLOW_PAUSE))
+            .await
+            .is_none()
+        {
+            return Ok(interrupt.signal().map_or(Exit::Good, Exit::Signal));
+        }
+    }
+}

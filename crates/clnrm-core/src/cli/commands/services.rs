@@ -1,0 +1,191 @@
+//! `clnrm services status | restart | stop | ai-manage`.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::time::sleep;
+
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::interrupt::Interrupt;
+use crate::cli::invocation::Invocation;
+use crate::cli::types::{AiManageOptions, RestartOptions, StopOptions};
+use crate::clock::{Clock, SystemClock};
+use crate::config::project::CostRates;
+use crate::control::Project;
+use crate::control::manage::{ManageError, ManageOptions, manage};
+use crate::control::manage_report::{ManageReport, ServiceReport};
+use crate::control::selection::SelectionError;
+use crate::control::services::ServicesError;
+use crate::control::status_report::{LeakReport, StatusReport, StopReport};
+use crate::report::{Format, Printer, unless_closed};
+
+const DEFAULT_HORIZON_MINUTES: u64 = 5;
+const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
+
+/// Lists the instances of the project.
+pub(in crate::cli) async fn status(
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let report = match invocation.open_existing()? {
+        Some(project) => {
+            put_in_order(&project, printer).await?;
+            project.status().await?
+        }
+        None => StatusReport {
+            schema: StatusReport::SCHEMA,
+            instances: Vec::new(),
+        },
+    };
+    unless_closed(printer.status(&report, SystemClock.now(), format))?;
+    Ok(Exit::Good)
+}
+
+/// Stops services and proves that nothing of them is left.
+pub(in crate::cli) async fn stop(
+    options: StopOptions,
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let report = match invocation.open_existing()? {
+        Some(project) => {
+            put_in_order(&project, printer).await?;
+            project.stop_services(&options.names).await?
+        }
+        None if options.all => StopReport {
+            schema: StopReport::SCHEMA,
+            stopped: Vec::new(),
+            leaks: LeakReport::default(),
+        },
+        None => return Err(ServicesError::Selection(no_match(options.names)).into()),
+    };
+    unless_closed(printer.stop(&report, format))?;
+    Ok(if report.leaks.leaked.is_empty() {
+        Exit::Good
+    } else {
+        Exit::Leak
+    })
+}
+
+/// Replaces a service's instances by fresh ones.
+pub(in crate::cli) async fn restart(
+    options: RestartOptions,
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let Some(project) = invocation.open_existing()? else {
+        return Err(ServicesError::Selection(no_match(vec![options.name])).into());
+    };
+    put_in_order(&project, printer).await?;
+    let report = project.restart_service(&options.name).await?;
+    unless_closed(printer.restart(&report, format))?;
+    Ok(Exit::Good)
+}
+
+/// Predicts load, scales services and advises on resources, from what was measured.
+pub(in crate::cli) async fn ai_manage(
+    options: AiManageOptions,
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let interrupt = Interrupt::listen()?;
+    let settings = invocation.settings()?;
+    let pause = options.interval.unwrap_or(DEFAULT_INTERVAL);
+    let watch = options.watch;
+    let options = manage_options(options, settings.config.cost.clone());
+    let Some(project) = invocation.open_existing()? else {
+        if !options.selection.is_empty() {
+            return Err(ManageError::Selection(no_match(options.selection)).into());
+        }
+        unless_closed(printer.manage(&empty(&options), format))?;
+        return Ok(Exit::Good);
+    };
+    loop {
+        let pass = pass(&project, &options, printer);
+        // An interrupt takes effect between passes: a scaling that has begun is finished first.
+        let report = pass.await?;
+        printer.manage(&report, format)?;
+        let failed = report.services.iter().any(has_failed);
+        if !watch {
+            return Ok(if failed {
+                Exit::ServiceFailed
+            } else {
+                Exit::Good
+            });
+        }
+        if interrupt
+            .token
+            .run_until_cancelled(sleep(pause))
+            .await
+            .is_none()
+        {
+            return Ok(interrupt.signal().map_or(Exit::Good, Exit::Signal));
+        }
+    }
+}
+
+/// One pass; what had to be put in order is told on stderr.
+pub(super) async fn pass(
+    project: &Arc<Project>,
+    options: &ManageOptions,
+    printer: &mut Printer<'_>,
+) -> Result<ManageReport, CliError> {
+    let (sender, mut notes) = mpsc::unbounded_channel();
+    let warn = Arc::new(move |note: String| drop(sender.send(note)));
+    let report = manage(project, options, warn).await?;
+    while let Ok(note) = notes.try_recv() {
+        unless_closed(printer.warning(&note))?;
+    }
+    Ok(report)
+}
+
+fn has_failed(service: &ServiceReport) -> bool {
+    service
+        .scaling
+        .as_ref()
+        .is_some_and(|scaling| scaling.error.is_some())
+}
+
+fn manage_options(options: AiManageOptions, cost: CostRates) -> ManageOptions {
+    let minutes = options.horizon_minutes.unwrap_or(DEFAULT_HORIZON_MINUTES);
+    ManageOptions {
+        auto_scale: options.auto_scale,
+        predict_load: options.predict_load,
+        optimize_resources: options.optimize_resources,
+        horizon: Duration::from_secs(minutes * 60),
+        dry_run: options.dry_run,
+        selection: options.service,
+        cost,
+    }
+}
+
+fn empty(options: &ManageOptions) -> ManageReport {
+    ManageReport {
+        schema: ManageReport::SCHEMA,
+        generated_at: SystemClock.now(),
+        horizon_minutes: options.horizon.as_secs() / 60,
+        dry_run: options.dry_run,
+        services: Vec::new(),
+        recommendations: options.optimize_resources.then(Vec::new),
+    }
+}
+
+async fn put_in_order(project: &Project, printer: &mut Printer<'_>) -> Result<(), CliError> {
+    for note in project.recover().await?.notes {
+        unless_closed(printer.warning(&note))?;
+    }
+    Ok(())
+}
+
+fn no_match(names: Vec<String>) -> SelectionError {
+    SelectionError::NoMatch {
+        pattern: names.into_iter().next().unwrap_or_default(),
+        known: Vec::new(),
+    }
+}

@@ -1,0 +1,70 @@
+//! `clnrm validate`.
+
+use std::path::PathBuf;
+
+use crate::cli::error::CliError;
+use crate::cli::exit::Exit;
+use crate::cli::invocation::Invocation;
+use crate::cli::types::ValidateOptions;
+use crate::config::definition::TestDefinition;
+use crate::config::discovery::discover;
+use crate::config::{self, ConfigError};
+use crate::control::one_line;
+use crate::report::file_report::{CheckedFile, ValidateReport};
+use crate::report::{Format, Printer, unless_closed};
+use crate::services::service_manager::AutoScaleConfig;
+
+/// Checks test files without starting anything.
+pub(in crate::cli) fn validate(
+    options: &ValidateOptions,
+    format: Format,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
+    let settings = invocation.settings()?;
+    let files = discover(&options.paths, &invocation.current_dir)?;
+    let checked: Vec<CheckedFile> = files
+        .into_iter()
+        .map(|file| check(file, &settings.config.scale))
+        .collect();
+    let wrong = checked.iter().any(|file| !file.errors.is_empty());
+    unless_closed(printer.validate(
+        &ValidateReport {
+            schema: ValidateReport::SCHEMA,
+            files: checked,
+        },
+        format,
+    ))?;
+    Ok(if wrong { Exit::Usage } else { Exit::Good })
+}
+
+fn check(file: PathBuf, scale: &AutoScaleConfig) -> CheckedFile {
+    match config::load_test_with(&file, scale) {
+        Ok(TestDefinition {
+            name,
+            services,
+            steps,
+            ..
+        }) => CheckedFile {
+            file,
+            name: Some(name),
+            services: services.len(),
+            steps: steps.len(),
+            errors: Vec::new(),
+        },
+        Err(error) => CheckedFile {
+            file,
+            name: None,
+            services: 0,
+            steps: 0,
+            errors: sentences(&error),
+        },
+    }
+}
+
+fn sentences(error: &ConfigError) -> Vec<String> {
+    match error {
+        ConfigError::Invalid { .. } => error.to_string().lines().map(str::to_owned).collect(),
+        other => vec![one_line(other)],
+    }
+}

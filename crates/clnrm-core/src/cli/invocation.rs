@@ -1,0 +1,111 @@
+//! What a command is given by the outside world, read once.
+
+use std::collections::BTreeMap;
+use std::env;
+use std::io::{self, IsTerminal};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::error::CliError;
+use super::types::GlobalOptions;
+use crate::clock::SystemClock;
+use crate::config::project::{self, STATE_DIR_VARIABLE};
+use crate::control::Project;
+use crate::procfs::ProcessIdentity;
+use crate::report::style::{Style, Surroundings};
+use crate::runtime::ProcessRuntime;
+use crate::store::{Store, StoreHandle};
+
+/// Environment, working directory and this binary.
+#[derive(Debug)]
+pub(super) struct Invocation {
+    pub(super) current_dir: PathBuf,
+    pub(super) variables: BTreeMap<String, String>,
+    pub(super) style: Style,
+    program: PathBuf,
+}
+
+impl Invocation {
+    pub(super) fn read(global: &GlobalOptions) -> Result<Self, CliError> {
+        let system = |what| move |source| CliError::System { what, source };
+        // Variables that are not text cannot be passed on as text.
+        let variables: BTreeMap<String, String> = env::vars_os()
+            .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+            .collect();
+        let surroundings = Surroundings::from_variables(
+            |name| variables.get(name).cloned(),
+            io::stdout().is_terminal(),
+            io::stderr().is_terminal(),
+        );
+        Ok(Self {
+            current_dir: env::current_dir().map_err(system("find the current folder"))?,
+            style: Style::resolve(global.color_choice().unwrap_or_default(), &surroundings),
+            program: env::current_exe().map_err(system("find this program"))?,
+            variables,
+        })
+    }
+
+    /// Whether `CI` is set to something.
+    pub(super) fn in_ci(&self) -> bool {
+        self.variables
+            .get("CI")
+            .is_some_and(|value| !value.is_empty() && value != "false" && value != "0")
+    }
+
+    /// The project of the current folder and its settings.
+    pub(super) fn settings(&self) -> Result<project::Project, CliError> {
+        Ok(project::Project::open(&self.current_dir, &self.variables)?)
+    }
+
+    /// Opens the project's state, making it where there is none.
+    pub(super) fn open(&self, settings: &project::Project) -> Result<Arc<Project>, CliError> {
+        let store = Store::open(&settings.state_dir)?;
+        let system = |what| move |source| CliError::System { what, source };
+        let owner = i32::try_from(std::process::id()).map_err(io::Error::other);
+        let owner = owner
+            .and_then(ProcessIdentity::of)
+            .map_err(system("read /proc; clnrm needs Linux"))?
+            .ok_or_else(|| system("find this process in /proc")(io::ErrorKind::NotFound.into()))?;
+        let state_dir = settings
+            .state_dir
+            .canonicalize()
+            .unwrap_or_else(|_| settings.state_dir.clone());
+        Ok(Arc::new(Project {
+            store: StoreHandle::new(store),
+            runtime: ProcessRuntime::new(self.program.clone()),
+            clock: Arc::new(SystemClock),
+            state_dir,
+            owner,
+            clnrm: self.program.clone(),
+            environment: self.variables.clone(),
+            rng: Mutex::new(StdRng::seed_from_u64(rand::random())),
+        }))
+    }
+
+    /// Opens the project's state; `None` where there never was any.
+    pub(super) fn open_existing(&self) -> Result<Option<Arc<Project>>, CliError> {
+        let settings = self.settings()?;
+        if !settings.state_dir.exists() {
+            return Ok(None);
+        }
+        self.open(&settings).map(Some)
+    }
+
+    /// The same surroundings in another folder, with its own state: a temporary project.
+    pub(super) fn elsewhere(&self, dir: PathBuf) -> Self {
+        let mut variables = self.variables.clone();
+        variables.insert(
+            STATE_DIR_VARIABLE.to_owned(),
+            dir.join(project::STATE_DIR_NAME).display().to_string(),
+        );
+        Self {
+            current_dir: dir,
+            variables,
+            style: self.style,
+            program: self.program.clone(),
+        }
+    }
+}

@@ -1,0 +1,292 @@
+//! An assessment as the report shows it. Pure.
+
+use std::collections::BTreeMap;
+
+use super::manage::{Decided, ManageOptions};
+use super::manage_report::{
+    CurrentMetrics, ForecastReport, HealthBand, HealthReport, HealthValue, PoolSummary,
+    PredictedValue, Prediction, Recommendation, SampleCounts, ScalingKind, ScalingReport,
+    ServiceReport, SkillReport,
+};
+use crate::metrics::rates::Sources;
+use crate::services::service_manager::cost::{Resize, SavingsBasis};
+use crate::services::service_manager::{
+    Alert, CostKind, CostRecommendation, Forecast, Health, HealthStatus, LoadPrediction, Metric,
+    NotEnoughData, ScalingAction, ScalingDecision, ServiceMetrics,
+};
+
+/// One service's part of the report; `scaling` is filled in once it was carried out.
+pub(super) fn service(
+    decided: &Decided,
+    file: Option<String>,
+    options: &ManageOptions,
+) -> ServiceReport {
+    let Decided {
+        row,
+        live,
+        assessment,
+        pool_basis,
+        sources,
+        ..
+    } = decided;
+    let sources: Option<Sources> = sources
+        .as_deref()
+        .and_then(|json| serde_json::from_str(json).ok());
+    let (sources, absent) = sources.map(|sources| names(&sources)).unwrap_or_default();
+    ServiceReport {
+        name: row.name.clone(),
+        file,
+        state: ServiceReport::state_of(live),
+        instances: u32::try_from(live.len()).unwrap_or(u32::MAX),
+        current: assessment.current.as_ref().map(current),
+        sources,
+        absent,
+        prediction: assessment.prediction.as_ref().map(prediction),
+        health: HealthReport {
+            current: health(&assessment.current_health),
+            predicted: assessment.predicted_health.as_ref().map(health),
+        },
+        scaling: None,
+        pool: assessment
+            .pool
+            .as_ref()
+            .filter(|_| options.optimize_resources)
+            .map(|pool| PoolSummary {
+                available: pool.available,
+                in_use: pool.in_use,
+                utilization: pool.utilization,
+                advice: pool.advice.map(|advice| advice.to_string()),
+                advised_size: pool.advised_size,
+                advice_basis: pool_basis.clone(),
+            }),
+        alerts: assessment.alerts.iter().filter_map(alert).collect(),
+    }
+}
+
+fn names(sources: &Sources) -> (BTreeMap<String, String>, BTreeMap<String, String>) {
+    (
+        sources
+            .measured()
+            .map(|(metric, source)| (field(metric).to_owned(), source.to_string()))
+            .collect(),
+        sources
+            .absent()
+            .map(|(metric, reason)| (field(metric).to_owned(), reason.to_string()))
+            .collect(),
+    )
+}
+
+/// The name of a metric's field in JSON.
+fn field(metric: Metric) -> &'static str {
+    match metric {
+        Metric::CpuPercent => "cpu_percent",
+        Metric::MemoryMb => "memory_mb",
+        Metric::MemoryTotalMb => "memory_total_mb",
+        Metric::NetworkMbPerS => "network_mb_per_s",
+        Metric::ActiveConnections => "active_connections",
+        Metric::RequestRate => "request_rate",
+        Metric::ResponseTimeMs => "response_time_ms",
+        Metric::ErrorRate => "error_rate",
+    }
+}
+
+fn current(sample: &ServiceMetrics) -> CurrentMetrics {
+    CurrentMetrics {
+        sampled_at: sample.sampled_at,
+        cpu_percent: sample.cpu_percent,
+        memory_mb: sample.memory_mb,
+        memory_total_mb: sample.memory_total_mb,
+        network_mb_per_s: sample.network_mb_per_s,
+        active_connections: sample.active_connections,
+        request_rate: sample.request_rate,
+        response_time_ms: sample.response_time_ms,
+        error_rate: sample.error_rate,
+    }
+}
+
+fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Prediction {
+    match made {
+        Err(few) => Prediction::NotEnoughData {
+            not_enough_data: SampleCounts {
+                have: few.have,
+                need: few.need,
+            },
+        },
+        Ok(made) => Prediction::Forecast(Box::new(ForecastReport {
+            model: made
+                .forecasts
+                .values()
+                .next()
+                .map(|forecast| forecast.model.to_string())
+                .unwrap_or_default(),
+            cpu_percent: made.get(Metric::CpuPercent).map(predicted),
+            memory_mb: made.get(Metric::MemoryMb).map(predicted),
+            request_rate: made.get(Metric::RequestRate).map(predicted),
+        })),
+    }
+}
+
+fn predicted(forecast: &Forecast) -> PredictedValue {
+    PredictedValue {
+        value: forecast.value,
+        lower: forecast.interval.map(|interval| interval.lower),
+        upper: forecast.interval.map(|interval| interval.upper),
+        skill: forecast
+            .skill
+            .filter(|skill| skill.relative_error.is_finite())
+            .map(|skill| SkillReport {
+                better_than_last_value_percent: (1.0 - skill.relative_error) * 100.0,
+                origins: skill.origins,
+            }),
+    }
+}
+
+fn health(health: &Health) -> HealthValue {
+    let word = |metric: &Metric| match metric {
+        Metric::CpuPercent => "cpu",
+        Metric::MemoryMb | Metric::MemoryTotalMb => "memory",
+        Metric::ErrorRate => "errors",
+        Metric::ResponseTimeMs => "response time",
+        Metric::NetworkMbPerS => "network",
+        Metric::ActiveConnections => "connections",
+        Metric::RequestRate => "requests",
+    };
+    HealthValue {
+        score: health.score,
+        status: match health.status {
+            HealthStatus::Healthy => HealthBand::Healthy,
+            HealthStatus::Degraded => HealthBand::Degraded,
+            HealthStatus::Unhealthy => HealthBand::Unhealthy,
+            HealthStatus::Unknown => HealthBand::Unknown,
+        },
+        used: health
+            .used
+            .iter()
+            .map(|metric| word(metric).to_owned())
+            .collect(),
+    }
+}
+
+/// A decision that nothing was done about yet.
+pub(super) fn scaling(decision: &ScalingDecision) -> ScalingReport {
+    let (action, by) = match decision.action {
+        ScalingAction::ScaleUp { by } => (ScalingKind::ScaleUp, by),
+        ScalingAction::ScaleDown { by } => (ScalingKind::ScaleDown, by),
+        ScalingAction::NoAction => (ScalingKind::None, 0),
+    };
+    ScalingReport {
+        action,
+        by,
+        from: decision.from,
+        to: decision.to,
+        reason: decision.reason.to_string(),
+        proposals: decision.proposals.iter().map(ToString::to_string).collect(),
+        limits_applied: decision
+            .limits_applied
+            .iter()
+            .map(ToString::to_string)
+            .collect(),
+        performed: false,
+        took_ms: None,
+        instances_after: None,
+        error: None,
+    }
+}
+
+/// A stopped service.
+pub(super) fn nothing_to_scale() -> ScalingReport {
+    ScalingReport {
+        action: ScalingKind::None,
+        by: 0,
+        from: 0,
+        to: 0,
+        reason: "stopped; nothing to scale".to_owned(),
+        proposals: Vec::new(),
+        limits_applied: Vec::new(),
+        performed: false,
+        took_ms: None,
+        instances_after: None,
+        error: None,
+    }
+}
+
+/// `None` where only an interval that nothing supports would cross.
+fn alert(alert: &Alert) -> Option<String> {
+    let (what, unit) = match alert.metric {
+        Metric::CpuPercent => ("CPU", "%"),
+        Metric::MemoryMb | Metric::MemoryTotalMb => ("memory", " MB"),
+        Metric::ResponseTimeMs => ("response time", " ms"),
+        Metric::ErrorRate => ("error rate", ""),
+        _ => return None,
+    };
+    let limit = format!("{:.0}{unit}", alert.limit);
+    let in_time = |time: std::time::Duration| {
+        humantime::format_duration(std::time::Duration::from_secs(time.as_secs().max(1)))
+            .to_string()
+    };
+    let unproven = if alert.is_earned {
+        ""
+    } else {
+        "; this forecast has not been better than the last value"
+    };
+    match (alert.reached_in, alert.upper_edge_reaches_in) {
+        (Some(time), _) if time.is_zero() => {
+            Some(format!("{what} is at its limit of {limit} already"))
+        }
+        (Some(time), _) => Some(format!(
+            "{what} reaches {limit} in about {}{unproven}",
+            in_time(time)
+        )),
+        (None, Some(time)) => Some(format!(
+            "{what} may reach {limit} in about {} (upper edge of 90%){unproven}",
+            in_time(time)
+        )),
+        (None, None) => None,
+    }
+}
+
+/// One recommendation with its arithmetic.
+pub(super) fn recommendation(found: &CostRecommendation, currency: Option<&str>) -> Recommendation {
+    let kind = match found.kind {
+        CostKind::Downsize => "downsize",
+        CostKind::Optimize => "optimize",
+        CostKind::ServerlessMigration => "serverless_migration",
+        CostKind::PoolOptimization => "pool_optimization",
+    };
+    let resize = |name: &str, unit: &str, decimals: usize, resize: &Resize| {
+        format!(
+            "{name} {:.decimals$}{unit} → {:.decimals$}{unit} (used {:.decimals$}{unit}, + 15%)",
+            resize.allotted, resize.recommended, resize.used
+        )
+    };
+    let arithmetic = found.right_size.as_ref().map(|right_size| {
+        let parts = [
+            right_size
+                .cpus
+                .as_ref()
+                .map(|cpus| resize("CPU", " cores", 2, cpus)),
+            right_size
+                .memory_mb
+                .as_ref()
+                .map(|memory| resize("memory", " MB", 0, memory)),
+            found
+                .money_per_month
+                .map(|money| format!("{money:.2} {} a month", currency.unwrap_or("of money"))),
+        ];
+        parts.into_iter().flatten().collect::<Vec<_>>().join(", ")
+    });
+    Recommendation {
+        service_name: found.service_name.clone(),
+        kind: kind.to_owned(),
+        title: found.kind.to_string(),
+        description: found.description.to_owned(),
+        estimated_savings_percent: found.estimated_savings_percent,
+        priority: found.priority,
+        basis: match found.basis {
+            SavingsBasis::RuleOfThumb => "rule_of_thumb".to_owned(),
+            SavingsBasis::Computed => "computed".to_owned(),
+        },
+        arithmetic,
+        estimated_savings_per_month: found.money_per_month,
+    }
+}

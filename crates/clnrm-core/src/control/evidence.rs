@@ -1,0 +1,205 @@
+//! What the history says of one service, put together for a decision.
+
+use std::time::Duration;
+
+use super::manage::Decided;
+use crate::clock::Timestamp;
+use crate::config::definition::ServiceDefinition;
+use crate::config::project::CostRates;
+use crate::services::service_manager::{
+    Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, MetricsHistory, PastAction,
+    PoolCounts, PoolDemand, Requested, ServiceView, assess,
+};
+use crate::store::{InstanceRow, LeaseRow, LeaseSpan, ServiceRow, Store, StoreError};
+
+/// Past leases, actions and starts that are looked at.
+const LOOK_BACK: u32 = 200;
+
+/// Reads what is known of a service and decides about it.
+pub(super) fn decide_one(
+    store: &Store,
+    row: ServiceRow,
+    live: Vec<InstanceRow>,
+    leases: &[LeaseRow],
+    requested: &Requested,
+    cost: &CostRates,
+    now: Timestamp,
+) -> Result<Decided, StoreError> {
+    let history = store.history(row.id)?;
+    let history = MetricsHistory::from_parts(history.raw, history.minute, history.quarter_hour);
+    let actions = store.actions(row.id, LOOK_BACK)?;
+    let past_actions: Vec<PastAction> = actions
+        .iter()
+        .map(|action| PastAction {
+            at: action.at,
+            from: action.from_instances,
+            to: action.to_instances,
+            memory_before_mb: action.memory_mb_before,
+        })
+        .collect();
+    let start_time = median(store.start_durations(row.id, LOOK_BACK)?);
+    let spans = if requested.optimize_resources {
+        store.lease_spans(row.id, LOOK_BACK)?
+    } else {
+        Vec::new()
+    };
+    let concurrent = concurrency(&spans);
+    let leased = leases
+        .iter()
+        .filter(|lease| lease.service == row.id)
+        .count();
+    let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let counts = PoolCounts {
+        available: count(live.len().saturating_sub(leased)),
+        in_use: count(leased.min(live.len())),
+    };
+    let demand = PoolDemand {
+        concurrent_leases: &concurrent,
+        arrivals_per_second: arrivals_per_second(&spans),
+        start_time,
+    };
+    let newest = live.iter().map(|instance| instance.start.created_at).max();
+    let view = ServiceView {
+        name: &row.name,
+        history: &history,
+        scale: &row.definition.scale,
+        limits: limits(&row.definition),
+        allotment: allotment(&row.definition, cost),
+        fleet: Fleet {
+            instances: count(live.len()),
+            leased: counts.in_use,
+            newest_start: newest.map(|started_at| InstanceStart {
+                started_at,
+                start_time,
+            }),
+            instance_cap: row
+                .definition
+                .fixed_ports
+                .first()
+                .map(|port| InstanceCap::FixedPort { port: *port }),
+            past_actions: &past_actions,
+        },
+        pool: Some((counts, demand)),
+    };
+    let assessment = assess(&view, requested, now);
+    let pool_basis = demand
+        .advised_size()
+        .map(|_| pool_basis(&concurrent, &demand));
+    let last_action = actions.first().map(|action| action.id);
+    Ok(Decided {
+        row,
+        live,
+        assessment,
+        pool_basis,
+        last_action,
+        sources: None,
+    })
+}
+
+fn limits(definition: &ServiceDefinition) -> HealthLimits {
+    let default = HealthLimits::default();
+    HealthLimits {
+        memory_limit_mb: definition
+            .memory_bytes
+            .map_or(default.memory_limit_mb, megabytes),
+        response_target_ms: definition.response_target_ms,
+    }
+}
+
+fn allotment(definition: &ServiceDefinition, cost: &CostRates) -> Allotment {
+    Allotment {
+        cpus: definition.cpus,
+        memory_mb: definition.memory_bytes.map(megabytes),
+        cpu_hour: cost.cpu_hour,
+        gb_hour: cost.gb_hour,
+    }
+}
+
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "sizes of memory are far below 2^53"
+)]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
+fn median(mut durations: Vec<Duration>) -> Option<Duration> {
+    durations.sort_unstable();
+    durations.get(durations.len() / 2).copied()
+}
+
+/// How many leases were held at the moment at which each began (itself included).
+fn concurrency(spans: &[LeaseSpan]) -> Vec<u32> {
+    let held_at = |at: Timestamp| {
+        let held = spans
+            .iter()
+            .filter(|span| {
+                span.acquired_at <= at && span.released_at.is_none_or(|released| released > at)
+            })
+            .count();
+        u32::try_from(held.max(1)).unwrap_or(u32::MAX)
+    };
+    spans.iter().map(|span| held_at(span.acquired_at)).collect()
+}
+
+/// Over the time from the first to the last of them; `None` for fewer than two.
+#[expect(clippy::cast_precision_loss, reason = "a few hundred leases")]
+fn arrivals_per_second(spans: &[LeaseSpan]) -> Option<f64> {
+    let first = spans.iter().map(|span| span.acquired_at).min()?;
+    let last = spans.iter().map(|span| span.acquired_at).max()?;
+    let seconds = last.since(first).as_secs_f64();
+    (seconds > 0.0).then(|| (spans.len() - 1) as f64 / seconds)
+}
+
+fn pool_basis(concurrent: &[u32], demand: &PoolDemand<'_>) -> String {
+    let arrivals = demand.arrivals_per_second.unwrap_or_default();
+    let start = demand.start_time.unwrap_or_default();
+    format!(
+        "95th percentile of concurrent leases over {} leases, plus {arrivals:.3} leases/s × {} ms start time",
+        concurrent.len(),
+        start.as_millis()
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn span(acquired: i64, released: Option<i64>) -> LeaseSpan {
+        LeaseSpan {
+            acquired_at: Timestamp::from_millis(acquired),
+            released_at: released.map(Timestamp::from_millis),
+        }
+    }
+
+    #[test]
+    fn leases_that_overlap_are_counted_together() {
+        let spans = [
+            span(0, Some(10)),
+            span(5, Some(20)),
+            span(8, None),
+            span(30, None),
+        ];
+        assert_eq!(concurrency(&spans), [1, 2, 3, 2]);
+        // A lease without length still took an instance.
+        assert_eq!(concurrency(&[span(4, Some(4))]), [1]);
+    }
+
+    #[test]
+    fn arrivals_need_two_leases() {
+        assert_eq!(arrivals_per_second(&[span(0, None)]), None);
+        assert_eq!(
+            arrivals_per_second(&[span(0, None), span(500, None), span(1_000, None)]),
+            Some(2.0)
+        );
+    }
+
+    #[test]
+    fn the_middle_start_counts() {
+        assert_eq!(median(Vec::new()), None);
+        assert_eq!(
+            median([9, 1, 5].map(Duration::from_secs).to_vec()),
+            Some(Duration::from_secs(5))
+        );
+    }
+}

@@ -1,0 +1,266 @@
+//! One pass of `ai-manage`: gather, decide, act, report.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
+use super::project::Project;
+use super::recover::RecoverError;
+use super::sampler::{Sampler, watched};
+use super::scale::{self, Scaling};
+use super::selection::{SelectionError, select};
+use super::{assessment_view, evidence};
+use crate::clock::Timestamp;
+use crate::config::project::CostRates;
+use crate::metrics::Reading;
+use crate::services::service_manager::{Assessment, Requested};
+use crate::store::{ActionId, InstanceRow, InstanceState, ServiceId, ServiceRow, StoreError};
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ManageOptions {
+    /// Decide about scaling and, without `dry_run`, carry it out.
+    pub auto_scale: bool,
+    /// Predict load.
+    pub predict_load: bool,
+    /// Advise on pools and allotments.
+    pub optimize_resources: bool,
+    /// How far ahead.
+    pub horizon: Duration,
+    /// Do nothing but say what would be done.
+    pub dry_run: bool,
+    /// Names or patterns; empty = every service.
+    pub selection: Vec<String>,
+    /// Prices.
+    pub cost: CostRates,
+}
+
+/// Why there is no report.
+#[derive(Debug, Error)]
+pub enum ManageError {
+    /// The state before could not be established.
+    #[error("cannot put the project in order")]
+    Recover(#[source] RecoverError),
+    /// A name that matches nothing.
+    #[error(transparent)]
+    Selection(SelectionError),
+    /// The history failed.
+    #[error("cannot read or write the history")]
+    Store(#[source] StoreError),
+}
+
+/// Everything about one service, before anything is done.
+#[derive(Debug)]
+pub(super) struct Decided {
+    pub(super) row: ServiceRow,
+    pub(super) live: Vec<InstanceRow>,
+    pub(super) assessment: Assessment,
+    pub(super) pool_basis: Option<String>,
+    /// The newest action that the decision took into account.
+    pub(super) last_action: Option<ActionId>,
+    pub(super) sources: Option<String>,
+}
+
+/// Makes one pass. Notes about what had to be put in order go to `warn`.
+pub async fn manage(
+    project: &Arc<Project>,
+    options: &ManageOptions,
+    warn: Arc<super::sampler::Warn>,
+) -> Result<ManageReport, ManageError> {
+    let recovered = project.recover().await.map_err(ManageError::Recover)?;
+    recovered.notes.into_iter().for_each(|note| warn(note));
+    let services = project
+        .store
+        .call(|store| store.services())
+        .await
+        .map_err(ManageError::Store)?;
+    let services = select(services, &options.selection).map_err(ManageError::Selection)?;
+    sample(project, &services, Arc::clone(&warn)).await?;
+
+    let generated_at = project.now();
+    let decided = decide(project, services, options, generated_at).await?;
+    let mut reports = Vec::new();
+    let mut recommendations = Vec::new();
+    let scalings = act(project, &decided, options).await;
+    let ambiguous = names_used_twice(&decided);
+    for (service, scaling) in decided.iter().zip(scalings) {
+        let file = ambiguous
+            .contains(&service.row.name)
+            .then(|| service.row.file.display().to_string());
+        let mut report = assessment_view::service(service, file, options);
+        report.scaling = scaling;
+        reports.push(report);
+        recommendations.extend(service.assessment.recommendations.iter().cloned());
+    }
+    crate::services::service_manager::cost::sort(&mut recommendations);
+    let currency = options.cost.currency.as_deref();
+    let recommendations: Vec<Recommendation> = recommendations
+        .iter()
+        .map(|found| assessment_view::recommendation(found, currency))
+        .collect();
+    Ok(ManageReport {
+        schema: ManageReport::SCHEMA,
+        generated_at,
+        horizon_minutes: options.horizon.as_secs() / 60,
+        dry_run: options.dry_run,
+        services: reports,
+        recommendations: options.optimize_resources.then_some(recommendations),
+    })
+}
+
+/// Gather: a fresh sample of everything selected that runs.
+async fn sample(
+    project: &Arc<Project>,
+    services: &[ServiceRow],
+    warn: Arc<super::sampler::Warn>,
+) -> Result<(), ManageError> {
+    let (live, readings) = project
+        .store
+        .call(|store| Ok((store.live_instances()?, store.readings()?)))
+        .await
+        .map_err(ManageError::Store)?;
+    let sampler = Sampler::new(Arc::clone(project), Arc::clone(&warn));
+    let mut anything = false;
+    for instance in live
+        .iter()
+        .filter(|instance| instance.state == InstanceState::Running)
+    {
+        let Some(service) = services
+            .iter()
+            .find(|service| service.id == instance.start.service)
+        else {
+            continue;
+        };
+        let Some(shim) = &instance.shim else { continue };
+        let binding = scale::binding(instance);
+        let bindings = project.empty_bindings();
+        match watched(
+            service.id,
+            &service.definition,
+            &instance.start.id,
+            shim,
+            &binding,
+            bindings,
+        ) {
+            Ok(mut watched) => {
+                let stored = readings.get(&instance.start.id);
+                watched.last =
+                    stored.and_then(|reading| serde_json::from_str::<Reading>(&reading.json).ok());
+                sampler.watch(instance.start.id.clone(), watched).await;
+                anything = true;
+            }
+            Err(error) => warn(format!(
+                "service `{}` cannot be measured: {error}",
+                service.name
+            )),
+        }
+    }
+    if anything {
+        sampler.ensure_two_readings().await;
+        sampler.sample().await.map_err(ManageError::Store)?;
+    }
+    Ok(())
+}
+
+/// Decide: service by service, so that memory does not grow with their number.
+async fn decide(
+    project: &Arc<Project>,
+    services: Vec<ServiceRow>,
+    options: &ManageOptions,
+    now: Timestamp,
+) -> Result<Vec<Decided>, ManageError> {
+    let requested = Requested {
+        horizon: options.horizon,
+        predict_load: options.predict_load,
+        auto_scale: options.auto_scale,
+        optimize_resources: options.optimize_resources,
+    };
+    let cost = options.cost.clone();
+    project
+        .store
+        .call(move |store| {
+            // Read again: the samples that were just taken carry their sources.
+            let sources: BTreeMap<ServiceId, Option<String>> = store
+                .services()?
+                .into_iter()
+                .map(|service| (service.id, service.sources))
+                .collect();
+            let mut live: BTreeMap<ServiceId, Vec<InstanceRow>> = BTreeMap::new();
+            for instance in store.live_instances()? {
+                live.entry(instance.start.service)
+                    .or_default()
+                    .push(instance);
+            }
+            let leases = store.open_leases()?;
+            services
+                .into_iter()
+                .map(|row| {
+                    let live = live.remove(&row.id).unwrap_or_default();
+                    let sources = sources.get(&row.id).cloned().flatten();
+                    evidence::decide_one(store, row, live, &leases, &requested, &cost, now)
+                        .map(|decided| Decided { sources, ..decided })
+                })
+                .collect()
+        })
+        .await
+        .map_err(ManageError::Store)
+}
+
+/// Act: carry out what was decided, all services at once.
+async fn act(
+    project: &Arc<Project>,
+    decided: &[Decided],
+    options: &ManageOptions,
+) -> Vec<Option<super::manage_report::ScalingReport>> {
+    let scalings = decided.iter().map(|service| {
+        let project = Arc::clone(project);
+        let scaling = Scaling::of(service);
+        let (auto_scale, dry_run) = (options.auto_scale, options.dry_run);
+        async move {
+            if !auto_scale {
+                return None;
+            }
+            match scaling {
+                None => Some(assessment_view::nothing_to_scale()),
+                Some(scaling) if dry_run => Some(scaling.report),
+                Some(scaling) => Some(scaling.carry_out(&project).await),
+            }
+        }
+    });
+    let tasks: Vec<_> = scalings.map(tokio::spawn).collect();
+    let mut reports = Vec::with_capacity(tasks.len());
+    for task in tasks {
+        reports.push(
+            task.await
+                .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())),
+        );
+    }
+    reports
+}
+
+fn names_used_twice(decided: &[Decided]) -> Vec<String> {
+    let mut names: Vec<&str> = decided
+        .iter()
+        .map(|service| service.row.name.as_str())
+        .collect();
+    names.sort_unstable();
+    names
+        .windows(2)
+        .filter(|pair| pair.first() == pair.last())
+        .filter_map(|pair| Some((*pair.first()?).to_owned()))
+        .collect()
+}
+
+impl ServiceReport {
+    /// Whether a service with these instances runs.
+    pub(super) fn state_of(live: &[InstanceRow]) -> ServiceState {
+        if live.is_empty() {
+            ServiceState::Stopped
+        } else {
+            ServiceState::Running
+        }
+    }
+}

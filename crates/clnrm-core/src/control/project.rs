@@ -1,0 +1,96 @@
+//! What every command of a project works with, put together once at the border.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rand::RngExt;
+use rand::rngs::StdRng;
+
+use crate::clock::{Clock, Timestamp};
+use crate::config::placeholder::Bindings;
+use crate::procfs::ProcessIdentity;
+use crate::runtime::{ProcessRuntime, ports};
+use crate::store::{InstanceId, StoreHandle};
+
+/// Variables of the caller's environment that instances see; everything else comes from the test file.
+const INHERITED: [&str; 10] = [
+    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "USER", "LOGNAME", "SHELL", "TZ",
+];
+
+/// A project and what acts on it.
+#[derive(Debug)]
+pub struct Project {
+    /// Its history.
+    pub store: StoreHandle,
+    /// Starts processes.
+    pub runtime: ProcessRuntime,
+    /// The time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Where its state lives.
+    pub state_dir: PathBuf,
+    /// This command.
+    pub owner: ProcessIdentity,
+    /// The path of this binary, for `{clnrm}`.
+    pub clnrm: PathBuf,
+    /// The environment that this command was given.
+    pub environment: BTreeMap<String, String>,
+    /// For ids and ports.
+    pub rng: Mutex<StdRng>,
+}
+
+impl Project {
+    /// The present moment.
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// The allow-listed part of the environment.
+    pub fn inherited_environment(&self) -> BTreeMap<String, String> {
+        let inherited = INHERITED
+            .iter()
+            .filter_map(|name| self.environment.get_key_value(*name));
+        inherited
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect()
+    }
+
+    /// Bindings that know nothing but this binary.
+    pub fn empty_bindings(&self) -> Bindings {
+        Bindings {
+            clnrm: self.clnrm.clone(),
+            ..Bindings::default()
+        }
+    }
+
+    /// The folder that holds one folder per instance.
+    pub fn instances_dir(&self) -> PathBuf {
+        self.state_dir.join("instances")
+    }
+
+    /// A new instance's id, e.g. `cache-7f3a9c`.
+    pub fn new_instance_id(&self, service: &str) -> InstanceId {
+        let number: u32 = self.with_rng(|rng| rng.random_range(0..1 << 24));
+        InstanceId(format!("{service}-{number:06x}"))
+    }
+
+    /// A port that is free now and that no live instance was given.
+    pub fn free_port(&self, taken: &[u16]) -> Option<u16> {
+        self.with_rng(|rng| ports::free_port(rng, taken))
+    }
+
+    /// The folder of one instance.
+    pub fn instance_dir(&self, id: &InstanceId) -> PathBuf {
+        self.instances_dir().join(&id.0)
+    }
+
+    fn with_rng<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
+        // A generator is as good after a panic as before.
+        draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// A path as reports show it: relative to the current folder where it lies below it.
+pub fn shown(path: &Path, current_dir: &Path) -> PathBuf {
+    path.strip_prefix(current_dir).unwrap_or(path).to_owned()
+}

@@ -1,0 +1,324 @@
+//! Takes samples of running instances and keeps them.
+//!
+//! One sampler reads all instances that it watches in one go, turns each pair of readings into rates, and records
+//! one sample per service together with the readings, so that a later command can go on from them.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::task::JoinHandle;
+use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::lifecycle::LiveInstance;
+use super::project::Project;
+use crate::clock::Timestamp;
+use crate::config::definition::{MetricsSpec, ServiceDefinition};
+use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
+use crate::metrics::rates::{InstanceSample, Sources, combine, instance_sample};
+use crate::metrics::{Collector, Reading, Target};
+use crate::procfs::ProcessIdentity;
+use crate::services::service_manager::ServiceMetrics;
+use crate::store::{InstanceId, ServiceId, StoreError, StoredReading};
+
+/// How often a run samples.
+pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
+/// A rate over less than this says little; the last sample of a test waits for it.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
+/// A stored reading that is older says nothing about now.
+const STALE_AFTER: Duration = Duration::from_secs(10);
+
+/// One sample of one service, and where each of its fields came from.
+#[derive(Debug, Clone)]
+pub struct ServiceSample {
+    /// The service.
+    pub service: ServiceId,
+    /// What was measured.
+    pub metrics: ServiceMetrics,
+    /// Where it came from, or why it is not there.
+    pub sources: Sources,
+}
+
+/// An instance to be read.
+#[derive(Debug, Clone)]
+pub struct Watched {
+    /// Its service.
+    pub service: ServiceId,
+    /// CPU that 100 % means, in cores.
+    pub cpus: f64,
+    /// Where to read.
+    pub target: Target,
+    /// The reading before the next one.
+    pub last: Option<Reading>,
+}
+
+/// Told when samples cannot be kept.
+pub type Warn = dyn Fn(String) + Send + Sync;
+
+/// Reads, computes, records. Cheap to clone; all clones are one sampler.
+#[derive(Clone)]
+pub struct Sampler {
+    project: Arc<Project>,
+    warn: Arc<Warn>,
+    inner: Arc<Mutex<Inner>>,
+}
+
+impl std::fmt::Debug for Sampler {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Sampler").finish_non_exhaustive()
+    }
+}
+
+struct Inner {
+    collector: Collector,
+    watched: BTreeMap<InstanceId, Watched>,
+}
+
+impl Sampler {
+    /// A sampler that watches nothing yet.
+    pub fn new(project: Arc<Project>, warn: Arc<Warn>) -> Self {
+        let collector = Collector::new(Arc::clone(&project.clock));
+        Self {
+            project,
+            warn,
+            inner: Arc::new(Mutex::new(Inner {
+                collector,
+                watched: BTreeMap::new(),
+            })),
+        }
+    }
+
+    /// Watches instances that have just become ready, and takes the first reading that rates start from.
+    pub async fn add(&self, instances: &[LiveInstance]) {
+        for instance in instances {
+            match watched(
+                instance.service,
+                &instance.definition,
+                &instance.id,
+                &instance.process.shim,
+                &instance.binding,
+                self.project.empty_bindings(),
+            ) {
+                Ok(watched) => self.watch(instance.id.clone(), watched).await,
+                Err(error) => (self.warn)(format!(
+                    "service `{}` cannot be measured: {error}",
+                    instance.definition.name
+                )),
+            }
+        }
+        let ids: Vec<InstanceId> = instances
+            .iter()
+            .map(|instance| instance.id.clone())
+            .collect();
+        self.first_reading(&ids).await;
+    }
+
+    /// Watches one instance.
+    pub async fn watch(&self, id: InstanceId, watched: Watched) {
+        self.inner.lock().await.watched.insert(id, watched);
+    }
+
+    /// Watches it no longer.
+    pub async fn remove(&self, id: &InstanceId) {
+        self.inner.lock().await.watched.remove(id);
+    }
+
+    /// Samples once a second until `cancel`.
+    pub fn run_until(&self, cancel: CancellationToken) -> JoinHandle<()> {
+        let sampler = self.clone();
+        tokio::spawn(async move {
+            let mut ticks = interval(SAMPLE_INTERVAL);
+            ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            ticks.tick().await;
+            while cancel.run_until_cancelled(ticks.tick()).await.is_some() {
+                sampler.sample_and_keep().await;
+            }
+        })
+    }
+
+    /// Takes the reading that ends a test, so that even one shorter than the interval leaves a sample.
+    pub async fn last_sample(&self, instances: &[LiveInstance]) {
+        let newest = {
+            let inner = self.inner.lock().await;
+            let readings = instances
+                .iter()
+                .filter_map(|instance| inner.watched.get(&instance.id)?.last.as_ref());
+            readings.map(|reading| reading.at).max()
+        };
+        let Some(newest) = newest else { return };
+        if let Some(wait) = SHORTEST_INTERVAL.checked_sub(self.project.now().since(newest)) {
+            sleep(wait).await;
+        }
+        self.sample_and_keep().await;
+    }
+
+    /// Reads everything, and records one sample per service.
+    pub async fn sample(&self) -> Result<Vec<ServiceSample>, StoreError> {
+        let mut inner = self.inner.lock().await;
+        let targets: Vec<Target> = inner
+            .watched
+            .values()
+            .map(|watched| watched.target.clone())
+            .collect();
+        if targets.is_empty() {
+            return Ok(Vec::new());
+        }
+        let readings = inner.collector.read(&targets).await;
+        let samples = inner.take(readings);
+        let stored: Vec<(InstanceId, StoredReading)> =
+            inner.watched.iter().filter_map(stored_reading).collect();
+        // The lock is held until the samples are recorded: they reach the history in the order of their readings.
+        let rows: Vec<(ServiceId, ServiceMetrics)> = samples
+            .iter()
+            .map(|sample| (sample.service, sample.metrics))
+            .collect();
+        let sources: Vec<(ServiceId, String)> = samples.iter().filter_map(sources_json).collect();
+        self.project
+            .store
+            .call(move |store| {
+                store.append_samples(&rows)?;
+                store.record_readings(&stored)?;
+                sources
+                    .iter()
+                    .try_for_each(|(service, json)| store.record_sources(*service, json))
+            })
+            .await?;
+        Ok(samples)
+    }
+
+    /// Goes on from stored readings where all are recent; else reads now and waits one interval.
+    pub async fn ensure_two_readings(&self) {
+        let now = self.project.now();
+        let missing: Vec<InstanceId> = {
+            let inner = self.inner.lock().await;
+            let usable = |reading: &Reading| {
+                let age = now.since(reading.at);
+                age >= SHORTEST_INTERVAL && age <= STALE_AFTER && reading.at <= now
+            };
+            let watched = inner
+                .watched
+                .iter()
+                .filter(|(_, watched)| !watched.last.as_ref().is_some_and(usable));
+            watched.map(|(id, _)| id.clone()).collect()
+        };
+        if !missing.is_empty() {
+            self.first_reading(&missing).await;
+            sleep(SAMPLE_INTERVAL).await;
+        }
+    }
+
+    async fn first_reading(&self, ids: &[InstanceId]) {
+        let mut inner = self.inner.lock().await;
+        let targets: Vec<Target> = ids
+            .iter()
+            .filter_map(|id| Some(inner.watched.get(id)?.target.clone()))
+            .collect();
+        for reading in inner.collector.read(&targets).await {
+            if let Some(watched) = inner
+                .watched
+                .get_mut(&InstanceId(reading.instance_id.clone()))
+            {
+                watched.last = Some(reading);
+            }
+        }
+    }
+
+    async fn sample_and_keep(&self) {
+        if let Err(error) = self.sample().await {
+            (self.warn)(format!("a sample was lost: {error}"));
+        }
+    }
+}
+
+impl Inner {
+    /// Rates since the reading before, combined per service.
+    fn take(&mut self, readings: Vec<Reading>) -> Vec<ServiceSample> {
+        let mut by_service: BTreeMap<ServiceId, (Timestamp, Vec<InstanceSample>)> = BTreeMap::new();
+        for reading in readings {
+            let Some(watched) = self
+                .watched
+                .get_mut(&InstanceId(reading.instance_id.clone()))
+            else {
+                continue;
+            };
+            let sample = instance_sample(watched.last.as_ref(), &reading, watched.cpus);
+            let (at, samples) = by_service
+                .entry(watched.service)
+                .or_insert((reading.at, Vec::new()));
+            *at = (*at).max(reading.at);
+            samples.push(sample);
+            watched.last = Some(reading);
+        }
+        by_service
+            .into_iter()
+            .map(|(service, (at, samples))| {
+                let (metrics, sources) = combine(&samples, at);
+                ServiceSample {
+                    service,
+                    metrics,
+                    sources,
+                }
+            })
+            .collect()
+    }
+}
+
+/// What to read of an instance.
+pub fn watched(
+    service: ServiceId,
+    definition: &ServiceDefinition,
+    id: &InstanceId,
+    shim: &ProcessIdentity,
+    binding: &InstanceBinding,
+    mut bindings: Bindings,
+) -> Result<Watched, PlaceholderError> {
+    bindings.own = Some(definition.name.clone());
+    bindings
+        .services
+        .insert(definition.name.clone(), binding.clone());
+    let mut metrics = definition.metrics.clone();
+    match &mut metrics {
+        MetricsSpec::Nginx { path } => *path = render(path, &bindings)?,
+        MetricsSpec::Prometheus(spec) => spec.endpoint = render(&spec.endpoint, &bindings)?,
+        MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {}
+    }
+    let ports = binding
+        .port
+        .into_iter()
+        .chain(binding.named_ports.values().copied())
+        .collect();
+    let target = Target {
+        instance_id: id.0.clone(),
+        root: shim.clone(),
+        ports,
+        address: binding
+            .port
+            .and_then(|port| Some(SocketAddr::new(binding.host.parse().ok()?, port))),
+        metrics,
+    };
+    Ok(Watched {
+        service,
+        cpus: definition.cpus_or_default(),
+        target,
+        last: None,
+    })
+}
+
+fn stored_reading((id, watched): (&InstanceId, &Watched)) -> Option<(InstanceId, StoredReading)> {
+    let reading = watched.last.as_ref()?;
+    let json = serde_json::to_string(reading).ok()?;
+    Some((
+        id.clone(),
+        StoredReading {
+            read_at: reading.at,
+            json,
+        },
+    ))
+}
+
+fn sources_json(sample: &ServiceSample) -> Option<(ServiceId, String)> {
+    Some((sample.service, serde_json::to_string(&sample.sources).ok()?))
+}

@@ -1,0 +1,268 @@
+//! `services status`, `stop` and `restart`: the instances of a project, from any command and folder.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::lifecycle::StartPlan;
+use super::project::Project;
+use super::recover::RecoverError;
+use super::scale::neighbours;
+use super::selection::{SelectionError, select};
+use super::start::StartFailure;
+use super::status_report::{
+    InstanceState as ReportedState, InstanceStatus, LeakReport, RestartReport, RestartedInstance,
+    StatusReport, StopReport,
+};
+use super::stop::EndError;
+use crate::runtime::process::log_path;
+use crate::runtime::recovery;
+use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, ServiceRow, StoreError};
+
+/// Why a command on services failed.
+#[derive(Debug, Error)]
+pub enum ServicesError {
+    /// The state before could not be established.
+    #[error("cannot put the project in order")]
+    Recover(#[source] RecoverError),
+    /// A name that matches nothing.
+    #[error(transparent)]
+    Selection(SelectionError),
+    /// The history failed.
+    #[error("cannot read or write the history")]
+    Store(#[source] StoreError),
+    /// Nothing runs.
+    #[error("no instance of `{service}` is running")]
+    NotRunning {
+        /// The service.
+        service: String,
+    },
+    /// An instance could not be stopped.
+    #[error(transparent)]
+    Stop(EndError),
+    /// The new instance did not start.
+    #[error(transparent)]
+    Start(StartFailure),
+}
+
+/// An instance and its service.
+#[derive(Debug, Clone)]
+pub struct KnownInstance {
+    /// Its service.
+    pub service: ServiceRow,
+    /// The instance.
+    pub row: InstanceRow,
+}
+
+impl Project {
+    /// Every live instance, and the newest ended one of each service that has none.
+    pub async fn status(&self) -> Result<StatusReport, ServicesError> {
+        let (known, leases) = self
+            .store
+            .call(|store| {
+                let live = store.live_instances()?;
+                let mut known = Vec::new();
+                for service in store.services()? {
+                    let mine: Vec<InstanceRow> = live
+                        .iter()
+                        .filter(|row| row.start.service == service.id)
+                        .cloned()
+                        .collect();
+                    let rows = if mine.is_empty() {
+                        store.newest_instances(service.id, 1)?
+                    } else {
+                        mine
+                    };
+                    known.extend(rows.into_iter().map(|row| KnownInstance {
+                        service: service.clone(),
+                        row,
+                    }));
+                }
+                Ok((known, store.open_leases()?))
+            })
+            .await
+            .map_err(ServicesError::Store)?;
+        let instances = known.iter().map(|known| status(known, &leases)).collect();
+        Ok(StatusReport {
+            schema: StatusReport::SCHEMA,
+            instances,
+        })
+    }
+
+    /// The instances whose logs a name means: the live ones, else the newest that ended. The name may be an id too.
+    pub async fn instances_named(&self, name: &str) -> Result<Vec<KnownInstance>, ServicesError> {
+        let id = InstanceId(name.to_owned());
+        let (services, by_id) = self
+            .store
+            .call(move |store| Ok((store.services()?, store.instance(&id)?)))
+            .await
+            .map_err(ServicesError::Store)?;
+        if let Some(row) = by_id {
+            let service = services
+                .into_iter()
+                .find(|service| service.id == row.start.service);
+            return Ok(service
+                .map(|service| KnownInstance { service, row })
+                .into_iter()
+                .collect());
+        }
+        let selected = select(services, &[name.to_owned()]).map_err(ServicesError::Selection)?;
+        self.store
+            .call(move |store| {
+                let mut known = Vec::new();
+                for service in selected {
+                    let mut rows = store.live_instances_of(service.id)?;
+                    if rows.is_empty() {
+                        rows = store.newest_instances(service.id, 1)?;
+                    }
+                    known.extend(rows.into_iter().map(|row| KnownInstance {
+                        service: service.clone(),
+                        row,
+                    }));
+                }
+                Ok(known)
+            })
+            .await
+            .map_err(ServicesError::Store)
+    }
+
+    /// Stops the instances of the named services (all of them where none is named) and proves that nothing is left.
+    pub async fn stop_services(
+        self: &Arc<Self>,
+        names: &[String],
+    ) -> Result<StopReport, ServicesError> {
+        let services = self
+            .store
+            .call(|store| store.services())
+            .await
+            .map_err(ServicesError::Store)?;
+        let selected = select(services, names).map_err(ServicesError::Selection)?;
+        let mut rows = self
+            .store
+            .call(|store| store.live_instances())
+            .await
+            .map_err(ServicesError::Store)?;
+        rows.retain(|row| {
+            selected
+                .iter()
+                .any(|service| service.id == row.start.service)
+        });
+        let ids: Vec<String> = rows.iter().map(|row| row.start.id.0.clone()).collect();
+        let stopped = self
+            .stop_instances(rows)
+            .await
+            .into_iter()
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(ServicesError::Stop)?;
+        let leaked = recovery::end_survivors(&ids).await;
+        let processes_checked = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        Ok(StopReport {
+            schema: StopReport::SCHEMA,
+            stopped,
+            leaks: LeakReport {
+                processes_checked,
+                leaked,
+            },
+        })
+    }
+
+    /// Replaces every live instance of a service by a fresh one on the same port, where that is free again.
+    pub async fn restart_service(
+        self: &Arc<Self>,
+        name: &str,
+    ) -> Result<RestartReport, ServicesError> {
+        let known = self.instances_named(name).await?;
+        let live: Vec<KnownInstance> = known
+            .into_iter()
+            .filter(|known| known.row.state.is_live())
+            .collect();
+        if live.is_empty() {
+            return Err(ServicesError::NotRunning {
+                service: name.to_owned(),
+            });
+        }
+        let mut restarted = Vec::new();
+        for known in live {
+            restarted.push(self.restart_instance(&known).await?);
+        }
+        Ok(RestartReport {
+            schema: RestartReport::SCHEMA,
+            restarted,
+        })
+    }
+
+    async fn restart_instance(
+        self: &Arc<Self>,
+        known: &KnownInstance,
+    ) -> Result<RestartedInstance, ServicesError> {
+        let started = Instant::now();
+        let KnownInstance { service, row } = known;
+        let neighbours = neighbours(self, &service.definition)
+            .await
+            .map_err(ServicesError::Store)?;
+        self.stop_instance(row, &service.name, service.definition.stop.grace)
+            .await
+            .map_err(ServicesError::Stop)?;
+        let plan = StartPlan {
+            service: service.id,
+            definition: &service.definition,
+            run: None,
+            neighbours: &neighbours,
+            preferred: Some(row.start.ports.clone()),
+            cancel: CancellationToken::new(),
+        };
+        let instance = self
+            .start_instance(&plan)
+            .await
+            .map_err(ServicesError::Start)?;
+        Ok(RestartedInstance {
+            service: service.name.clone(),
+            old_id: row.start.id.0.clone(),
+            new_id: instance.id.0,
+            address: instance.address,
+            took_ms: milliseconds(started.elapsed()),
+        })
+    }
+}
+
+fn status(known: &KnownInstance, leases: &[LeaseRow]) -> InstanceStatus {
+    let KnownInstance { service, row } = known;
+    let lease = leases
+        .iter()
+        .find(|lease| lease.lease.instance == row.start.id);
+    let log = log_path(&row.start.dir);
+    InstanceStatus {
+        service: service.name.clone(),
+        id: row.start.id.0.clone(),
+        state: reported_state(row.state),
+        runtime: "process",
+        pid: row.main_pid.filter(|_| row.state.is_live()),
+        address: row.start.address.clone(),
+        started_at: row.start.created_at,
+        ready_ms: row
+            .ready_at
+            .map(|ready| milliseconds(ready.since(row.start.created_at))),
+        exit: row.exit.message.clone(),
+        lease: lease.map(|lease| lease.lease.test.clone()),
+        log: log.exists().then(|| log.display().to_string()),
+    }
+}
+
+/// A state as reports name it.
+pub fn reported_state(state: InstanceState) -> ReportedState {
+    match state {
+        InstanceState::Starting => ReportedState::Starting,
+        InstanceState::Running => ReportedState::Running,
+        InstanceState::Stopping => ReportedState::Stopping,
+        InstanceState::Stopped => ReportedState::Stopped,
+        InstanceState::Failed => ReportedState::Failed,
+        InstanceState::Lost => ReportedState::Lost,
+    }
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

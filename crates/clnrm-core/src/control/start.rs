@@ -1,0 +1,111 @@
+//! Why an instance did not start, in words that name the thing and the way out.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use crate::config::placeholder::PlaceholderError;
+use crate::runtime::{NotReady, StartError};
+use crate::store::{InstanceId, StoreError};
+
+/// An instance that did not become ready. Nothing of it is left running.
+#[derive(Debug, Error)]
+#[error("service `{service}` did not start")]
+pub struct StartFailure {
+    /// The service.
+    pub service: String,
+    /// The instance, where one was made.
+    pub instance: Option<InstanceId>,
+    /// Why.
+    #[source]
+    pub cause: StartCause,
+    /// The last lines of its log.
+    pub log_tail: Vec<String>,
+    /// Where the whole log is.
+    pub log_file: Option<PathBuf>,
+}
+
+/// Why an instance did not start.
+#[derive(Debug, Error)]
+pub enum StartCause {
+    /// It needs a runtime that is not built.
+    #[error("it is a container (image `{image}`), and containers are not supported yet")]
+    ContainersNotSupported {
+        /// The image.
+        image: String,
+    },
+    /// A fixed port is in use.
+    #[error("port {port} is taken{}", held_by(.holder.as_ref()))]
+    PortTaken {
+        /// The port.
+        port: u16,
+        /// Who has it, where this user may see it.
+        holder: Option<String>,
+    },
+    /// No port is free.
+    #[error("no port of 127.0.0.1 is free")]
+    NoFreePort,
+    /// A placeholder has no value.
+    #[error("its definition cannot be filled in")]
+    Placeholder(#[source] PlaceholderError),
+    /// Its folder cannot be made.
+    #[error("cannot create its folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// It could not be spawned.
+    #[error("it could not be started")]
+    Spawn(#[source] StartError),
+    /// It did not become ready.
+    #[error("it did not become ready")]
+    NotReady(#[source] NotReady),
+    /// The history failed.
+    #[error("the history failed")]
+    Store(#[source] StoreError),
+}
+
+fn held_by(holder: Option<&String>) -> String {
+    holder
+        .map(|holder| format!(" by {holder}"))
+        .unwrap_or_default()
+}
+
+impl StartCause {
+    /// Whether it was only given up because something else went wrong.
+    pub fn is_cancellation(&self) -> bool {
+        matches!(self, Self::NotReady(NotReady::Cancelled))
+    }
+
+    /// The way out, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::ContainersNotSupported { .. } => {
+                "give the service a `command` that runs it as a local process".to_owned()
+            }
+            Self::PortTaken { port, .. } => format!(
+                "stop what listens there, or write {{port}} instead of {port} to let clnrm choose a free one"
+            ),
+            Self::Spawn(StartError::CommandNotFound { program }) if program.contains('/') => {
+                format!(
+                    "check the path `{program}`; relative ones start from the test file's folder"
+                )
+            }
+            Self::Spawn(StartError::CommandNotFound { program }) => {
+                format!("install `{program}`, or write its path; PATH is passed on to services")
+            }
+            Self::Spawn(StartError::CommandNotExecutable { program, .. }) => {
+                format!("check that `{program}` is executable")
+            }
+            Self::NotReady(NotReady::TimedOut { .. }) => {
+                "see its log; `ready` says what is waited for, `ready = { timeout = … }` how long"
+                    .to_owned()
+            }
+            Self::NotReady(NotReady::Died { .. }) => "its log says why".to_owned(),
+            Self::Store(error) => return error.hint(),
+            _ => return None,
+        })
+    }
+}

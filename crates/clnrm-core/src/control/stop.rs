@@ -1,0 +1,263 @@
+//! Ends instances, whatever state they are in, and records how.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::project::Project;
+use super::status_report::StoppedInstance;
+use crate::runtime::process::{Observed, data_dir};
+use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
+use crate::runtime::{ProcessRuntime, StopError, recovery};
+use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, StoreError};
+
+/// What instances without a known definition get between SIGTERM and SIGKILL.
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// Why an instance could not be ended.
+#[derive(Debug, Error)]
+pub enum EndError {
+    /// The operating system refused, or something survived.
+    #[error("cannot stop {id}")]
+    Stop {
+        /// The instance.
+        id: InstanceId,
+        /// Why.
+        source: StopError,
+    },
+    /// Its folder cannot be read.
+    #[error("cannot read the instance's folder {path}")]
+    Folder {
+        /// The folder.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The history failed.
+    #[error("cannot record that {id} was stopped")]
+    Store {
+        /// The instance.
+        id: InstanceId,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+/// An instance of which nothing is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What is known of its exit.
+    pub exit: InstanceExit,
+    /// How the history calls it.
+    pub ending: Ending,
+    /// SIGKILL was needed.
+    pub killed: bool,
+    /// What a killed shim had left behind.
+    pub leftovers: Vec<String>,
+}
+
+impl Project {
+    /// Ends an instance of the history and records it.
+    pub async fn stop_instance(
+        &self,
+        row: &InstanceRow,
+        name: &str,
+        grace: Duration,
+    ) -> Result<StoppedInstance, EndError> {
+        let started = Instant::now();
+        let id = row.start.id.clone();
+        let store_error = |source| EndError::Store {
+            id: row.start.id.clone(),
+            source,
+        };
+        let stopping = id.clone();
+        self.store
+            .call(move |store| store.record_stopping(&stopping).map(drop))
+            .await
+            .map_err(store_error)?;
+        let ended = self.end_instance_at(&id, &row.start.dir, grace).await?;
+        let (exit, ending, now) = (ended.exit.clone(), ended.ending, self.now());
+        let recorded = id.clone();
+        self.store
+            .call(move |store| store.record_ended(&recorded, ending, &exit, now).map(drop))
+            .await
+            .map_err(store_error)?;
+        Ok(StoppedInstance {
+            service: name.to_owned(),
+            id: id.0,
+            exit: ended.exit.message,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            killed: ended.killed,
+        })
+    }
+
+    /// Ends instances of the history, all at once, each with its own service's grace.
+    pub async fn stop_instances(
+        self: &Arc<Self>,
+        rows: Vec<InstanceRow>,
+    ) -> Vec<Result<StoppedInstance, EndError>> {
+        let services = match self.store.call(|store| store.services()).await {
+            Ok(services) => services,
+            Err(source) => {
+                let id = rows
+                    .first()
+                    .map_or_else(|| InstanceId(String::new()), |row| row.start.id.clone());
+                return vec![Err(EndError::Store { id, source })];
+            }
+        };
+        let mut stopping = JoinSet::new();
+        for row in rows {
+            let service = services
+                .iter()
+                .find(|service| service.id == row.start.service);
+            let name = service
+                .map(|service| service.name.clone())
+                .unwrap_or_default();
+            let grace = service.map_or(DEFAULT_GRACE, |service| service.definition.stop.grace);
+            let project = Arc::clone(self);
+            stopping.spawn(async move { project.stop_instance(&row, &name, grace).await });
+        }
+        stopping.join_all().await
+    }
+
+    /// Removes the folders and rows of all but the newest ended instances of each service.
+    pub async fn prune(&self, keep_per_service: u32) -> Result<(), StoreError> {
+        let prunable = self
+            .store
+            .call(move |store| store.prunable_instances(keep_per_service))
+            .await?;
+        for instance in &prunable {
+            // A folder that stays is found without its row by the next command, and removed then.
+            let _ = fs::remove_dir_all(&instance.dir);
+        }
+        let ids: Vec<InstanceId> = prunable.into_iter().map(|instance| instance.id).collect();
+        self.store
+            .call(move |store| store.forget_instances(&ids))
+            .await
+    }
+
+    /// Ends whatever there is of the instance with this folder. Its log stays, its data goes.
+    pub async fn end_instance_at(
+        &self,
+        id: &InstanceId,
+        dir: &Path,
+        grace: Duration,
+    ) -> Result<Ended, EndError> {
+        let stop_error = |source| EndError::Stop {
+            id: id.clone(),
+            source,
+        };
+        let ended = match observe(dir)? {
+            Observed::Alive(record) => {
+                let outcome = ProcessRuntime::stop(&id.0, dir, &record.shim, grace)
+                    .await
+                    .map_err(stop_error)?;
+                match outcome.exit {
+                    Some(exit) => Ended {
+                        killed: outcome.killed,
+                        ..from_record(exit)
+                    },
+                    None => unseen(outcome.killed, Vec::new()),
+                }
+            }
+            Observed::Ended(exit) => from_record(exit),
+            Observed::Lost(record) => {
+                let leftovers = recovery::end_leftovers(&id.0, record.shim.pid)
+                    .await
+                    .map_err(stop_error)?;
+                unseen(!leftovers.is_empty(), leftovers)
+            }
+            Observed::NeverStarted => self.take_away(id, dir, grace).await?,
+        };
+        // What a service wrote is not kept: no later instance may meet it. Best effort, the folder goes in the end.
+        let _ = fs::remove_dir_all(data_dir(dir));
+        Ok(ended)
+    }
+
+    /// A shim may be about to begin: it dies when it cannot write its record, so its folder is moved away first.
+    async fn take_away(
+        &self,
+        id: &InstanceId,
+        dir: &Path,
+        grace: Duration,
+    ) -> Result<Ended, EndError> {
+        let aside = dir.with_extension("gone");
+        if let Err(source) = fs::rename(dir, &aside) {
+            if source.kind() == io::ErrorKind::NotFound {
+                return Ok(unseen(false, Vec::new()));
+            }
+            return Err(EndError::Folder {
+                path: dir.to_owned(),
+                source,
+            });
+        }
+        let ended = match observe(&aside)? {
+            Observed::Alive(record) => {
+                let stop_error = |source| EndError::Stop {
+                    id: id.clone(),
+                    source,
+                };
+                let outcome = ProcessRuntime::stop(&id.0, &aside, &record.shim, grace)
+                    .await
+                    .map_err(stop_error)?;
+                unseen(outcome.killed, Vec::new())
+            }
+            _ => unseen(false, Vec::new()),
+        };
+        // Back again, for its log.
+        let _ = fs::rename(&aside, dir);
+        Ok(ended)
+    }
+}
+
+pub(super) fn observe(dir: &Path) -> Result<Observed, EndError> {
+    ProcessRuntime::observe(dir).map_err(|source| EndError::Folder {
+        path: dir.to_owned(),
+        source,
+    })
+}
+
+fn from_record(record: ExitRecord) -> Ended {
+    let (code, signal) = match record.status {
+        ExitStatus::Code(code) => (Some(code), None),
+        ExitStatus::Signal(signal) => (None, Some(signal)),
+    };
+    Ended {
+        exit: InstanceExit {
+            code,
+            signal,
+            message: Some(record.status.to_string()),
+        },
+        ending: if record.requested {
+            Ending::Stopped
+        } else {
+            Ending::Failed
+        },
+        killed: record.killed,
+        leftovers: Vec::new(),
+    }
+}
+
+fn unseen(killed: bool, leftovers: Vec<String>) -> Ended {
+    let message = match leftovers.len() {
+        0 => None,
+        count => Some(format!(
+            "its supervisor was killed; {count} processes that it left were ended"
+        )),
+    };
+    Ended {
+        exit: InstanceExit {
+            message,
+            ..InstanceExit::default()
+        },
+        ending: Ending::Lost,
+        killed,
+        leftovers,
+    }
+}

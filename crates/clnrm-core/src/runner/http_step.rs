@@ -1,0 +1,102 @@
+//! A step that sends one HTTP request.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::expectations::{Observed, first_violation};
+use super::step::Attempt;
+use crate::config::definition::HttpStep;
+use crate::config::placeholder::{Bindings, PlaceholderError, render};
+use crate::control::one_line;
+use crate::http;
+
+/// Bodies are read up to this size.
+const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
+
+/// Sends the request once and compares the answer with what is expected.
+pub(super) async fn attempt(step: &HttpStep, bindings: &Bindings, timeout: Duration) -> Attempt {
+    let request = match prepare(step, bindings) {
+        Ok(request) => request,
+        Err(error) => return Attempt::failed(error.to_string()),
+    };
+    let limits = http::Limits {
+        timeout,
+        max_body_bytes: BODY_LIMIT_BYTES,
+    };
+    let Prepared { url, headers, body } = request;
+    match http::request(&step.method, &url, &headers, body, limits).await {
+        Ok(answer) => judge(step, &answer),
+        Err(error) => Attempt::failed(one_line(&error)),
+    }
+}
+
+struct Prepared {
+    url: String,
+    headers: BTreeMap<String, String>,
+    body: Vec<u8>,
+}
+
+fn prepare(step: &HttpStep, bindings: &Bindings) -> Result<Prepared, PlaceholderError> {
+    let headers = step
+        .headers
+        .iter()
+        .map(|(name, value)| Ok((name.clone(), render(value, bindings)?)));
+    let body = step
+        .body
+        .as_deref()
+        .map(|body| render(body, bindings))
+        .transpose()?;
+    Ok(Prepared {
+        url: render(&step.url, bindings)?,
+        headers: headers.collect::<Result<_, PlaceholderError>>()?,
+        body: body.unwrap_or_default().into_bytes(),
+    })
+}
+
+fn judge(step: &HttpStep, answer: &http::Answer) -> Attempt {
+    let body = String::from_utf8_lossy(&answer.body);
+    let violation = status_violation(step, answer.status)
+        .or_else(|| header_violation(step, answer))
+        .or_else(|| {
+            first_violation(
+                &step.body_expectations,
+                Observed {
+                    text: &body,
+                    dropped: 0,
+                    what: "body",
+                },
+            )
+        });
+    Attempt {
+        reason: violation,
+        http_status: Some(answer.status),
+        output: body.into_owned(),
+        ..Attempt::default()
+    }
+}
+
+fn status_violation(step: &HttpStep, status: u16) -> Option<String> {
+    match step.status {
+        Some(expected) if expected == status => None,
+        Some(expected) => Some(format!("the status is {status}, expected {expected}")),
+        None if (200..300).contains(&status) => None,
+        None => Some(format!("the status is {status}, expected 2xx")),
+    }
+}
+
+fn header_violation(step: &HttpStep, answer: &http::Answer) -> Option<String> {
+    step.header_regex.iter().find_map(|(name, pattern)| {
+        let Some(value) = answer
+            .headers
+            .get(name)
+            .map(|value| String::from_utf8_lossy(value.as_bytes()))
+        else {
+            return Some(format!("there is no header `{name}`"));
+        };
+        let matches = Regex::new(pattern).is_ok_and(|regex| regex.is_match(&value));
+        (!matches)
+            .then(|| format!("the header `{name}` is `{value}`, which does not match `{pattern}`"))
+    })
+}

@@ -1,0 +1,131 @@
+//! The services of one test: started in the order of their dependencies, in parallel where they can.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{RunEvent, ServiceFailure};
+use super::run::Shared;
+use crate::config::definition::ServiceDefinition;
+use crate::config::placeholder::InstanceBinding;
+use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};
+
+/// What became of the services of a test.
+#[derive(Debug, Default)]
+pub(super) struct ServiceSet {
+    /// Ready, in the order in which they became so.
+    pub(super) ready: Vec<LiveInstance>,
+    /// Those that failed by themselves; what was only given up because of them is not listed.
+    pub(super) failures: Vec<ServiceFailure>,
+}
+
+/// Starts them all, or gives up with the first failure (what is ready then stays for the caller to stop).
+pub(super) async fn start_all(
+    shared: &Arc<Shared>,
+    test: usize,
+    services: &[ServiceDefinition],
+    cancel: &CancellationToken,
+) -> ServiceSet {
+    let mut waiting: Vec<&ServiceDefinition> = services.iter().collect();
+    let mut set = ServiceSet::default();
+    let mut bindings: BTreeMap<String, InstanceBinding> = BTreeMap::new();
+    let mut starting = JoinSet::new();
+    loop {
+        if !cancel.is_cancelled() {
+            let (startable, blocked): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|service| {
+                service
+                    .depends_on
+                    .iter()
+                    .all(|name| bindings.contains_key(name))
+            });
+            waiting = blocked;
+            for service in startable {
+                (shared.notify)(RunEvent::ServiceStarting {
+                    test,
+                    service: service.name.clone(),
+                });
+                starting.spawn(start_one(
+                    Arc::clone(shared),
+                    service.clone(),
+                    bindings.clone(),
+                    cancel.clone(),
+                ));
+            }
+        }
+        match starting.join_next().await {
+            None => return set,
+            Some(Ok(Ok(instance))) => {
+                (shared.notify)(RunEvent::ServiceReady {
+                    test,
+                    service: instance.definition.name.clone(),
+                    took: instance.ready_in,
+                    address: instance.address.clone(),
+                });
+                bindings.insert(instance.definition.name.clone(), instance.binding.clone());
+                set.ready.push(instance);
+            }
+            Some(Ok(Err(failure))) => {
+                if let Some(failure) = own_failure(&failure) {
+                    (shared.notify)(RunEvent::ServiceFailed {
+                        test,
+                        failure: failure.clone(),
+                    });
+                    set.failures.push(failure);
+                }
+                cancel.cancel();
+            }
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        }
+    }
+}
+
+async fn start_one(
+    shared: Arc<Shared>,
+    definition: ServiceDefinition,
+    neighbours: BTreeMap<String, InstanceBinding>,
+    cancel: CancellationToken,
+) -> Result<LiveInstance, StartFailure> {
+    let service = shared.service_id(&definition);
+    let plan = StartPlan {
+        service,
+        definition: &definition,
+        run: Some(shared.run),
+        neighbours: &neighbours,
+        preferred: None,
+        cancel,
+    };
+    shared.project.start_instance(&plan).await
+}
+
+/// `None` for a start that was only given up because something else went wrong.
+fn own_failure(failure: &StartFailure) -> Option<ServiceFailure> {
+    if failure.cause.is_cancellation() {
+        return None;
+    }
+    Some(describe(failure))
+}
+
+/// A failed start as reports show it.
+pub(super) fn describe(failure: &StartFailure) -> ServiceFailure {
+    let StartFailure {
+        service,
+        instance,
+        cause,
+        log_tail,
+        log_file,
+    } = failure;
+    ServiceFailure {
+        service: service.clone(),
+        instance_id: instance.as_ref().map(|id| id.0.clone()),
+        message: match cause {
+            StartCause::NotReady(source) => source.to_string(),
+            StartCause::Spawn(source) => one_line(source),
+            other => one_line(other),
+        },
+        hint: cause.hint(),
+        log_tail: log_tail.clone(),
+        log_file: log_file.clone(),
+    }
+}

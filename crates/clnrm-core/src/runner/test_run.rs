@@ -1,0 +1,362 @@
+//! One test, from its first service to its last step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tokio_util::sync::CancellationToken;
+
+use super::event::{
+    InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
+    TestStatus,
+};
+use super::run::Shared;
+use super::service_set::{self, ServiceSet};
+use super::step::{self, StepContext};
+use crate::config::definition::{StepAction, TestDefinition};
+use crate::config::placeholder::Bindings;
+use crate::control::LiveInstance;
+use crate::control::lifecycle::{HOST, LOG_TAIL_LINES};
+use crate::runtime::{TreeState, log_file};
+
+/// Why a test was cut short.
+#[derive(Debug, Clone)]
+enum CutShort {
+    TimedOut(Duration),
+    ServiceDied(Box<ServiceFailure>),
+}
+
+/// A test that has ended, and the instances that it leaves to its run.
+#[derive(Debug)]
+pub(super) struct FinishedTest {
+    pub(super) report: TestReport,
+    pub(super) instances: Vec<LiveInstance>,
+}
+
+/// What may end a test before its last step: the run's own end, its time, a service that dies.
+struct Watch {
+    cancel: CancellationToken,
+    why: Arc<OnceLock<CutShort>>,
+}
+
+impl Watch {
+    fn below(run: &CancellationToken) -> Self {
+        Self {
+            cancel: run.child_token(),
+            why: Arc::new(OnceLock::new()),
+        }
+    }
+
+    fn cut_short(&self, why: CutShort) {
+        // The first reason is the one that counts.
+        let _ = self.why.set(why);
+        self.cancel.cancel();
+    }
+}
+
+/// Runs a test. Its instances are still up when this returns.
+pub(super) async fn run_test(
+    shared: &Arc<Shared>,
+    index: usize,
+    test: &TestDefinition,
+) -> FinishedTest {
+    let started = Instant::now();
+    let watch = Arc::new(Watch::below(&shared.cancel));
+    let timer = test.timeout.map(|limit| {
+        let watch = Arc::clone(&watch);
+        tokio::spawn(async move {
+            sleep(limit).await;
+            watch.cut_short(CutShort::TimedOut(limit));
+        })
+    });
+    let starting = watch.cancel.child_token();
+    let services = service_set::start_all(shared, index, &test.services, &starting).await;
+    let steps = if starting.is_cancelled() {
+        let reason = "its services did not start".to_owned();
+        test.steps
+            .iter()
+            .map(|step| step::skipped(step, reason.clone()))
+            .collect()
+    } else {
+        with_services(shared, index, test, &services, &watch).await
+    };
+    if let Some(timer) = timer {
+        timer.abort();
+    }
+    let mut report = TestReport {
+        name: test.name.clone(),
+        file: test.file.clone(),
+        status: TestStatus::Passed,
+        duration: started.elapsed(),
+        services: services.ready.iter().map(service_use).collect(),
+        steps,
+        reason: None,
+        service_failures: services.failures,
+    };
+    judge(
+        &mut report,
+        test,
+        watch.why.get(),
+        shared.cancel.is_cancelled(),
+    );
+    FinishedTest {
+        report,
+        instances: services.ready,
+    }
+}
+
+async fn with_services(
+    shared: &Arc<Shared>,
+    index: usize,
+    test: &TestDefinition,
+    services: &ServiceSet,
+    watch: &Arc<Watch>,
+) -> Vec<StepReport> {
+    let leases = shared.lease(&test.name, &services.ready).await;
+    shared.sampler.add(&services.ready).await;
+    let guards: Vec<_> = services
+        .ready
+        .iter()
+        .map(|instance| tokio::spawn(report_death(instance.clone(), Arc::clone(watch))))
+        .collect();
+    let steps = run_steps(shared, index, test, &services.ready, watch).await;
+    for guard in guards {
+        guard.abort();
+    }
+    shared.sampler.last_sample(&services.ready).await;
+    shared.release(leases).await;
+    steps
+}
+
+async fn run_steps(
+    shared: &Arc<Shared>,
+    index: usize,
+    test: &TestDefinition,
+    services: &[LiveInstance],
+    watch: &Watch,
+) -> Vec<StepReport> {
+    let bindings = bindings(shared, services);
+    let env = step_environment(shared, test, services);
+    let service_env = services
+        .iter()
+        .map(|service| (service.definition.name.clone(), service.env.clone()))
+        .collect();
+    let context = StepContext {
+        runtime: &shared.project.runtime,
+        bindings: &bindings,
+        env: &env,
+        service_env: &service_env,
+        base_dir: base_dir(&test.file),
+        notify: &*shared.notify,
+        cancel: &watch.cancel,
+        run: shared.run,
+        test: index,
+    };
+    let mut reports: Vec<StepReport> = Vec::new();
+    let mut broken_by: Option<String> = None;
+    for (number, definition) in test.steps.iter().enumerate() {
+        if let Some(reason) = skip_reason(definition, &reports, broken_by.as_deref(), &watch.cancel)
+        {
+            reports.push(step::skipped(definition, reason));
+            continue;
+        }
+        let (step, of) = (definition.name.clone(), test.steps.len());
+        (shared.notify)(RunEvent::StepStarted {
+            test: index,
+            step,
+            index: number,
+            of,
+        });
+        let report = step::run(definition, &context).await;
+        (shared.notify)(RunEvent::StepFinished {
+            test: index,
+            step: report.clone(),
+        });
+        if report.status == StepStatus::Failed && !definition.continue_on_failure {
+            broken_by.get_or_insert(definition.name.clone());
+        }
+        reports.push(report);
+    }
+    reports
+}
+
+fn skip_reason(
+    step: &crate::config::definition::StepDefinition,
+    done: &[StepReport],
+    broken_by: Option<&str>,
+    cancel: &CancellationToken,
+) -> Option<String> {
+    if cancel.is_cancelled() {
+        return Some("the test was ended before it".to_owned());
+    }
+    if let Some(name) = broken_by {
+        return Some(format!("step `{name}` failed"));
+    }
+    let passed = |name: &String| {
+        done.iter()
+            .any(|step| step.name == *name && step.status == StepStatus::Passed)
+    };
+    let missing = step.depends_on.iter().find(|name| !passed(name))?;
+    Some(format!(
+        "step `{missing}`, on which it depends, did not pass"
+    ))
+}
+
+/// Ends the test when an instance dies under it; a process that leaves with 0 has done its work.
+async fn report_death(mut instance: LiveInstance, watch: Arc<Watch>) {
+    let dead = |state: &TreeState| match state {
+        TreeState::Running | TreeState::MainLeft => false,
+        TreeState::Ended(record) => !record.status.is_success(),
+        TreeState::Failed(_) | TreeState::Lost => true,
+    };
+    let Ok(state) = instance
+        .process
+        .state
+        .wait_for(dead)
+        .await
+        .map(|state| *state)
+    else {
+        return;
+    };
+    let how = match state {
+        TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
+        TreeState::Ended(record) if record.requested => {
+            "it was stopped while the test ran".to_owned()
+        }
+        TreeState::Ended(record) => format!("it ended with {} while the test ran", record.status),
+        _ => "its supervisor was killed while the test ran".to_owned(),
+    };
+    // What it wrote last is what matters; the shim ends once everything is in the log.
+    let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost);
+    let _ = instance.process.state.wait_for(settled).await;
+    let log = instance.process.log.clone();
+    watch.cut_short(CutShort::ServiceDied(Box::new(ServiceFailure {
+        service: instance.definition.name.clone(),
+        instance_id: Some(instance.id.0.clone()),
+        message: how,
+        hint: None,
+        log_tail: log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default(),
+        log_file: Some(log),
+    })));
+}
+
+fn service_use(instance: &LiveInstance) -> ServiceUse {
+    ServiceUse {
+        service: instance.definition.name.clone(),
+        instance_id: instance.id.0.clone(),
+        origin: InstanceOrigin::Fresh,
+        ready_ms: u64::try_from(instance.ready_in.as_millis()).unwrap_or(u64::MAX),
+        address: instance.address.clone(),
+    }
+}
+
+fn bindings(shared: &Shared, services: &[LiveInstance]) -> Bindings {
+    let mut bindings = shared.project.empty_bindings();
+    bindings.services = services
+        .iter()
+        .map(|service| (service.definition.name.clone(), service.binding.clone()))
+        .collect();
+    bindings
+}
+
+/// Steps are the user's own commands: they see the caller's environment, and where the services are.
+fn step_environment(
+    shared: &Shared,
+    test: &TestDefinition,
+    services: &[LiveInstance],
+) -> BTreeMap<String, String> {
+    let mut env = shared.project.environment.clone();
+    env.insert("CLNRM_TEST_NAME".to_owned(), test.name.clone());
+    env.insert("CLNRM_RUN_ID".to_owned(), shared.run.to_string());
+    for service in services {
+        let name: String = service
+            .definition
+            .name
+            .chars()
+            .map(|letter| {
+                if letter.is_ascii_alphanumeric() {
+                    letter.to_ascii_uppercase()
+                } else {
+                    '_'
+                }
+            })
+            .collect();
+        if let Some(port) = service.binding.port {
+            env.insert(format!("{name}_HOST"), HOST.to_owned());
+            env.insert(format!("{name}_PORT"), port.to_string());
+        }
+    }
+    env
+}
+
+fn base_dir(file: &Path) -> std::path::PathBuf {
+    match file.parent() {
+        Some(parent) if parent != Path::new("") => parent.to_owned(),
+        _ => Path::new(".").to_owned(),
+    }
+}
+
+/// Fills in status and reason; pure but for the report that it fills.
+fn judge(
+    report: &mut TestReport,
+    test: &TestDefinition,
+    cut_short: Option<&CutShort>,
+    interrupted: bool,
+) {
+    let failed_step = report
+        .steps
+        .iter()
+        .find(|step| step.status == StepStatus::Failed);
+    let (status, reason) = match cut_short {
+        Some(CutShort::ServiceDied(failure)) => {
+            report.service_failures.push((**failure).clone());
+            (
+                TestStatus::Error,
+                Some(format!("service `{}` died", failure.service)),
+            )
+        }
+        Some(CutShort::TimedOut(limit)) => {
+            let limit = humantime::format_duration(*limit);
+            (
+                TestStatus::Failed,
+                Some(format!("the test's time of {limit} was up")),
+            )
+        }
+        None if interrupted => (TestStatus::Skipped, Some("interrupted".to_owned())),
+        None => match (report.service_failures.first(), failed_step) {
+            (Some(failure), _) => (
+                TestStatus::Error,
+                Some(format!("service `{}` did not start", failure.service)),
+            ),
+            (None, Some(step)) => (
+                TestStatus::Failed,
+                Some(format!("step `{}` failed", step.name)),
+            ),
+            (None, None) => match broken_assertion(report, test) {
+                Some(broken) => (TestStatus::Failed, Some(broken)),
+                None => (TestStatus::Passed, None),
+            },
+        },
+    };
+    report.status = status;
+    report.reason = reason;
+}
+
+fn broken_assertion(report: &TestReport, test: &TestDefinition) -> Option<String> {
+    let wanted = test.assertions.min_commands_executed?;
+    let is_command = |name: &String| {
+        test.steps
+            .iter()
+            .any(|step| step.name == *name && matches!(step.action, StepAction::Command(_)))
+    };
+    let executed = report
+        .steps
+        .iter()
+        .filter(|step| step.attempts > 0 && is_command(&step.name))
+        .count();
+    (executed < wanted as usize).then(|| {
+        format!("{executed} commands were executed, the assertion wants at least {wanted}")
+    })
+}
