@@ -2,6 +2,8 @@
 //!
 //! The writers are this test binary itself, re-executed with a filter for [`child`] and told what to do by `CLNRM_STORE_CHILD`.
 
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
+
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};

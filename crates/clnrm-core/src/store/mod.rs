@@ -13,6 +13,7 @@ mod identity;
 mod instances;
 mod leases;
 mod open;
+mod rings;
 mod rollups;
 mod rows;
 mod samples;
@@ -30,13 +31,14 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
 pub use identity::ProcessIdentity;
+pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
     NewInstance, NewLease, PrunableInstance, RunId, RunRow, RuntimeKind, ServiceId, ServiceRow,
     StoredHistory, StoredReading, TierSpan,
 };
-pub use samples::{LEAST_SAMPLE_GAP, RING_LENGTH};
+pub use samples::LEAST_SAMPLE_GAP;
 
 use open::Found;
 
