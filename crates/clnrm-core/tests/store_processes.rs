@@ -2,12 +2,7 @@
 //!
 //! The writers are this test binary itself, re-executed with a filter for [`child`] and told what to do by `CLNRM_STORE_CHILD`.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
-)]
+#![expect(clippy::unwrap_used, reason = "a test may fail by panicking")]
 
 use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Row, params};
 
+use super::rings::RING_LENGTH;
 use super::rows::{ActionId, ActionOutcome, ActionRow, ActionStart, NewAction, ServiceId};
-use super::samples::RING_LENGTH;
 use super::{Store, StoreError};
 
 impl Store {

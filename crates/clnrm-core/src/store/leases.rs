@@ -2,8 +2,8 @@
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
+use super::rings::RING_LENGTH;
 use super::rows::{LeaseId, LeaseRow, LeaseSpan, NewLease, ServiceId};
-use super::samples::RING_LENGTH;
 use super::sql_types::owner;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;

@@ -12,6 +12,7 @@ mod handle;
 mod instances;
 mod leases;
 mod open;
+mod rings;
 mod rollups;
 mod rows;
 mod samples;
@@ -29,13 +30,14 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
 
+pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
     NewInstance, NewLease, PrunableInstance, RunId, RunRow, RuntimeKind, ServiceId, ServiceRow,
     StoredHistory, StoredReading, TierSpan,
 };
-pub use samples::{LEAST_SAMPLE_GAP, RING_LENGTH};
+pub use samples::LEAST_SAMPLE_GAP;
 
 use open::Found;
 

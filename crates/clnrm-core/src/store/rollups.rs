@@ -1,10 +1,12 @@
-//! Rows of the table `rollups`: five columns for each metric.
+//! Rows of the table `rollups`, five columns for each metric, and how minutes make a quarter of an hour.
 
+use std::ops::Range;
 use std::sync::LazyLock;
 
 use rusqlite::types::{ToSql, Value};
 use rusqlite::{Connection, Row, Transaction, params, params_from_iter};
 
+use super::rings::{slot, slots};
 use super::rows::ServiceId;
 use crate::services::service_manager::{Metric, Rollup, Summary, Tier};
 
@@ -52,20 +54,45 @@ fn column(metric: Metric) -> &'static str {
     }
 }
 
-/// Appends the rollups in an inclusive range of slots to `rollups`.
+/// The rollups with these numbers, in their order.
 pub(super) fn read_rollups(
     connection: &Connection,
     service: ServiceId,
     tier: Tier,
-    (first, last): (i64, i64),
-    rollups: &mut Vec<Rollup>,
-) -> rusqlite::Result<()> {
+    numbers: Range<i64>,
+) -> rusqlite::Result<Vec<Rollup>> {
+    let mut rollups = Vec::new();
     let mut statement = connection.prepare_cached(&SELECT)?;
-    let mut rows = statement.query(params![service, tier, first, last])?;
-    while let Some(row) = rows.next()? {
-        rollups.push(rollup(row)?);
+    for slots in slots(numbers) {
+        let mut rows = statement.query(params![service, tier, slots.start(), slots.end()])?;
+        while let Some(row) = rows.next()? {
+            rollups.push(rollup(row)?);
+        }
     }
-    Ok(())
+    Ok(rollups)
+}
+
+/// Takes a later rollup into a coarser one.
+pub(super) fn merge(into: &mut Rollup, later: &Rollup) {
+    into.count += later.count;
+    into.instances_max = into.instances_max.max(later.instances_max);
+    for metric in Metric::ALL {
+        let merged = match (into.get(metric), later.get(metric)) {
+            (Some(one), Some(other)) => {
+                let count = one.count + other.count;
+                let share = f64::from(other.count) / f64::from(count);
+                Some(Summary {
+                    min: one.min.min(other.min),
+                    mean: one.mean + (other.mean - one.mean) * share,
+                    max: one.max.max(other.max),
+                    last: other.last,
+                    count,
+                })
+            }
+            (one, other) => other.or(one),
+        };
+        into.set(metric, merged);
+    }
 }
 
 fn rollup(row: &Row<'_>) -> rusqlite::Result<Rollup> {
@@ -89,14 +116,15 @@ fn rollup(row: &Row<'_>) -> rusqlite::Result<Rollup> {
     Ok(rollup)
 }
 
-/// Puts a rollup into its slot.
+/// Puts a rollup into the slot of its number.
 pub(super) fn write_rollup(
     transaction: &Transaction<'_>,
     service: ServiceId,
     tier: Tier,
-    slot: i64,
+    number: i64,
     rollup: &Rollup,
 ) -> rusqlite::Result<()> {
+    let slot = slot(number);
     let key: [&dyn ToSql; 6] = [
         &service,
         &tier,
@@ -123,4 +151,51 @@ pub(super) fn write_rollup(
         .prepare_cached(&REPLACE)?
         .execute(params_from_iter(key.into_iter().chain(values)))
         .map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::at;
+    use super::*;
+    use crate::services::service_manager::ServiceMetrics;
+
+    #[test]
+    fn merging_parts_is_folding_all() {
+        let samples: Vec<_> = (0..100_i32)
+            .map(|number| ServiceMetrics {
+                cpu_percent: (number % 3 != 0).then(|| f64::from((number * 37) % 101)),
+                request_rate: (number < 20).then_some(7.0),
+                memory_mb: (number >= 20).then(|| f64::from(number)),
+                ..ServiceMetrics::at(at(i64::from(number) * 1_000), number.unsigned_abs() % 4)
+            })
+            .collect();
+        let folded = |samples: &[ServiceMetrics]| {
+            let mut rollup = Rollup::empty(at(0));
+            samples.iter().for_each(|sample| rollup.fold(sample));
+            rollup
+        };
+        let (mut merged, all) = (Rollup::empty(at(0)), folded(&samples));
+        for part in [&samples[..20], &samples[20..90], &samples[90..]] {
+            merge(&mut merged, &folded(part));
+        }
+        assert_eq!(
+            (merged.count, merged.instances_max),
+            (all.count, all.instances_max)
+        );
+        for metric in Metric::ALL {
+            let (merged, all) = (merged.get(metric), all.get(metric));
+            assert_eq!(merged.is_some(), all.is_some(), "{metric:?}");
+            let (Some(merged), Some(all)) = (merged, all) else {
+                continue;
+            };
+            assert!((merged.mean - all.mean).abs() < 1e-9, "{metric:?}");
+            assert_eq!(
+                Summary {
+                    mean: all.mean,
+                    ..merged
+                },
+                all
+            );
+        }
+    }
 }

@@ -1,29 +1,29 @@
-//! Samples: a ring of raw ones per service, and the rollups that each of them is folded into as it arrives.
+//! Samples: a ring of raw ones per service, rolled up into minutes and quarters of an hour.
 //!
-//! A ring is 1000 slots that are written in turn; [`Rings`] knows how far each has turned, so that appending touches one
-//! row per tier and nothing is ever deleted.
+//! A tick costs one row per service: a rollup is made from the samples below it when its bucket closes, and an open
+//! bucket is made by whoever reads it. The samples are still there then: a minute holds at most 100, a ring 1000.
 
+use std::ops::Range;
 use std::time::Duration;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
-use super::error::BUSY_TIMEOUT;
-use super::rollups::{read_rollups, write_rollup};
+use super::rings::{Rings, slot, slots};
+use super::rollups::{merge, read_rollups, write_rollup};
 use super::rows::{ServiceId, StoredHistory, TierSpan};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::services::service_manager::{Rollup, ServiceMetrics, Tier};
 
-/// How many samples each tier keeps per service.
-pub const RING_LENGTH: u32 = 1000;
-
 /// Samples of a service that follow each other faster than this are of two samplers at once. More than half of the usual
 /// interval of 1 s: then of two samplers only one is recorded, whatever their phase.
 pub const LEAST_SAMPLE_GAP: Duration = Duration::from_millis(600);
 
+const READING: &str = "read the history";
+
 impl Store {
-    /// Records the samples of one tick in one transaction and folds them into the rollups. Says of each sample whether it
-    /// was recorded: one that lies within [`LEAST_SAMPLE_GAP`] of a recorded one, or before it, is passed over.
+    /// Records the samples of one tick in one transaction. Says of each whether it was recorded: one that lies within
+    /// [`LEAST_SAMPLE_GAP`] of a recorded one, or before it, is passed over.
     pub fn append_samples(
         &mut self,
         samples: &[(ServiceId, ServiceMetrics)],
@@ -36,7 +36,11 @@ impl Store {
                 };
                 let mut rings = Rings::read(transaction, *service)?.unwrap_or_default();
                 for (_, sample) in of_one_service {
-                    recorded.push(rings.append(transaction, *service, sample)?);
+                    let is_new = rings.is_new(sample.sampled_at);
+                    if is_new {
+                        append(transaction, *service, &mut rings, sample)?;
+                    }
+                    recorded.push(is_new);
                 }
                 rings.write(transaction, *service)?;
             }
@@ -50,38 +54,42 @@ impl Store {
         service: ServiceId,
         tier: Tier,
     ) -> Result<Option<TierSpan>, StoreError> {
-        self.read("read the history", |connection| {
-            let Some(ring) = Rings::read(connection, service)?
-                .map(|rings| rings.of(tier))
-                .filter(|ring| ring.written > 0)
-            else {
+        self.read(READING, |connection| {
+            let Some(rings) = Rings::read(connection, service)? else {
                 return Ok(None);
             };
-            let oldest = match tier {
+            let kept = rings.kept(tier);
+            let newest = match tier {
+                Tier::Raw => rings.newest_at,
+                Tier::Minute | Tier::QuarterHour => Rollup::bucket_start(tier, rings.newest_at),
+            };
+            let oldest: Timestamp = match tier {
+                _ if kept.is_empty() => newest,
                 Tier::Raw => connection
                     .prepare_cached(
                         "SELECT sampled_at FROM raw_samples WHERE service_id = ?1 AND slot = ?2",
                     )?
-                    .query_row(params![service, ring.oldest_slot()], |row| row.get(0))?,
+                    .query_row(params![service, slot(kept.start)], |row| row.get(0))?,
                 Tier::Minute | Tier::QuarterHour => connection
                     .prepare_cached(
                         "SELECT start_at FROM rollups WHERE service_id = ?1 AND slot = ?2 AND tier = ?3",
                     )?
-                    .query_row(params![service, ring.oldest_slot(), tier], |row| row.get(0))?,
+                    .query_row(params![service, slot(kept.start), tier], |row| row.get(0))?,
             };
+            let open = u32::from(tier != Tier::Raw);
             Ok(Some(TierSpan {
-                samples: ring.length(),
+                samples: u32::try_from(kept.end - kept.start).unwrap_or_default() + open,
                 oldest,
-                newest: ring.newest_at,
+                newest,
             }))
         })
     }
 
     /// The raw samples of a service, oldest first.
     pub fn raw_samples(&self, service: ServiceId) -> Result<Vec<ServiceMetrics>, StoreError> {
-        self.read("read the history", |connection| {
+        self.read(READING, |connection| {
             match Rings::read(connection, service)? {
-                Some(rings) => read_raw(connection, service, rings.raw),
+                Some(rings) => raw_in_order(connection, service, &rings),
                 None => Ok(Vec::new()),
             }
         })
@@ -89,240 +97,134 @@ impl Store {
 
     /// The rollups of a service in one tier, oldest first; the last one is still being filled. Empty for [`Tier::Raw`].
     pub fn rollups(&self, service: ServiceId, tier: Tier) -> Result<Vec<Rollup>, StoreError> {
-        self.read("read the history", |connection| {
+        self.read(READING, |connection| {
             match Rings::read(connection, service)? {
-                Some(rings) if tier != Tier::Raw => {
-                    read_tier(connection, service, tier, rings.of(tier))
-                }
-                _ => Ok(Vec::new()),
+                Some(rings) => rollups_in_order(connection, service, &rings, tier),
+                None => Ok(Vec::new()),
             }
         })
     }
 
     /// All that was measured of a service.
     pub fn history(&self, service: ServiceId) -> Result<StoredHistory, StoreError> {
-        self.read("read the history", |connection| {
+        self.read(READING, |connection| {
             let Some(rings) = Rings::read(connection, service)? else {
                 return Ok(StoredHistory::default());
             };
-            let tier = |tier| read_tier(connection, service, tier, rings.of(tier));
             Ok(StoredHistory {
-                raw: read_raw(connection, service, rings.raw)?,
-                minute: tier(Tier::Minute)?,
-                quarter_hour: tier(Tier::QuarterHour)?,
+                raw: raw_in_order(connection, service, &rings)?,
+                minute: rollups_in_order(connection, service, &rings, Tier::Minute)?,
+                quarter_hour: rollups_in_order(connection, service, &rings, Tier::QuarterHour)?,
             })
         })
     }
 }
 
-/// How far one ring has turned.
-#[derive(Debug, Clone, Copy, Default)]
-struct Ring {
-    /// Slots written since the beginning, overwritten ones included.
-    written: i64,
-    /// Time of the newest one.
-    newest_at: Timestamp,
-}
-
-impl Ring {
-    const LENGTH: i64 = RING_LENGTH as i64;
-
-    /// Takes the next slot.
-    fn advance(&mut self, at: Timestamp) {
-        self.written += 1;
-        self.newest_at = at;
-    }
-
-    fn newest_slot(self) -> i64 {
-        (self.written - 1).rem_euclid(Self::LENGTH)
-    }
-
-    fn oldest_slot(self) -> i64 {
-        if self.written > Self::LENGTH {
-            self.written % Self::LENGTH
-        } else {
-            0
-        }
-    }
-
-    fn length(self) -> u32 {
-        u32::try_from(self.written).map_or(RING_LENGTH, |written| written.min(RING_LENGTH))
-    }
-
-    /// The slots from oldest to newest, as two inclusive ranges (the second may be empty).
-    fn in_order(self) -> [(i64, i64); 2] {
-        let oldest = self.oldest_slot();
-        [(oldest, Self::LENGTH - 1), (0, oldest - 1)]
-    }
-}
-
-/// A ring of rollups with the bucket that is being filled.
-#[derive(Debug)]
-struct Bucket {
-    tier: Tier,
-    ring: Ring,
-    open: Option<Rollup>,
-}
-
-impl Bucket {
-    fn new(tier: Tier, ring: Ring) -> Self {
-        Self {
-            tier,
-            ring,
-            open: None,
-        }
-    }
-
-    fn fold(
-        &mut self,
-        transaction: &Transaction<'_>,
-        service: ServiceId,
-        sample: &ServiceMetrics,
-    ) -> rusqlite::Result<()> {
-        let start = Rollup::bucket_start(self.tier, sample.sampled_at);
-        let mut rollup = match self.open.take() {
-            Some(open) if open.start == start => open,
-            other => {
-                self.open = other;
-                self.write(transaction, service)?;
-                self.continue_or_begin(transaction, service, start)?
-            }
-        };
-        rollup.fold(sample);
-        self.open = Some(rollup);
-        Ok(())
-    }
-
-    /// The recorded bucket where an earlier transaction has begun it, else the next slot.
-    fn continue_or_begin(
-        &mut self,
-        transaction: &Transaction<'_>,
-        service: ServiceId,
-        start: Timestamp,
-    ) -> rusqlite::Result<Rollup> {
-        if self.ring.written > 0 && self.ring.newest_at == start {
-            let slot = self.ring.newest_slot();
-            let mut begun = Vec::with_capacity(1);
-            read_rollups(transaction, service, self.tier, (slot, slot), &mut begun)?;
-            if let Some(rollup) = begun.pop() {
-                return Ok(rollup);
-            }
-        }
-        self.ring.advance(start);
-        Ok(Rollup::empty(start))
-    }
-
-    fn write(&self, transaction: &Transaction<'_>, service: ServiceId) -> rusqlite::Result<()> {
-        match &self.open {
-            Some(rollup) => write_rollup(
+/// Writes one sample, after closing the buckets that it does not fall into.
+fn append(
+    transaction: &Transaction<'_>,
+    service: ServiceId,
+    rings: &mut Rings,
+    sample: &ServiceMetrics,
+) -> rusqlite::Result<()> {
+    let opens = |rings: &Rings, tier| {
+        rings.raw > 0
+            && Rollup::bucket_start(tier, sample.sampled_at)
+                != Rollup::bucket_start(tier, rings.newest_at)
+    };
+    if opens(rings, Tier::Minute) {
+        let minute = open_minute(transaction, service, rings)?;
+        write_rollup(transaction, service, Tier::Minute, rings.minute, &minute)?;
+        let quarter_hour = opens(rings, Tier::QuarterHour)
+            .then(|| open_quarter_hour(transaction, service, rings, &minute))
+            .transpose()?;
+        rings.minute += 1;
+        rings.minute_from = rings.raw;
+        if let Some(quarter_hour) = quarter_hour {
+            let number = rings.quarter_hour;
+            write_rollup(
                 transaction,
                 service,
-                self.tier,
-                self.ring.newest_slot(),
-                rollup,
-            ),
-            None => Ok(()),
+                Tier::QuarterHour,
+                number,
+                &quarter_hour,
+            )?;
+            rings.quarter_hour += 1;
+            rings.quarter_hour_from = rings.minute;
         }
     }
+    write_raw(transaction, service, rings.raw, sample)?;
+    rings.raw += 1;
+    rings.newest_at = sample.sampled_at;
+    Ok(())
 }
 
-/// The three rings of one service.
-#[derive(Debug)]
-struct Rings {
-    raw: Ring,
-    minute: Bucket,
-    quarter_hour: Bucket,
+/// The minute of the newest sample.
+fn open_minute(
+    connection: &Connection,
+    service: ServiceId,
+    rings: &Rings,
+) -> rusqlite::Result<Rollup> {
+    let mut minute = Rollup::empty(Rollup::bucket_start(Tier::Minute, rings.newest_at));
+    for sample in read_raw(connection, service, rings.open_minute())? {
+        minute.fold(&sample);
+    }
+    Ok(minute)
 }
 
-impl Default for Rings {
-    fn default() -> Self {
-        Self {
-            raw: Ring::default(),
-            minute: Bucket::new(Tier::Minute, Ring::default()),
-            quarter_hour: Bucket::new(Tier::QuarterHour, Ring::default()),
-        }
+/// The quarter of an hour of the newest sample; `open_minute` is its last part.
+fn open_quarter_hour(
+    connection: &Connection,
+    service: ServiceId,
+    rings: &Rings,
+    open_minute: &Rollup,
+) -> rusqlite::Result<Rollup> {
+    let mut quarter_hour = Rollup::empty(Rollup::bucket_start(Tier::QuarterHour, rings.newest_at));
+    for minute in read_rollups(connection, service, Tier::Minute, rings.open_quarter_hour())? {
+        merge(&mut quarter_hour, &minute);
     }
+    merge(&mut quarter_hour, open_minute);
+    Ok(quarter_hour)
 }
 
-impl Rings {
-    fn read(connection: &Connection, service: ServiceId) -> rusqlite::Result<Option<Self>> {
-        let ring = |row: &Row<'_>, first: usize| -> rusqlite::Result<Ring> {
-            Ok(Ring {
-                written: row.get(first)?,
-                newest_at: row.get(first + 1)?,
-            })
-        };
-        connection
-            .prepare_cached(
-                "SELECT raw_written, raw_newest_at, minute_written, minute_newest_at,
-                        quarter_hour_written, quarter_hour_newest_at
-                 FROM rings WHERE service_id = ?1",
-            )?
-            .query_row([service], |row| {
-                Ok(Self {
-                    raw: ring(row, 0)?,
-                    minute: Bucket::new(Tier::Minute, ring(row, 2)?),
-                    quarter_hour: Bucket::new(Tier::QuarterHour, ring(row, 4)?),
-                })
-            })
-            .optional()
+/// Recorded order is time's order, unless the clock was set back.
+fn raw_in_order(
+    connection: &Connection,
+    service: ServiceId,
+    rings: &Rings,
+) -> rusqlite::Result<Vec<ServiceMetrics>> {
+    let mut samples = read_raw(connection, service, rings.kept(Tier::Raw))?;
+    if !samples.is_sorted_by_key(|sample| sample.sampled_at) {
+        samples.sort_by_key(|sample| sample.sampled_at);
     }
+    Ok(samples)
+}
 
-    fn of(&self, tier: Tier) -> Ring {
-        match tier {
-            Tier::Raw => self.raw,
-            Tier::Minute => self.minute.ring,
-            Tier::QuarterHour => self.quarter_hour.ring,
-        }
+fn rollups_in_order(
+    connection: &Connection,
+    service: ServiceId,
+    rings: &Rings,
+    tier: Tier,
+) -> rusqlite::Result<Vec<Rollup>> {
+    if tier == Tier::Raw {
+        return Ok(Vec::new());
     }
-
-    /// Whether `at` is a new moment. A sample of a sampler that waited its turn is older than the newest one, but by no
-    /// more than one can wait; where it is, the clock was set back, and its time is taken as it is.
-    fn is_new(&self, at: Timestamp) -> bool {
-        let newest = self.raw.newest_at;
-        self.raw.written == 0
-            || at.since(newest) >= LEAST_SAMPLE_GAP
-            || newest.since(at) > BUSY_TIMEOUT
+    let mut rollups = read_rollups(connection, service, tier, rings.kept(tier))?;
+    let minute = open_minute(connection, service, rings)?;
+    rollups.push(match tier {
+        Tier::QuarterHour => open_quarter_hour(connection, service, rings, &minute)?,
+        Tier::Raw | Tier::Minute => minute,
+    });
+    if !rollups.is_sorted_by_key(|rollup| rollup.start) {
+        rollups.sort_by_key(|rollup| rollup.start);
     }
-
-    fn append(
-        &mut self,
-        transaction: &Transaction<'_>,
-        service: ServiceId,
-        sample: &ServiceMetrics,
-    ) -> rusqlite::Result<bool> {
-        if !self.is_new(sample.sampled_at) {
-            return Ok(false);
-        }
-        self.raw.advance(sample.sampled_at);
-        write_raw(transaction, service, self.raw.newest_slot(), sample)?;
-        self.minute.fold(transaction, service, sample)?;
-        self.quarter_hour.fold(transaction, service, sample)?;
-        Ok(true)
-    }
-
-    fn write(&self, transaction: &Transaction<'_>, service: ServiceId) -> rusqlite::Result<()> {
-        self.minute.write(transaction, service)?;
-        self.quarter_hour.write(transaction, service)?;
-        transaction
-            .prepare_cached("INSERT OR REPLACE INTO rings VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)")?
-            .execute(params![
-                service,
-                self.raw.written,
-                self.raw.newest_at,
-                self.minute.ring.written,
-                self.minute.ring.newest_at,
-                self.quarter_hour.ring.written,
-                self.quarter_hour.ring.newest_at,
-            ])
-            .map(drop)
-    }
+    Ok(rollups)
 }
 
 fn write_raw(
     transaction: &Transaction<'_>,
     service: ServiceId,
-    slot: i64,
+    number: i64,
     sample: &ServiceMetrics,
 ) -> rusqlite::Result<()> {
     transaction
@@ -334,7 +236,7 @@ fn write_raw(
         )?
         .execute(params![
             service,
-            slot,
+            slot(number),
             sample.sampled_at,
             sample.instances,
             sample.cpu_percent,
@@ -349,19 +251,21 @@ fn write_raw(
         .map(drop)
 }
 
+/// The raw samples with these numbers, in their order.
 fn read_raw(
     connection: &Connection,
     service: ServiceId,
-    ring: Ring,
+    numbers: Range<i64>,
 ) -> rusqlite::Result<Vec<ServiceMetrics>> {
-    let mut samples = Vec::with_capacity(ring.length() as usize);
+    let length = numbers.end - numbers.start;
+    let mut samples = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
     let mut statement = connection.prepare_cached(
         "SELECT sampled_at, instances, cpu_percent, memory_mb, memory_total_mb,
                 network_mb_per_s, active_connections, request_rate, response_time_ms, error_rate
          FROM raw_samples WHERE service_id = ?1 AND slot BETWEEN ?2 AND ?3 ORDER BY slot",
     )?;
-    for (first, last) in ring.in_order() {
-        let mut rows = statement.query(params![service, first, last])?;
+    for slots in slots(numbers) {
+        let mut rows = statement.query(params![service, slots.start(), slots.end()])?;
         while let Some(row) = rows.next()? {
             samples.push(ServiceMetrics {
                 sampled_at: row.get(0)?,
@@ -377,27 +281,7 @@ fn read_raw(
             });
         }
     }
-    // Recorded order is time's order, unless the clock was set back.
-    if !samples.is_sorted_by_key(|sample| sample.sampled_at) {
-        samples.sort_by_key(|sample| sample.sampled_at);
-    }
     Ok(samples)
-}
-
-fn read_tier(
-    connection: &Connection,
-    service: ServiceId,
-    tier: Tier,
-    ring: Ring,
-) -> rusqlite::Result<Vec<Rollup>> {
-    let mut rollups = Vec::with_capacity(ring.length() as usize);
-    for slots in ring.in_order() {
-        read_rollups(connection, service, tier, slots, &mut rollups)?;
-    }
-    if !rollups.is_sorted_by_key(|rollup| rollup.start) {
-        rollups.sort_by_key(|rollup| rollup.start);
-    }
-    Ok(rollups)
 }
 
 #[cfg(test)]

@@ -227,6 +227,7 @@ fn a_broken_page_that_is_met_later_stops_all_writing() {
     fs::write(&path, &bytes).unwrap();
 
     let mut store = Store::open(dir.path()).unwrap();
+    store.begin_run(&identity(1), false, at(1)).unwrap(); // in the log, for closing to write back
     let error = store.raw_samples(service).unwrap_err();
     assert!(matches!(error, StoreError::Damaged { .. }), "{error:?}");
     let error = store.begin_run(&identity(1), false, at(1)).unwrap_err();

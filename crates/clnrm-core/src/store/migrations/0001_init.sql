@@ -62,15 +62,17 @@ CREATE TABLE readings (
     reading     TEXT    NOT NULL              -- JSON
 ) STRICT, WITHOUT ROWID;
 
--- How far each service's rings have turned: the next slot of a ring is its written count modulo 1000.
+-- How far each service's rings have turned: sample number n of a ring, counted from 0, is in slot n modulo 1000.
+-- Rollups are written when their bucket closes. The open minute is the raw samples from number minute_from on, the open
+-- quarter of an hour is the minutes from number quarter_hour_from on.
 CREATE TABLE rings (
-    service_id             INTEGER NOT NULL PRIMARY KEY REFERENCES services (id),
-    raw_written            INTEGER NOT NULL,
-    raw_newest_at          INTEGER NOT NULL,
-    minute_written         INTEGER NOT NULL,
-    minute_newest_at       INTEGER NOT NULL,
-    quarter_hour_written   INTEGER NOT NULL,
-    quarter_hour_newest_at INTEGER NOT NULL
+    service_id           INTEGER NOT NULL PRIMARY KEY REFERENCES services (id),
+    newest_at            INTEGER NOT NULL,
+    raw_written          INTEGER NOT NULL,
+    minute_written       INTEGER NOT NULL,
+    minute_from          INTEGER NOT NULL,
+    quarter_hour_written INTEGER NOT NULL,
+    quarter_hour_from    INTEGER NOT NULL
 ) STRICT;
 
 CREATE TABLE raw_samples (
