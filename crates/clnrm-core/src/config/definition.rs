@@ -131,7 +131,8 @@ pub enum CommandLine {
     Shell(String),
 }
 
-/// All listed checks must hold. None listed: the process is alive and, where it has a port, accepts a connection.
+/// All listed checks must hold. None listed: the process is alive. Loading lists `Tcp` for a service that has a port
+/// and says nothing else.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Readiness {
     /// The checks.
@@ -236,7 +237,7 @@ pub enum StopSignal {
     Hup,
 }
 
-/// One step of a test.
+/// One step of a test. Its placeholders name their service: loading has made `{port}` into `{cache.port}`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct StepDefinition {
     /// Its name.
@@ -276,7 +277,7 @@ pub enum StepAction {
 pub struct CommandStep {
     /// What to run.
     pub command: CommandLine,
-    /// The service in whose place it runs: its environment and data directory, and `{port}` means its port.
+    /// The service in whose place it runs: its environment and data directory.
     pub service: Option<String>,
     /// Added to the inherited environment.
     pub env: BTreeMap<String, String>,
@@ -307,7 +308,7 @@ pub struct HttpStep {
     pub header_regex: BTreeMap<String, String>,
 }
 
-/// Expectations on text. Regular expressions were compiled once when the file was read.
+/// Expectations on text, without placeholders. Regular expressions were compiled once when the file was read.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Expectations {
     /// Must match somewhere (multi-line mode is up to the pattern).

@@ -1,0 +1,152 @@
+//! How fast the history is filled and read: `cargo bench -p clnrm-core --bench store`.
+
+use std::hint::black_box;
+use std::path::Path;
+use std::time::Duration;
+
+use clnrm_core::clock::Timestamp;
+use clnrm_core::config::definition::{
+    CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
+};
+use clnrm_core::services::service_manager::{AutoScaleConfig, Metric, ServiceMetrics, Tier};
+use clnrm_core::store::{ServiceId, Store};
+use criterion::{Criterion, criterion_group, criterion_main};
+
+const SERVICES: usize = 1_000;
+const SAMPLES: i64 = 1_000;
+
+fn register(store: &mut Store, number: usize) -> ServiceId {
+    let definition = ServiceDefinition {
+        name: format!("service-{number}"),
+        launch: Launch::Process(CommandLine::Shell("true".into())),
+        env: Default::default(),
+        working_dir: None,
+        base_dir: "/".into(),
+        fixed_ports: Vec::new(),
+        ready: Readiness {
+            checks: Vec::new(),
+            timeout: Duration::from_secs(1),
+            max_interval: Duration::from_secs(1),
+        },
+        metrics: MetricsSpec::ProcessOnly,
+        cpus: None,
+        memory_bytes: None,
+        depends_on: Vec::new(),
+        scale: AutoScaleConfig::default(),
+        pool: PoolSpec {
+            size: 0,
+            reset: None,
+        },
+        stop: StopSpec {
+            signal: StopSignal::Term,
+            grace: Duration::from_secs(1),
+        },
+        response_target_ms: 100.0,
+        log_limit_bytes: 1_000,
+    };
+    store
+        .register_service(
+            &definition,
+            Path::new("/a.clnrm.toml"),
+            Timestamp::default(),
+        )
+        .expect("a fresh history takes it")
+}
+
+fn sample(second: i64) -> ServiceMetrics {
+    let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1_000), 3);
+    for (number, metric) in Metric::ALL.into_iter().enumerate() {
+        let value = (second % 97) as f64 + number as f64 / 7.0;
+        sample.set(metric, Some(value)).expect("it is finite");
+    }
+    sample
+}
+
+fn fill(store: &mut Store, services: &[ServiceId]) {
+    for service in services {
+        let samples: Vec<_> = (0..SAMPLES)
+            .map(|second| (*service, sample(second)))
+            .collect();
+        store.append_samples(&samples).expect("there is space");
+    }
+}
+
+fn history(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("store");
+    group.sample_size(10);
+
+    group.bench_function("fill 1000 services x 1000 samples", |bencher| {
+        bencher.iter_batched(
+            || {
+                let dir = tempfile::tempdir().expect("a temporary directory");
+                let mut store = Store::open(dir.path()).expect("a fresh history");
+                let services: Vec<_> = (0..SERVICES)
+                    .map(|number| register(&mut store, number))
+                    .collect();
+                (dir, store, services)
+            },
+            |(dir, mut store, services)| {
+                fill(&mut store, &services);
+                (dir, store)
+            },
+            criterion::BatchSize::PerIteration,
+        );
+    });
+
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = Store::open(dir.path()).expect("a fresh history");
+    let services: Vec<_> = (0..SERVICES)
+        .map(|number| register(&mut store, number))
+        .collect();
+    fill(&mut store, &services);
+
+    group.bench_function("load 1000 services x 1000 raw samples", |bencher| {
+        bencher.iter(|| {
+            for service in &services {
+                black_box(store.raw_samples(*service).expect("it is sound"));
+            }
+        });
+    });
+    group.bench_function("load all tiers of 1000 services", |bencher| {
+        bencher.iter(|| {
+            for service in &services {
+                black_box(store.history(*service).expect("it is sound"));
+            }
+        });
+    });
+    group.bench_function("span of one tier", |bencher| {
+        bencher.iter(|| {
+            store
+                .tier_span(services[500], Tier::Minute)
+                .expect("it is sound")
+        });
+    });
+    group.bench_function("open, list no service, close", |bencher| {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        drop(Store::open(dir.path()).expect("a fresh history"));
+        bencher.iter(|| {
+            let store = Store::open_existing(dir.path())
+                .expect("it is sound")
+                .expect("it exists");
+            store.services().expect("it is sound")
+        });
+    });
+
+    let mut second = SAMPLES;
+    for count in [50, SERVICES] {
+        group.bench_function(format!("one tick of {count} services"), |bencher| {
+            bencher.iter(|| {
+                second += 1;
+                let tick: Vec<_> = services[..count]
+                    .iter()
+                    .map(|service| (*service, sample(second)))
+                    .collect();
+                store.append_samples(&tick).expect("there is space")
+            });
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, history);
+criterion_main!(benches);

@@ -1,0 +1,398 @@
+//! Placeholders such as `{port}` and `{cache.addr}` in commands, environments, URLs and bodies.
+//!
+//! Everything else in braces is left exactly as it is: JSON, `awk '{print}'`, `${shell}`, `%{http_code}`, `#{ruby}`,
+//! and anything in double braces. Deliberately absent: which text may refer to which service (see `test_file`).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+use super::definition::{CommandLine, Launch, ServiceDefinition};
+
+mod syntax;
+
+pub(crate) use syntax::near_misses;
+use syntax::{Segment, parse, segments};
+
+/// What a placeholder asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// `{port}`: the main port.
+    Port,
+    /// `{port.NAME}`: a further port, by name.
+    NamedPort(String),
+    /// `{host}`.
+    Host,
+    /// `{addr}`: `host:port`.
+    Addr,
+    /// `{data_dir}`: the instance's own directory.
+    DataDir,
+    /// `{clnrm}`: the path of the running clnrm.
+    Clnrm,
+}
+
+/// One placeholder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placeholder {
+    /// `cache` in `{cache.port}`; `None` = the instance itself.
+    pub service: Option<String>,
+    /// What is asked for.
+    pub property: Property,
+}
+
+/// As it is written between the braces.
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(f, "{service}.")?;
+        }
+        match &self.property {
+            Property::Port => f.write_str("port"),
+            Property::NamedPort(name) => write!(f, "port.{name}"),
+            Property::Host => f.write_str("host"),
+            Property::Addr => f.write_str("addr"),
+            Property::DataDir => f.write_str("data_dir"),
+            Property::Clnrm => f.write_str("clnrm"),
+        }
+    }
+}
+
+impl Placeholder {
+    /// Whether it needs a main port.
+    pub(crate) fn needs_main_port(&self) -> bool {
+        matches!(self.property, Property::Port | Property::Addr)
+    }
+}
+
+/// The values that placeholders stand for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Bindings {
+    /// The path of the running clnrm.
+    pub clnrm: PathBuf,
+    /// The service that bare placeholders belong to; `None` in steps, where loading has qualified them.
+    pub own: Option<String>,
+    /// One instance per service name.
+    pub services: BTreeMap<String, InstanceBinding>,
+}
+
+/// The values of one instance.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct InstanceBinding {
+    /// Host name or address.
+    pub host: String,
+    /// Main port, if it has one.
+    pub port: Option<u16>,
+    /// Further ports, by name.
+    pub named_ports: BTreeMap<String, u16>,
+    /// Its own directory.
+    pub data_dir: PathBuf,
+}
+
+/// A placeholder that has no value.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlaceholderError {
+    /// Bare, where no service is meant.
+    #[error("{{{placeholder}}} belongs to a service, and none is named here")]
+    NoService {
+        /// Without its braces.
+        placeholder: String,
+    },
+    /// The service is not running here.
+    #[error("{{{placeholder}}}: there is no service `{service}` here")]
+    UnknownService {
+        /// Without its braces.
+        placeholder: String,
+        /// The missing service.
+        service: String,
+    },
+    /// The service has no such port.
+    #[error("{{{placeholder}}}: service `{service}` has no such port")]
+    NoPort {
+        /// Without its braces.
+        placeholder: String,
+        /// The service.
+        service: String,
+    },
+    /// A path that cannot be written as text.
+    #[error("{{{placeholder}}}: the path {} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// Without its braces.
+        placeholder: String,
+        /// The path.
+        path: PathBuf,
+    },
+}
+
+/// The free ports that an instance needs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct PortNeeds {
+    /// A main port must be chosen: it is used, and the file fixes none.
+    pub main: bool,
+    /// Names of further ports.
+    pub named: BTreeSet<String>,
+}
+
+/// All placeholders in a text, in order.
+pub fn placeholders_in(text: &str) -> Vec<Placeholder> {
+    segments(text)
+        .into_iter()
+        .filter_map(|segment| match segment {
+            Segment::Braced(body) => parse(body),
+            Segment::Literal(_) => None,
+        })
+        .collect()
+}
+
+/// Replaces every placeholder by its value.
+///
+/// # Errors
+/// Names the placeholder that has no value.
+pub fn render(text: &str, bindings: &Bindings) -> Result<String, PlaceholderError> {
+    rewrite(text, |body, placeholder| value(body, placeholder, bindings))
+}
+
+/// Makes the bare placeholders of a step's text belong to `service`: `{port}` becomes `{cache.port}`.
+pub(crate) fn qualify(text: &str, service: &str) -> String {
+    let qualified = rewrite(text, |body, placeholder| {
+        let bare = placeholder.service.is_none() && placeholder.property != Property::Clnrm;
+        Ok::<_, std::convert::Infallible>(if bare {
+            format!("{{{service}.{body}}}")
+        } else {
+            format!("{{{body}}}")
+        })
+    });
+    match qualified {
+        Ok(text) => text,
+    }
+}
+
+/// The free ports that an instance of a process service needs; a container publishes its own.
+pub fn needed_ports(service: &ServiceDefinition) -> PortNeeds {
+    let Launch::Process(command) = &service.launch else {
+        return PortNeeds::default();
+    };
+    let mut needs = PortNeeds::default();
+    let texts = command_texts(command).iter().chain(service.env.values());
+    for placeholder in texts.flat_map(|text| placeholders_in(text)) {
+        if placeholder
+            .service
+            .as_ref()
+            .is_some_and(|name| *name != service.name)
+        {
+            continue;
+        }
+        needs.main |= placeholder.needs_main_port() && service.fixed_ports.is_empty();
+        if let Property::NamedPort(name) = placeholder.property {
+            needs.named.insert(name);
+        }
+    }
+    needs
+}
+
+pub(crate) fn command_texts(command: &CommandLine) -> &[String] {
+    match command {
+        CommandLine::Exec(arguments) => arguments,
+        CommandLine::Shell(script) => std::slice::from_ref(script),
+    }
+}
+
+fn rewrite<E>(
+    text: &str,
+    mut replace: impl FnMut(&str, Placeholder) -> Result<String, E>,
+) -> Result<String, E> {
+    let mut result = String::with_capacity(text.len());
+    for segment in segments(text) {
+        match segment {
+            Segment::Literal(literal) => result.push_str(literal),
+            Segment::Braced(body) => match parse(body) {
+                Some(placeholder) => result.push_str(&replace(body, placeholder)?),
+                None => {
+                    result.push('{');
+                    result.push_str(body);
+                    result.push('}');
+                }
+            },
+        }
+    }
+    Ok(result)
+}
+
+fn value(
+    body: &str,
+    placeholder: Placeholder,
+    bindings: &Bindings,
+) -> Result<String, PlaceholderError> {
+    let written = || body.to_owned();
+    let path_text = |path: &PathBuf| {
+        let text = path.to_str().map(str::to_owned);
+        text.ok_or_else(|| PlaceholderError::NotUtf8 {
+            placeholder: written(),
+            path: path.clone(),
+        })
+    };
+    if placeholder.property == Property::Clnrm {
+        return path_text(&bindings.clnrm);
+    }
+    let service = placeholder.service.or_else(|| bindings.own.clone());
+    let service = service.ok_or_else(|| PlaceholderError::NoService {
+        placeholder: written(),
+    })?;
+    let Some(instance) = bindings.services.get(&service) else {
+        return Err(PlaceholderError::UnknownService {
+            placeholder: written(),
+            service,
+        });
+    };
+    let port = |port: Option<u16>| {
+        port.ok_or_else(|| PlaceholderError::NoPort {
+            placeholder: written(),
+            service: service.clone(),
+        })
+    };
+    match &placeholder.property {
+        Property::Port => Ok(port(instance.port)?.to_string()),
+        Property::NamedPort(name) => Ok(port(instance.named_ports.get(name).copied())?.to_string()),
+        Property::Host => Ok(instance.host.clone()),
+        Property::Addr if instance.host.contains(':') => {
+            Ok(format!("[{}]:{}", instance.host, port(instance.port)?))
+        }
+        Property::Addr => Ok(format!("{}:{}", instance.host, port(instance.port)?)),
+        Property::DataDir => path_text(&instance.data_dir),
+        Property::Clnrm => path_text(&bindings.clnrm),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bindings() -> Bindings {
+        let instance = |host: &str, port| InstanceBinding {
+            host: host.to_owned(),
+            port,
+            named_ports: BTreeMap::from([("admin".to_owned(), 9001)]),
+            data_dir: PathBuf::from("/data"),
+        };
+        Bindings {
+            clnrm: PathBuf::from("/bin/clnrm"),
+            own: Some("my.app".to_owned()),
+            services: BTreeMap::from([
+                ("my.app".to_owned(), instance("127.0.0.1", Some(8080))),
+                ("db".to_owned(), instance("::1", Some(5432))),
+                ("job".to_owned(), instance("127.0.0.1", None)),
+            ]),
+        }
+    }
+
+    fn rendered(text: &str) -> String {
+        render(text, &bindings()).unwrap()
+    }
+
+    #[test]
+    fn placeholders_become_values() {
+        assert_eq!(rendered("-p {port} {port.admin}"), "-p 8080 9001");
+        assert_eq!(
+            rendered("{host}|{addr}|{data_dir}"),
+            "127.0.0.1|127.0.0.1:8080|/data"
+        );
+        assert_eq!(
+            rendered("http://{db.addr}/{db.port}"),
+            "http://[::1]:5432/5432"
+        );
+        assert_eq!(rendered("{my.app.port}{my.app.port.admin}"), "80809001");
+        assert_eq!(rendered("{clnrm} demo"), "/bin/clnrm demo");
+        assert_eq!(
+            rendered(r#"{"a":{"port":{port}}}"#),
+            r#"{"a":{"port":8080}}"#
+        );
+    }
+
+    #[test]
+    fn other_braces_stay_as_they_are() {
+        let texts = [
+            r#"{"port": 1, "a": {"b": []}}"#,
+            "awk '{print}' '{print $1}'",
+            "${port} $${port} %{http_code} #{host}",
+            "{{port}} {{ db.addr }} {{",
+            "{a,b} {1..3} {} { port } {3} [0-9]{2,4}",
+            "{post} {hosts} {.port} {port.} {db.name} {",
+            "f() { echo hi; }",
+        ];
+        for text in texts {
+            assert_eq!(rendered(text), text);
+            assert_eq!(placeholders_in(text), [], "{text}");
+        }
+    }
+
+    #[test]
+    fn a_value_that_is_missing_is_named() {
+        let error = |text: &str| render(text, &bindings()).unwrap_err().to_string();
+        assert_eq!(
+            error("{job.addr}"),
+            "{job.addr}: service `job` has no such port"
+        );
+        assert_eq!(
+            error("{db.port.x}"),
+            "{db.port.x}: service `db` has no such port"
+        );
+        assert_eq!(
+            error("{web.host}"),
+            "{web.host}: there is no service `web` here"
+        );
+        let nobody = Bindings::default();
+        let error = render("{port}", &nobody).unwrap_err().to_string();
+        assert_eq!(error, "{port} belongs to a service, and none is named here");
+    }
+
+    #[test]
+    fn near_misses_are_few_and_certain() {
+        let meant = |text: &str| {
+            let misses = near_misses(text, &["cache"]);
+            misses
+                .into_iter()
+                .map(|miss| miss.meant)
+                .collect::<Vec<_>>()
+        };
+        let is = |meant: &str| vec![Some(meant.to_owned())];
+        assert_eq!(meant("{cache.prot}"), is("cache.port"));
+        assert_eq!(meant("{cache.colour}"), [None]);
+        assert_eq!(meant("{prot}"), is("port"));
+        assert_eq!(meant("{PORT}"), is("port"));
+        assert_eq!(meant("{hsot}"), is("host"));
+        assert_eq!(meant("{datadir}"), is("data_dir"));
+        assert_eq!(meant("{clrnm}"), is("clnrm"));
+        let words = "{print} {post} {part} {sort} {ports} {hosts} {add} {data} {claim} ${prot} {{prot}} {self.prot}";
+        assert_eq!(meant(words), []);
+    }
+
+    #[test]
+    fn qualifying_makes_bare_placeholders_name_their_service() {
+        assert_eq!(
+            qualify(
+                "{port} {port.x} {addr} {db.port} {clnrm} {print} ${port}",
+                "web"
+            ),
+            "{web.port} {web.port.x} {web.addr} {db.port} {clnrm} {print} ${port}"
+        );
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+        #[test]
+        fn text_without_placeholders_is_unchanged(text in r#"[{}$%.a-z"\PC]{0,40}"#) {
+            prop_assume!(placeholders_in(&text).is_empty());
+            prop_assert_eq!(rendered(&text), text);
+        }
+
+        #[test]
+        fn a_qualified_text_renders_as_the_bare_one(text in r"[{}$a ]{0,3}(\{port\}|\{addr\}|\{port\.admin\}|[{}$ x]){0,6}") {
+            let qualified = qualify(&text, "my.app");
+            prop_assert_eq!(rendered(&text), rendered(&qualified));
+        }
+    }
+}

@@ -1,0 +1,241 @@
+//! How a service is started: `command`, `image`, `ports`, `volumes`, and the legacy `type` and `plugin`.
+//!
+//! The key that is present decides: `image` makes a container, `command` alone a process.
+
+use std::path::PathBuf;
+
+use super::Context;
+use super::values::Uses;
+use crate::config::definition::{CommandLine, ContainerLaunch, Launch, PortMapping, VolumeMount};
+use crate::config::reader::{Table, Value};
+
+/// How a service is started, and the ports that its file fixes on this machine.
+#[derive(Debug)]
+pub(super) struct Launched {
+    pub(super) launch: Launch,
+    /// Of a process: its ports, the main one first. Of a container: the host ports that it is bound to.
+    pub(super) host_ports: Vec<u16>,
+}
+
+/// `None` when the table does not say how to start; that was reported.
+pub(super) fn read(
+    table: &mut Table<'_>,
+    context: &Context<'_>,
+    uses: &mut Uses,
+) -> Option<Launched> {
+    let image = table.take("image");
+    let command_value = table.take("command");
+    let command = command_value.as_ref().and_then(|value| value.command(uses));
+    let ports = table.take("ports");
+    let volumes = table.take("volumes");
+    let image_text = image.as_ref().and_then(|value| value.text());
+    let knows_kind = check_legacy_kind(table, image_text.as_deref());
+    if image.is_some() {
+        let ports = ports.map_or_else(Vec::new, |value| container_ports(&value));
+        let volumes = volumes.map_or_else(Vec::new, |value| read_volumes(&value, context));
+        return Some(Launched {
+            host_ports: ports.iter().filter_map(|port| port.host).collect(),
+            launch: Launch::Container(ContainerLaunch {
+                image: image_text?,
+                command,
+                ports,
+                volumes,
+            }),
+        });
+    }
+    if let Some(volumes) = volumes {
+        volumes.refuse_with(
+            "only a container has volumes",
+            "a process reads its files where they are; its own directory is {data_dir}",
+        );
+    }
+    let host_ports = ports.map_or_else(Vec::new, |value| process_ports(&value));
+    if command_value.is_none() && knows_kind {
+        table.refuse_with(
+            "does not say how to start the service",
+            "add `command = [...]` for a local process, or `image = \"...\"` for a container",
+        );
+    }
+    let launch = Launch::Process(command?);
+    Some(Launched { launch, host_ports })
+}
+
+/// Kinds that mean "a container from this image" and nothing more.
+const CONTAINER_KINDS: [&str; 7] = [
+    "generic_container",
+    "container",
+    "docker",
+    "testcontainers",
+    "generic",
+    "service",
+    "cli",
+];
+/// Kinds that mean "a local process" and nothing more.
+const PROCESS_KINDS: [&str; 5] = ["process", "local", "generic", "service", "cli"];
+/// Kinds of the first clnrm that did something of their own, which this one does not have.
+const MISSING_KINDS: [&str; 2] = ["ai_test_generator", "chaos_engine"];
+
+/// Reports a kind that clnrm does not have and returns whether there was none.
+fn check_legacy_kind(table: &mut Table<'_>, image: Option<&str>) -> bool {
+    let kind = table.take("type");
+    let plugin = table.take("plugin");
+    for (value, is_plugin) in [(kind, false), (plugin, true)] {
+        let Some(value) = value else { continue };
+        let Some(kind) = value.text() else { continue };
+        let says_the_same = match image {
+            _ if MISSING_KINDS.contains(&kind.as_str()) => false,
+            // The plugin names in old files ("alpine", "test_service") are free text beside an image.
+            Some(_) if is_plugin => true,
+            Some(image) => CONTAINER_KINDS.contains(&kind.as_str()) || image.contains(&kind),
+            None => PROCESS_KINDS.contains(&kind.as_str()),
+        };
+        if !says_the_same {
+            value.refuse_with(
+                format!("clnrm has no service of the kind {kind:?}"),
+                "say how to start it: `command = [...]` for a local process, `image = \"...\"` for a container",
+            );
+            return false;
+        }
+    }
+    true
+}
+
+/// One port, as a number or text, alone or in a list.
+fn each_port<T>(value: &Value<'_>, mut read: impl FnMut(&Value<'_>) -> Option<T>) -> Vec<T> {
+    if !value.raw().is_array() {
+        return read(value).into_iter().collect();
+    }
+    let elements = value.list().unwrap_or_default();
+    elements.iter().filter_map(read).collect()
+}
+
+fn process_ports(value: &Value<'_>) -> Vec<u16> {
+    let mut ports = Vec::new();
+    each_port(value, |value| {
+        if let Some((host, container)) = value.raw().as_str().and_then(|text| text.split_once(':'))
+        {
+            value.refuse_with(
+                format!("\"{host}:{container}\" maps a container's port, and this is a process"),
+                format!("write {container}, or leave `ports` out and use {{port}} in the command"),
+            );
+            return None;
+        }
+        let port = one_port(value)?;
+        if ports.contains(&port) {
+            value.refuse(format!("port {port} is given twice"));
+        }
+        ports.push(port);
+        Some(())
+    });
+    ports
+}
+
+fn container_ports(value: &Value<'_>) -> Vec<PortMapping> {
+    each_port(value, |value| {
+        let mapping = value.raw().as_str().and_then(|text| text.split_once(':'));
+        let Some((host, container)) = mapping else {
+            let container = one_port(value)?;
+            return Some(PortMapping {
+                host: None,
+                container,
+            });
+        };
+        Some(PortMapping {
+            host: Some(port_number(value, host)?),
+            container: port_number(value, container)?,
+        })
+    })
+}
+
+fn one_port(value: &Value<'_>) -> Option<u16> {
+    match value.raw().as_str() {
+        Some(text) => port_number(value, text),
+        None if value.raw().is_integer() => value.integer(1..=u16::MAX),
+        None => value.expected("a port"),
+    }
+}
+
+fn port_number(value: &Value<'_>, text: &str) -> Option<u16> {
+    let port = text.parse().ok().filter(|port| *port != 0);
+    if port.is_none() {
+        value.refuse(format!("{text:?} is not a port from 1 to 65535"));
+    }
+    port
+}
+
+fn read_volumes(value: &Value<'_>, context: &Context<'_>) -> Vec<VolumeMount> {
+    let elements = value.list().unwrap_or_default();
+    elements
+        .iter()
+        .filter_map(|element| read_volume(element, context))
+        .collect()
+}
+
+/// `"host:container[:ro]"` or `{ host_path, container_path, read_only }`.
+fn read_volume(value: &Value<'_>, context: &Context<'_>) -> Option<VolumeMount> {
+    let (host, container, read_only) = if value.is_table() {
+        volume_table(value)?
+    } else {
+        volume_text(value)?
+    };
+    if host.starts_with('~') || host.contains('$') {
+        value.refuse_with(
+            format!("{host:?} holds a variable, and clnrm does not replace those"),
+            "write a path that is absolute or relative to the folder of this file",
+        );
+    }
+    if !container.starts_with('/') {
+        value.refuse(format!(
+            "{container:?} must be absolute: it is inside the container"
+        ));
+    }
+    Some(VolumeMount {
+        host: context.base_dir.join(host),
+        container: PathBuf::from(container),
+        read_only,
+    })
+}
+
+fn volume_table(value: &Value<'_>) -> Option<(String, String, bool)> {
+    let mut table = value.table()?;
+    let host = table.take("host_path");
+    let container = table.take("container_path");
+    let read_only = table.take("read_only").and_then(|value| value.boolean());
+    table.finish();
+    let (Some(host), Some(container)) = (host, container) else {
+        value.refuse("needs `host_path` and `container_path`");
+        return None;
+    };
+    Some((host.text()?, container.text()?, read_only.unwrap_or(false)))
+}
+
+fn volume_text(value: &Value<'_>) -> Option<(String, String, bool)> {
+    let text = value.text()?;
+    let parts: Vec<&str> = text.split(':').collect();
+    let (host, container, read_only) = match *parts.as_slice() {
+        [host, container] | [host, container, "rw"] => (host, container, false),
+        [host, container, "ro"] => (host, container, true),
+        _ => {
+            value.refuse_with(
+                format!("{text:?} is not a volume"),
+                "write \"./data:/data\" or \"./data:/data:ro\"",
+            );
+            return None;
+        }
+    };
+    if !host.starts_with(['.', '/', '~', '$']) {
+        value.refuse_with(
+            format!("{host:?} would be a named volume, which is not supported"),
+            format!("write \"./{host}:{container}\" for a folder beside this file"),
+        );
+    }
+    Some((host.to_owned(), container.to_owned(), read_only))
+}
+
+/// Stands in for a launch that could not be read, so that the rest of the service still can.
+pub(super) fn unknown() -> Launched {
+    Launched {
+        launch: Launch::Process(CommandLine::Exec(Vec::new())),
+        host_ports: Vec::new(),
+    }
+}

@@ -1,0 +1,185 @@
+//! `scale`, `pool` and `stop`: how many instances, and how one ends.
+
+use std::time::Duration;
+
+use super::values::Uses;
+use crate::config::definition::{PoolSpec, StopSignal, StopSpec};
+use crate::config::reader::{Table, Value};
+use crate::services::service_manager::AutoScaleConfig;
+
+/// More instances than one machine starts in any test; catches a slipped digit.
+const MOST_INSTANCES: u32 = 1000;
+const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+const BYTES_PER_MB: f64 = 1e6;
+
+/// Reads `scale` over `defaults`.
+pub(crate) fn scale(value: &Value<'_>, defaults: &AutoScaleConfig) -> Option<AutoScaleConfig> {
+    let mut table = value.table()?;
+    let mut config = defaults.clone();
+    let count = |value: Value<'_>| value.integer(1..=MOST_INSTANCES);
+    let percent = |value: Value<'_>| value.positive();
+    let megabytes = |value: Value<'_>| value.bytes().map(|bytes| bytes as f64 / BYTES_PER_MB);
+    let rate = |value: Value<'_>| value.positive();
+    let cooldown = |value: Value<'_>| value.duration_or_zero();
+    set(&mut config.min_instances, table.take("min").and_then(count));
+    set(&mut config.max_instances, table.take("max").and_then(count));
+    set(
+        &mut config.cpu_up_percent,
+        table.take("cpu_up").and_then(percent),
+    );
+    set(
+        &mut config.cpu_down_percent,
+        table.take("cpu_down").and_then(percent),
+    );
+    set(
+        &mut config.memory_up_mb,
+        table.take("memory_up").and_then(megabytes),
+    );
+    set(
+        &mut config.memory_down_mb,
+        table.take("memory_down").and_then(megabytes),
+    );
+    set(
+        &mut config.request_rate_up,
+        table.take("request_rate_up").and_then(rate),
+    );
+    set(
+        &mut config.cooldown,
+        table.take("cooldown").and_then(cooldown),
+    );
+    table.finish();
+    check_order(value, &config);
+    Some(config)
+}
+
+fn set<T>(target: &mut T, value: Option<T>) {
+    if let Some(value) = value {
+        *target = value;
+    }
+}
+
+/// The other half of a pair may come from the defaults, so both values are named.
+fn check_order(value: &Value<'_>, config: &AutoScaleConfig) {
+    let (min, max) = (config.min_instances, config.max_instances);
+    if min > max {
+        value.refuse(format!("min ({min}) is above max ({max})"));
+    }
+    let (down, up) = (config.cpu_down_percent, config.cpu_up_percent);
+    if down >= up {
+        value.refuse(format!("cpu_down ({down}) must be below cpu_up ({up})"));
+    }
+    let (down, up) = (config.memory_down_mb, config.memory_up_mb);
+    if down >= up {
+        value.refuse(format!(
+            "memory_down ({down} MB) must be below memory_up ({up} MB)"
+        ));
+    }
+}
+
+/// Reads a service's `scale`. Two instances cannot listen on the same fixed port, so a service
+/// that has one never has more than one instance.
+pub(super) fn of_service(
+    table: &mut Table<'_>,
+    defaults: &AutoScaleConfig,
+    host_ports: &[u16],
+) -> AutoScaleConfig {
+    let value = table.take("scale");
+    let stated = value.as_ref().and_then(|value| scale(value, defaults));
+    let mut config = stated.unwrap_or_else(|| defaults.clone());
+    if host_ports.is_empty() {
+        return config;
+    }
+    let states_many = |value: &Value<'_>| {
+        let states = |key| value.raw().get(key).is_some();
+        states("max") && config.max_instances > 1 || states("min") && config.min_instances > 1
+    };
+    if let Some(value) = value.filter(states_many) {
+        value.refuse_with(
+            "a service with a fixed port can have only one instance",
+            "leave `ports` out and use {port}, or set max = 1",
+        );
+    }
+    config.min_instances = 1;
+    config.max_instances = 1;
+    config
+}
+
+/// Reads `pool`, which may keep at most `max_instances` warm.
+pub(super) fn pool(table: &mut Table<'_>, uses: &mut Uses, max_instances: u32) -> PoolSpec {
+    let none = PoolSpec {
+        size: 0,
+        reset: None,
+    };
+    let Some(value) = table.take("pool") else {
+        return none;
+    };
+    let Some(mut table) = value.table() else {
+        return none;
+    };
+    for later in ["verify", "ttl"] {
+        table.refuse_key(later, "a later version of clnrm will have it", "remove it");
+    }
+    let size = table.take("size");
+    if size.is_none() {
+        table.refuse_with("needs its `size`", "write e.g. size = 3");
+    }
+    let size = size.and_then(|value| pool_size(&value, max_instances));
+    let reset = table.take("reset").and_then(|value| value.command(uses));
+    table.finish();
+    PoolSpec {
+        size: size.unwrap_or(0),
+        reset,
+    }
+}
+
+fn pool_size(value: &Value<'_>, max_instances: u32) -> Option<u32> {
+    if value.raw().as_str() == Some("auto") {
+        value.refuse_with(
+            "\"auto\" is not supported: a later version of clnrm will have it",
+            "write a number of instances",
+        );
+        return None;
+    }
+    let size = value.integer(0..=MOST_INSTANCES)?;
+    if size > max_instances {
+        value.refuse(format!(
+            "{size} is more than the service may have at all (scale.max = {max_instances})"
+        ));
+    }
+    Some(size)
+}
+
+pub(super) fn stop(table: &mut Table<'_>) -> StopSpec {
+    let mut stop = StopSpec {
+        signal: StopSignal::default(),
+        grace: DEFAULT_GRACE,
+    };
+    let value = table.take("stop");
+    if let Some(mut table) = value.and_then(|value| value.table()) {
+        let signal = table.take("signal").and_then(|value| read_signal(&value));
+        set(&mut stop.signal, signal);
+        let grace = table
+            .take("grace")
+            .and_then(|value| value.duration_or_zero());
+        set(&mut stop.grace, grace);
+        table.finish();
+    }
+    stop
+}
+
+fn read_signal(value: &Value<'_>) -> Option<StopSignal> {
+    let name = value.text()?.to_ascii_uppercase();
+    let signal = match name.strip_prefix("SIG").unwrap_or(&name) {
+        "TERM" => StopSignal::Term,
+        "INT" => StopSignal::Int,
+        "QUIT" => StopSignal::Quit,
+        "HUP" => StopSignal::Hup,
+        _ => {
+            value.refuse(format!(
+                "{name:?} is not one of SIGTERM, SIGINT, SIGQUIT, SIGHUP"
+            ));
+            return None;
+        }
+    };
+    Some(signal)
+}

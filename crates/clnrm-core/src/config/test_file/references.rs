@@ -1,0 +1,295 @@
+//! What a file's parts say about each other: dependencies, placeholders, names of steps.
+//!
+//! Deliberately absent: reading keys. By now every service and step is known.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::service::ReadService;
+use super::step::ReadStep;
+use super::values::Template;
+use crate::config::definition::{CommandLine, StepAction, StepDefinition};
+use crate::config::nearest;
+use crate::config::placeholder::{Placeholder, Property, near_misses, placeholders_in, qualify};
+use crate::config::reader::{Place, Source};
+
+/// Checks dependencies between services, their placeholders and the ports that they ask for.
+pub(super) fn check_services(source: &Source<'_>, services: &[ReadService]) {
+    let known = names(services);
+    for service in services {
+        for (name, place) in &service.depends_on {
+            if !known.contains(&name.as_str()) {
+                report_unknown(source, place, "service", name, &known);
+            }
+        }
+        let scope = Scope {
+            services,
+            own: Some(service),
+            only_dependencies: true,
+        };
+        for template in &service.uses.templates {
+            scope.check(source, template);
+        }
+        let has_no_port = service.ports.as_ref().is_some_and(|ports| !ports.main);
+        for place in service.uses.main_port.iter().filter(|_| has_no_port) {
+            let message = "this asks the service's own port, and it has none";
+            source.report(place, message.to_owned(), Some(PORT_HINT.to_owned()));
+        }
+    }
+    report_cycles(source, services);
+}
+
+/// Checks what steps refer to, gives every step a name of its own, and makes bare placeholders name their service.
+pub(super) fn check_steps(source: &Source<'_>, services: &[ReadService], steps: &mut [ReadStep]) {
+    let known = names(services);
+    for step in steps.iter_mut() {
+        let mut own = match services {
+            [only] => Some(only),
+            _ => None,
+        };
+        if let Some((name, place)) = &step.service {
+            own = services
+                .iter()
+                .find(|service| service.definition.name == *name);
+            if own.is_none() {
+                report_unknown(source, place, "service", name, &known);
+            }
+        }
+        let scope = Scope {
+            services,
+            own,
+            only_dependencies: false,
+        };
+        for template in &step.uses.templates {
+            scope.check(source, template);
+        }
+        if let Some(own) = own {
+            for text in template_texts(&mut step.definition) {
+                *text = qualify(text, &own.definition.name);
+            }
+        }
+    }
+    check_step_names(source, steps);
+}
+
+const PORT_HINT: &str = "use {port} in its command, or state its port in `ports`";
+const LITERAL_HINT: &str = "to keep it as it is, put a space inside the braces";
+
+fn names(services: &[ReadService]) -> Vec<&str> {
+    let names = services
+        .iter()
+        .map(|service| service.definition.name.as_str());
+    names.collect()
+}
+
+fn report_unknown(source: &Source<'_>, place: &Place, what: &str, name: &str, known: &[&str]) {
+    let hint = match nearest(name, known.iter().copied()) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None if known.is_empty() => format!("there is no {what} to refer to"),
+        None => format!("there are: {}", known.join(", ")),
+    };
+    source.report(place, format!("unknown {what} `{name}`"), Some(hint));
+}
+
+/// Which services a text may refer to.
+struct Scope<'a> {
+    services: &'a [ReadService],
+    /// What a bare placeholder means.
+    own: Option<&'a ReadService>,
+    /// Whether other services may be named only if `own` waits for them.
+    only_dependencies: bool,
+}
+
+impl Scope<'_> {
+    fn check(&self, source: &Source<'_>, template: &Template) {
+        let known = names(self.services);
+        let report = |message, hint: String| source.report(&template.place, message, Some(hint));
+        for miss in near_misses(&template.text, &known) {
+            let hint = match miss.meant {
+                Some(meant) => format!("did you mean `{{{meant}}}`? {LITERAL_HINT}"),
+                None => {
+                    format!("a service has port, port.NAME, host, addr, data_dir; {LITERAL_HINT}")
+                }
+            };
+            report(format!("unknown placeholder `{{{}}}`", miss.written), hint);
+        }
+        for placeholder in placeholders_in(&template.text) {
+            if placeholder.property == Property::Clnrm {
+                continue;
+            }
+            if let Err((message, hint)) = self.check_placeholder(&placeholder, &known) {
+                report(format!("`{{{placeholder}}}`: {message}"), hint);
+            }
+        }
+    }
+
+    fn check_placeholder(
+        &self,
+        placeholder: &Placeholder,
+        known: &[&str],
+    ) -> Result<(), (String, String)> {
+        let service = match &placeholder.service {
+            Some(name) => self.named(name, known)?,
+            None => self.own.ok_or_else(|| {
+                let way_out = match known {
+                    [] => format!("the file has no services; {LITERAL_HINT}"),
+                    _ => format!(
+                        "write `{{NAME.{placeholder}}}`, or add `service = \"NAME\"` to the step"
+                    ),
+                };
+                ("does not say which service is meant".to_owned(), way_out)
+            })?,
+        };
+        let name = &service.definition.name;
+        let Some(ports) = &service.ports else {
+            return Ok(());
+        };
+        match &placeholder.property {
+            Property::NamedPort(port) if !ports.named.contains(port) => Err((
+                format!("service `{name}` has no port named `{port}`"),
+                format!("use {{port.{port}}} in the command or environment of `{name}`"),
+            )),
+            _ if placeholder.needs_main_port() && !ports.main => Err((
+                format!("service `{name}` has no port"),
+                PORT_HINT.to_owned(),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn named(&self, name: &str, known: &[&str]) -> Result<&ReadService, (String, String)> {
+        let service = (self.services.iter()).find(|service| service.definition.name == name);
+        let Some(service) = service else {
+            let hint = match nearest(name, known.iter().copied()) {
+                Some(known) => format!("did you mean `{known}`? {LITERAL_HINT}"),
+                None if known.is_empty() => LITERAL_HINT.to_owned(),
+                None => format!("there are: {}; {LITERAL_HINT}", known.join(", ")),
+            };
+            return Err((format!("unknown service `{name}`"), hint));
+        };
+        match self.own.filter(|_| self.only_dependencies) {
+            Some(own) if own.definition.name != name && !waits_for(self.services, own, name) => {
+                Err((
+                    format!("`{}` may start before `{name}`", own.definition.name),
+                    format!("add depends_on = [\"{name}\"]"),
+                ))
+            }
+            _ => Ok(service),
+        }
+    }
+}
+
+/// Whether `service` waits for the one called `name`, directly or through others.
+fn waits_for(services: &[ReadService], service: &ReadService, name: &str) -> bool {
+    let mut seen = BTreeSet::new();
+    let mut pending = vec![service];
+    while let Some(service) = pending.pop() {
+        for (dependency, _) in &service.depends_on {
+            if dependency == name {
+                return true;
+            }
+            if seen.insert(dependency.as_str()) {
+                let found = services.iter();
+                pending.extend(found.filter(|other| other.definition.name == *dependency));
+            }
+        }
+    }
+    false
+}
+
+/// Reports each cycle once, at the dependency that closes it.
+fn report_cycles(source: &Source<'_>, services: &[ReadService]) {
+    let by_name: BTreeMap<&str, &ReadService> = (services.iter())
+        .map(|service| (service.definition.name.as_str(), service))
+        .collect();
+    let mut finished = BTreeSet::new();
+    for service in services {
+        let mut path = vec![(service, 0)];
+        // Depth first with its own stack: a long chain of services must not exhaust the thread's.
+        while let Some((service, next)) = path.pop() {
+            let name = service.definition.name.as_str();
+            let Some((dependency, place)) = service.depends_on.get(next) else {
+                finished.insert(name);
+                continue;
+            };
+            path.push((service, next + 1));
+            let Some(dependency) = by_name.get(dependency.as_str()) else {
+                continue;
+            };
+            let target = dependency.definition.name.as_str();
+            let start = (path.iter()).position(|(on_path, _)| on_path.definition.name == target);
+            if let Some(start) = start {
+                let cycle = path
+                    .iter()
+                    .skip(start)
+                    .map(|(on_path, _)| on_path.definition.name.as_str());
+                let cycle: Vec<&str> = cycle.chain([target]).collect();
+                let message = format!("services wait for each other: {}", cycle.join(" → "));
+                source.report(
+                    place,
+                    message,
+                    Some("remove one of these dependencies".to_owned()),
+                );
+            } else if !finished.contains(target) {
+                path.push((dependency, 0));
+            }
+        }
+    }
+}
+
+/// Steps of different scenarios may share a name, which is then prefixed by the scenario's.
+fn check_step_names(source: &Source<'_>, steps: &mut [ReadStep]) {
+    let mut uses: BTreeMap<String, usize> = BTreeMap::new();
+    for step in steps.iter() {
+        *uses.entry(step.definition.name.clone()).or_default() += 1;
+    }
+    // (scenario, name in the file) → name in the definition, of the steps so far.
+    let mut earlier: BTreeMap<(Option<String>, String), String> = BTreeMap::new();
+    let mut taken = BTreeSet::new();
+    for step in steps.iter_mut() {
+        let written = step.definition.name.clone();
+        let is_shared = uses.get(&written).is_some_and(|uses| *uses > 1);
+        let name = match &step.scenario {
+            Some(scenario) if is_shared => format!("{scenario}/{written}"),
+            _ => written.clone(),
+        };
+        if !taken.insert(name.clone()) {
+            let message = format!("an earlier step is called `{name}` too");
+            source.report(
+                &step.place,
+                message,
+                Some("give it a name of its own".to_owned()),
+            );
+        }
+        let mut depends_on = Vec::new();
+        for (wanted, place) in &step.depends_on {
+            let in_scenario = earlier.get(&(step.scenario.clone(), wanted.clone()));
+            match in_scenario.or_else(|| taken.get(wanted).filter(|taken| **taken != name)) {
+                Some(found) => depends_on.push(found.clone()),
+                None => {
+                    let known: Vec<&str> = earlier.values().map(String::as_str).collect();
+                    report_unknown(source, place, "earlier step", wanted, &known);
+                }
+            }
+        }
+        step.definition.depends_on = depends_on;
+        step.definition.name.clone_from(&name);
+        earlier.insert((step.scenario.clone(), written), name);
+    }
+}
+
+/// Every text of a step in which placeholders are replaced.
+fn template_texts(step: &mut StepDefinition) -> Vec<&mut String> {
+    match &mut step.action {
+        StepAction::Command(step) => {
+            let command = match &mut step.command {
+                CommandLine::Exec(arguments) => arguments.iter_mut().collect(),
+                CommandLine::Shell(script) => vec![script],
+            };
+            command.into_iter().chain(step.env.values_mut()).collect()
+        }
+        StepAction::Http(step) => std::iter::once(&mut step.url)
+            .chain(step.headers.values_mut())
+            .chain(&mut step.body)
+            .collect(),
+    }
+}

@@ -1,0 +1,175 @@
+//! `[services.NAME]`: the keys of one service.
+//!
+//! Deliberately absent: what refers to other services, which `references.rs` checks when all are known.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::values::Uses;
+use super::{Context, launch, limits, metrics, ready};
+use crate::config::definition::{Launch, ReadyCheck, ServiceDefinition};
+use crate::config::placeholder::needed_ports;
+use crate::config::reader::{Place, Table, Value};
+
+/// Enough for the last minutes of a chatty server; at most twice this is on disk.
+const DEFAULT_LOG_LIMIT_BYTES: u64 = 16_000_000;
+/// Health is not reduced up to here (the specification's default).
+const DEFAULT_RESPONSE_TARGET: Duration = Duration::from_millis(100);
+/// The longest label of a host name.
+const LONGEST_NAME: usize = 63;
+
+/// A service and what later checks need.
+#[derive(Debug)]
+pub(super) struct ReadService {
+    pub(super) definition: ServiceDefinition,
+    pub(super) depends_on: Vec<(String, Place)>,
+    pub(super) uses: Uses,
+    /// `None` = how it starts could not be read, so nothing is known about its ports.
+    pub(super) ports: Option<Ports>,
+}
+
+/// The ports that placeholders may ask for.
+#[derive(Debug)]
+pub(super) struct Ports {
+    pub(super) main: bool,
+    pub(super) named: BTreeSet<String>,
+}
+
+/// Reads one service; `None` when it is not a table.
+pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Option<ReadService> {
+    check_name(name, value);
+    let mut table = value.table()?;
+    let mut uses = Uses::default();
+    let launched = launch::read(&mut table, context, &mut uses);
+    let knows_launch = launched.is_some();
+    let launch::Launched { launch, host_ports } = launched.unwrap_or_else(launch::unknown);
+    let depends_on = table.strings("depends_on");
+    let ready = ready::read(&mut table, &mut uses);
+    let scale = limits::of_service(&mut table, context.scale_defaults, &host_ports);
+    let response_target = (table.take("response_target"))
+        .and_then(|value| value.duration())
+        .unwrap_or(DEFAULT_RESPONSE_TARGET);
+    let mut definition = ServiceDefinition {
+        name: name.to_owned(),
+        env: (table.take_any(&["env", "environment"]))
+            .map(|value| value.environment(&mut uses))
+            .unwrap_or_default(),
+        working_dir: working_dir(&mut table, &launch, context),
+        base_dir: context.base_dir.to_owned(),
+        ready: ready.readiness,
+        metrics: (table.take("metrics"))
+            .and_then(|value| metrics::read(&value, &mut uses))
+            .unwrap_or_default(),
+        cpus: table.take("cpus").and_then(|value| value.positive()),
+        memory_bytes: table.take("memory").and_then(|value| value.bytes()),
+        depends_on: depends_on.iter().map(|(name, _)| name.clone()).collect(),
+        pool: limits::pool(&mut table, &mut uses, scale.max_instances),
+        scale,
+        stop: limits::stop(&mut table),
+        response_target_ms: response_target.as_secs_f64() * 1e3,
+        log_limit_bytes: (table.take("log_limit"))
+            .and_then(|value| value.bytes())
+            .unwrap_or(DEFAULT_LOG_LIMIT_BYTES),
+        fixed_ports: match launch {
+            Launch::Process(_) => host_ports,
+            Launch::Container(_) => Vec::new(),
+        },
+        launch,
+    };
+    finish(table, name);
+    let ports = knows_launch.then(|| ports_of(&definition));
+    if ready.use_default && ports.as_ref().is_some_and(|ports| ports.main) {
+        definition.ready.checks.push(ReadyCheck::Tcp);
+    }
+    Some(ReadService {
+        definition,
+        depends_on,
+        uses,
+        ports,
+    })
+}
+
+fn ports_of(definition: &ServiceDefinition) -> Ports {
+    let needs = needed_ports(definition);
+    let published = match &definition.launch {
+        Launch::Process(_) => !definition.fixed_ports.is_empty(),
+        Launch::Container(container) => !container.ports.is_empty(),
+    };
+    Ports {
+        main: needs.main || published,
+        named: needs.named,
+    }
+}
+
+/// Names become directory names, host names and parts of placeholders.
+fn check_name(name: &str, value: &Value<'_>) {
+    let first = name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    let rest = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.' | '-');
+    if !first || !name.chars().all(rest) || name.len() > LONGEST_NAME {
+        value.refuse_with(
+            format!("{name:?} cannot be the name of a service"),
+            format!("use letters, digits, `_`, `.` and `-`, a letter or digit first, at most {LONGEST_NAME}"),
+        );
+    }
+    if name == "port" {
+        value.refuse("`port` cannot be the name of a service: {port.NAME} means a further port");
+    }
+}
+
+/// Relative to the test file; inside a container it must be absolute.
+fn working_dir(table: &mut Table<'_>, launch: &Launch, context: &Context<'_>) -> Option<PathBuf> {
+    let value = table.take_any(&["working_dir", "workdir"])?;
+    let path = value.text()?;
+    if matches!(launch, Launch::Container(_)) && !path.starts_with('/') {
+        value.refuse(format!(
+            "{path:?} must be absolute: it is inside the container"
+        ));
+    }
+    Some(context.base_dir.join(path))
+}
+
+/// Refuses what is left: keys of later versions and of older files with their reason, the rest as unknown.
+fn finish(mut table: Table<'_>, name: &str) {
+    table.description();
+    if let Some(stated) = table.take("name")
+        && stated.string().is_some_and(|stated| stated != name)
+    {
+        stated.refuse(format!(
+            "the service is called `{name}` by its table: keep one name"
+        ));
+    }
+    if let Some(shared) = table.take("shared")
+        && shared.boolean() == Some(true)
+    {
+        shared.refuse_with(
+            "not supported: a later version of clnrm will share one service between tests",
+            "remove it: each test then gets an instance of its own",
+        );
+    }
+    for (key, why, way_out) in [
+        (
+            "timeout",
+            "a service has no end",
+            "write ready = { timeout = \"60s\" } for its start",
+        ),
+        (
+            "resources",
+            "the allotment has keys of its own",
+            "write cpus = 1.0 and memory = \"256MB\"",
+        ),
+        (
+            "wait_for_ready",
+            "clnrm always waits until a service is ready",
+            "remove it",
+        ),
+        (
+            "endpoint",
+            "clnrm starts the services that it tests",
+            "remove it",
+        ),
+    ] {
+        table.refuse_key(key, why, way_out);
+    }
+    table.finish();
+}

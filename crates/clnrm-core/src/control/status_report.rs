@@ -1,0 +1,134 @@
+//! What `services status`, `stop` and `restart` report.
+
+use serde::Serialize;
+
+use crate::clock::{Timestamp, rfc3339};
+
+/// The instances of a project. JSON: schema `clnrm.status/1`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StatusReport {
+    /// Always [`StatusReport::SCHEMA`].
+    pub schema: &'static str,
+    /// Every live instance, and the newest ended one of services that have none.
+    pub instances: Vec<InstanceStatus>,
+}
+
+/// One instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct InstanceStatus {
+    /// Its service's name.
+    pub service: String,
+    /// Its id, unique in the project.
+    pub id: String,
+    /// Its state.
+    pub state: InstanceState,
+    /// `process`.
+    pub runtime: &'static str,
+    /// The service's main process.
+    pub pid: Option<i32>,
+    /// `host:port`, where it has a port.
+    pub address: Option<String>,
+    /// When its start began.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub started_at: Timestamp,
+    /// How long it took to become ready.
+    pub ready_ms: Option<u64>,
+    /// Why it ended, e.g. `exit code 1` or `signal 9 (SIGKILL)`.
+    pub exit: Option<String>,
+    /// The test that holds it.
+    pub lease: Option<String>,
+    /// Its log file.
+    pub log: Option<String>,
+}
+
+/// States of an instance, as reports name them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Started, not ready yet.
+    Starting,
+    /// Ready.
+    Running,
+    /// Asked to stop.
+    Stopping,
+    /// Ended because it was asked to.
+    Stopped,
+    /// Never became ready, or ended by itself.
+    Failed,
+    /// Its supervisor was killed; what it left was ended.
+    Lost,
+}
+
+/// What `services stop` did. JSON: schema `clnrm.stop/1`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StopReport {
+    /// Always [`StopReport::SCHEMA`].
+    pub schema: &'static str,
+    /// The instances that were stopped.
+    pub stopped: Vec<StoppedInstance>,
+    /// What the sweep afterwards looked at and found.
+    pub leaks: LeakReport,
+}
+
+/// One instance that was stopped.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoppedInstance {
+    /// Its service.
+    pub service: String,
+    /// Its id.
+    pub id: String,
+    /// How it ended.
+    pub exit: Option<String>,
+    /// How long it took.
+    pub took_ms: u64,
+    /// SIGKILL was needed after the grace period.
+    pub killed: bool,
+}
+
+/// What `services restart` did. JSON: schema `clnrm.restart/1`.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestartReport {
+    /// Always [`RestartReport::SCHEMA`].
+    pub schema: &'static str,
+    /// Old and new instance.
+    pub restarted: Vec<RestartedInstance>,
+}
+
+/// One restarted instance.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct RestartedInstance {
+    /// Its service.
+    pub service: String,
+    /// The instance that was stopped.
+    pub old_id: String,
+    /// The instance that took its place.
+    pub new_id: String,
+    /// Where the new one listens.
+    pub address: Option<String>,
+    /// Stop, start and readiness together.
+    pub took_ms: u64,
+}
+
+/// Proof that nothing was left behind.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct LeakReport {
+    /// Process trees whose end was checked.
+    pub processes_checked: u32,
+    /// What had survived: named, and ended now. Each makes exit code 6.
+    pub leaked: Vec<String>,
+}
+
+impl StatusReport {
+    /// The name and version of this report's JSON form.
+    pub const SCHEMA: &'static str = "clnrm.status/1";
+}
+
+impl StopReport {
+    /// The name and version of this report's JSON form.
+    pub const SCHEMA: &'static str = "clnrm.stop/1";
+}
+
+impl RestartReport {
+    /// The name and version of this report's JSON form.
+    pub const SCHEMA: &'static str = "clnrm.restart/1";
+}

@@ -1,0 +1,174 @@
+//! Why a value is missing. Every field that was not measured carries one of these instead of a number.
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::reading::Source;
+
+/// A measured value, or why there is none.
+pub type Measured<T> = Result<T, Absent>;
+
+/// Why a value was not measured.
+#[derive(Debug, Clone, PartialEq, Eq, Error, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Absent {
+    /// The test file names no source for it.
+    #[error("no metrics source")]
+    NoSource,
+    /// The service has no port, so nothing can be asked or counted there.
+    #[error("the service has no port")]
+    NoPort,
+    /// There is nothing to measure.
+    #[error("no running instance")]
+    NoInstance,
+    /// A rate needs two readings.
+    #[error("first reading")]
+    FirstReading,
+    /// The two readings are too close together to be divided.
+    #[error("only {millis} ms since the last reading")]
+    TooSoon {
+        /// The distance.
+        millis: u64,
+    },
+    /// The instance is another one than at the last reading, or started anew.
+    #[error("the instance was restarted")]
+    Restarted,
+    /// The counter went down, or its owner says that it began anew.
+    #[error("counter was reset")]
+    CounterReset,
+    /// There is nothing to divide by.
+    #[error("no requests in the interval")]
+    NoRequests,
+    /// The instance's processes are gone.
+    #[error("the process has ended")]
+    ProcessEnded,
+    /// The kernel dropped messages because nobody read them in time.
+    #[error("the kernel dropped reports of closed connections")]
+    EventsLost,
+    /// This kind of source never has this value.
+    #[error("{source_name} does not expose this")]
+    NotExposed {
+        /// The source.
+        source_name: Source,
+    },
+    /// The server asks for a password that the test file does not give.
+    #[error("{source_name} asks for a password (NOAUTH): set it in `metrics`")]
+    PasswordNeeded {
+        /// The source.
+        source_name: Source,
+    },
+    /// The endpoint was read, but this metric is not on it.
+    #[error("no metric `{name}` at the endpoint{}", unreadable_note(*.unreadable_lines))]
+    NoSuchMetric {
+        /// The name that was looked for.
+        name: String,
+        /// Lines of the page that could not be read.
+        unreadable_lines: usize,
+    },
+    /// The request counter does not tell failures apart.
+    #[error("`{name}` has no label code, status or status_code")]
+    NoStatusLabel {
+        /// The counter.
+        name: String,
+    },
+    /// What was read is NaN or infinite.
+    #[error("{what} is not a finite number")]
+    NotFinite {
+        /// The value.
+        what: String,
+    },
+    /// The source could not be read. Reads as a sentence: `GET http://127.0.0.1:80/metrics` `timed out after 2 s`.
+    #[error("{what} {problem}")]
+    Unreadable {
+        /// What was being read.
+        what: String,
+        /// What happened instead.
+        problem: String,
+    },
+    /// A value of the service needs the values of all its instances.
+    #[error("{reason} ({missing} of {instances} instances)")]
+    SomeInstances {
+        /// How many instances lack the value.
+        missing: usize,
+        /// How many instances there are.
+        instances: usize,
+        /// Why the first of them lacks it.
+        reason: Box<Absent>,
+    },
+}
+
+fn unreadable_note(lines: usize) -> String {
+    match lines {
+        0 => String::new(),
+        1 => " (1 line could not be read)".to_owned(),
+        _ => format!(" ({lines} lines could not be read)"),
+    }
+}
+
+impl Absent {
+    /// For an error that happened while `what` was read; the problem is the error with all its causes.
+    pub(super) fn unreadable(what: &str, error: &dyn std::error::Error) -> Self {
+        let mut problem = error.to_string();
+        let mut cause = error.source();
+        while let Some(error) = cause {
+            let text = error.to_string();
+            // Some libraries repeat their cause in their own text.
+            if !problem.contains(&text) {
+                problem = format!("{problem}: {text}");
+            }
+            cause = error.source();
+        }
+        Self::Unreadable {
+            what: what.to_owned(),
+            problem,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reasons_read_as_sentences() {
+        let timed_out = Absent::Unreadable {
+            what: "GET http://127.0.0.1:80/metrics".to_owned(),
+            problem: "timed out after 2 s".to_owned(),
+        };
+        let several = Absent::SomeInstances {
+            missing: 1,
+            instances: 3,
+            reason: Box::new(timed_out),
+        };
+        assert_eq!(
+            several.to_string(),
+            "GET http://127.0.0.1:80/metrics timed out after 2 s (1 of 3 instances)"
+        );
+        let source_name = Source::Redis;
+        assert_eq!(
+            Absent::NotExposed { source_name }.to_string(),
+            "redis does not expose this"
+        );
+        assert_eq!(
+            Absent::NoSuchMetric {
+                name: "a".to_owned(),
+                unreadable_lines: 2
+            }
+            .to_string(),
+            "no metric `a` at the endpoint (2 lines could not be read)"
+        );
+    }
+
+    #[test]
+    fn a_chain_of_errors_is_told_once() {
+        let inner = std::io::Error::other("deep");
+        let outer = crate::http::HttpError::Connect {
+            address: "h:1".to_owned(),
+            source: inner,
+        };
+        assert_eq!(
+            Absent::unreadable("GET x", &outer).to_string(),
+            "GET x no connection to h:1: deep"
+        );
+    }
+}

@@ -1,0 +1,46 @@
+//! Readings of running services: from `/proc`, from the kernel's sockets and from the services themselves.
+//!
+//! I/O only gathers ([`Collector`] → [`Reading`]); [`rates`] turns two readings into a sample, purely. Deliberately
+//! absent: when to read, and what to do with the samples, which is the control layer's business.
+
+mod absent;
+mod collector;
+mod http_get;
+mod nginx;
+mod postgres;
+mod procfs;
+mod prometheus;
+pub mod rates;
+mod reading;
+mod redis;
+mod sock_diag;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+pub use self::absent::{Absent, Measured};
+pub use self::collector::{Collector, Target};
+pub use self::reading::{
+    CollectorId, Counter, NetworkCounter, ProcessUsage, Reading, ResponseCounter, ServiceCounters,
+    ServiceReading, SocketUsage, Source,
+};
+
+/// Longest time that a service may take to answer for its metrics. Every source has its own, at the same time.
+const READ_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Largest answer that is read. Even a page of 100 000 Prometheus series is smaller.
+const MAX_ANSWER_BYTES: usize = 8 << 20;
+
+/// A service's own numbers. Kept across readings, so that a connection can be kept open where that is cheaper.
+#[async_trait]
+trait MetricsSource: Send {
+    /// What kind of source this is.
+    fn source(&self) -> Source;
+
+    /// What is read, for messages: `GET http://127.0.0.1:80/metrics`.
+    fn endpoint(&self) -> &str;
+
+    /// Asks the service. May be cancelled at any point: the next call must not go on with a broken exchange.
+    async fn read(&mut self) -> Measured<ServiceCounters>;
+}

@@ -1,0 +1,122 @@
+//! nginx's `stub_status`: requests and connections. It has neither errors nor latency.
+
+use async_trait::async_trait;
+
+use super::MetricsSource;
+use super::absent::{Absent, Measured};
+use super::http_get::Page;
+use super::reading::{Counter, ServiceCounters, Source};
+
+/// Reads `stub_status`.
+#[derive(Debug)]
+pub(super) struct Nginx {
+    page: Page,
+    /// Requests that we sent: nginx counts them like any other, the present one included.
+    own_requests: f64,
+}
+
+impl Nginx {
+    pub(super) fn new(page: Page) -> Self {
+        Self {
+            page,
+            own_requests: 0.0,
+        }
+    }
+}
+
+#[async_trait]
+impl MetricsSource for Nginx {
+    fn source(&self) -> Source {
+        Source::Nginx
+    }
+
+    fn endpoint(&self) -> &str {
+        &self.page.endpoint
+    }
+
+    async fn read(&mut self) -> Measured<ServiceCounters> {
+        self.own_requests += 1.0;
+        let page = self.page.get().await?;
+        let status = StubStatus::parse(&page.text)
+            .ok_or_else(|| self.page.unreadable("is not a stub_status page".to_owned()))?;
+        let source_name = Source::Nginx;
+        Ok(ServiceCounters {
+            epoch: None, // a reload keeps the counters, and a restart is seen as a counter that went down
+            requests: Ok(Counter {
+                total: status.requests,
+                own: self.own_requests,
+            }),
+            errors: Err(Absent::NotExposed { source_name }),
+            responses: Err(Absent::NotExposed { source_name }),
+            connections: Ok((status.active - 1.0).max(0.0)), // without ours
+        })
+    }
+}
+
+/// The two numbers of the page that we need.
+#[derive(Debug, PartialEq)]
+struct StubStatus {
+    active: f64,
+    requests: f64,
+}
+
+impl StubStatus {
+    /// ```text
+    /// Active connections: 291
+    /// server accepts handled requests
+    ///  16630948 16630948 31070465
+    /// Reading: 6 Writing: 179 Waiting: 106
+    /// ```
+    fn parse(text: &str) -> Option<Self> {
+        let mut lines = text.lines();
+        let active = lines.next()?.strip_prefix("Active connections:")?;
+        lines.next().filter(|line| line.starts_with("server "))?;
+        let requests = lines.next()?.split_whitespace().nth(2)?;
+        lines.next().filter(|line| line.starts_with("Reading:"))?;
+        Some(Self {
+            active: count(active)?,
+            requests: count(requests)?,
+        })
+    }
+}
+
+fn count(text: &str) -> Option<f64> {
+    let count: u64 = text.trim().parse().ok()?;
+    // Counters stay exact as `f64` up to 2⁵³.
+    #[expect(clippy::cast_precision_loss, reason = "see above")]
+    Some(count as f64)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const PAGE: &str = "Active connections: 291 \nserver accepts handled requests\n 16630948 16630947 31070465 \n\
+                        Reading: 6 Writing: 179 Waiting: 106 \n";
+
+    #[test]
+    fn reads_the_page_that_nginx_writes() {
+        let expected = StubStatus {
+            active: 291.0,
+            requests: 31_070_465.0,
+        };
+        assert_eq!(StubStatus::parse(PAGE), Some(expected));
+    }
+
+    #[test]
+    fn a_page_that_is_cut_off_or_another_one_is_refused() {
+        for end in 0..PAGE.find("Reading:").unwrap() {
+            assert_eq!(StubStatus::parse(&PAGE[..end]), None, "cut at {end}");
+        }
+        assert_eq!(StubStatus::parse("<html>404</html>"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_never_panics(text in "(Active connections:)?[ -9\n]{0,80}.{0,20}") {
+            StubStatus::parse(&text);
+        }
+    }
+}

@@ -1,0 +1,384 @@
+//! From two readings to rates, and from instances to their service. Pure.
+//!
+//! How instances become one service: CPU and memory are means, everything else is a total; response time and error
+//! rate are ratios of totals, so that a busy instance weighs more. A value of the service needs the value of *every*
+//! instance: a total that leaves one out is too small, and a mean may leave out the very instance that suffers.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::absent::{Absent, Measured};
+use super::reading::{Counter, Reading, ServiceCounters, Source};
+use crate::clock::Timestamp;
+use crate::services::service_manager::{Metric, ServiceMetrics};
+
+/// Clock ticks are 10 ms: over 200 ms one tick more or less moves CPU by 5 points, which is as much as may be.
+const MIN_INTERVAL_MILLIS: u64 = 200;
+
+const BYTES_PER_MB: f64 = 1e6;
+
+/// What one instance did over one interval. All fields but `cpu_percent` can be added up over instances.
+#[derive(Debug, Clone, PartialEq)]
+pub struct InstanceSample {
+    /// CPU in percent of the instance's allotment.
+    pub cpu_percent: Measured<f64>,
+    /// Resident memory in MB (10⁶ bytes).
+    pub memory_mb: Measured<f64>,
+    /// Bytes exchanged with clients, in MB (10⁶ bytes) per second.
+    pub network_mb_per_s: Measured<f64>,
+    /// Open client connections.
+    pub connections: Measured<f64>,
+    /// Who counted `connections`.
+    pub connections_source: Source,
+    /// Requests per second.
+    pub requests_per_s: Measured<f64>,
+    /// Failed requests per second.
+    pub errors_per_s: Measured<f64>,
+    /// Response time spent per second, in seconds, and the responses per second that it was spent on.
+    pub responses_per_s: Measured<Responses>,
+    /// Who counted requests, errors and responses; `None` = nobody.
+    pub service_source: Option<Source>,
+}
+
+/// Responses per second and the time that they took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Responses {
+    /// Seconds of response time per second.
+    pub seconds_per_s: f64,
+    /// Responses per second.
+    pub count_per_s: f64,
+}
+
+/// Where each metric of a [`ServiceMetrics`] comes from, or why it is absent.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sources(BTreeMap<Metric, Measured<Source>>);
+
+impl Sources {
+    /// Where one metric comes from, or why it is absent.
+    pub fn get(&self, metric: Metric) -> Measured<Source> {
+        self.0
+            .get(&metric)
+            .cloned()
+            .unwrap_or(Err(Absent::NoSource))
+    }
+
+    /// The metrics that were measured, with their source.
+    pub fn measured(&self) -> impl Iterator<Item = (Metric, Source)> + '_ {
+        self.0
+            .iter()
+            .filter_map(|(metric, source)| source.as_ref().ok().map(|source| (*metric, *source)))
+    }
+
+    /// The metrics that are absent, with the reason.
+    pub fn absent(&self) -> impl Iterator<Item = (Metric, &Absent)> + '_ {
+        self.0
+            .iter()
+            .filter_map(|(metric, source)| source.as_ref().err().map(|reason| (*metric, reason)))
+    }
+}
+
+/// What an instance did between two readings; `cpus` is its allotment in cores.
+///
+/// Rates are absent for the first reading, after a restart or a reset, and over less than 200 ms: never negative, never
+/// a spike. Gauges need the current reading only.
+pub fn instance_sample(previous: Option<&Reading>, current: &Reading, cpus: f64) -> InstanceSample {
+    let previous = comparable(previous, current);
+    let service = service_rates(&previous, current);
+    let counters = current.service.counters.as_ref();
+    let (connections, connections_source) = match (
+        counters.map(|counters| &counters.connections),
+        current.service.source,
+    ) {
+        (Ok(Ok(connections)), Some(source)) => (Ok(*connections), source),
+        // The kernel knows too, whatever the service could not say.
+        _ => (
+            current.sockets.connections.clone().map(lossy),
+            Source::SockDiag,
+        ),
+    };
+    InstanceSample {
+        cpu_percent: cpu_percent(&previous, current, cpus),
+        memory_mb: (current.process.as_ref())
+            .map(|usage| lossy(usage.memory_bytes) / BYTES_PER_MB)
+            .map_err(Absent::clone),
+        network_mb_per_s: network_mb_per_s(&previous, current),
+        connections,
+        connections_source,
+        requests_per_s: service.requests,
+        errors_per_s: service.errors,
+        responses_per_s: service.responses,
+        service_source: current.service.source,
+    }
+}
+
+/// The sample of a service from those of its instances. See the module's header for how.
+pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, Sources) {
+    let instances = u32::try_from(samples.len()).unwrap_or(u32::MAX);
+    let count = f64::from(instances);
+    let service_source = || {
+        let source = samples.iter().find_map(|sample| sample.service_source);
+        source.ok_or(Absent::NoSource)
+    };
+    let connections_source = samples
+        .first()
+        .map_or(Source::SockDiag, |sample| sample.connections_source);
+    let requests = total(samples, |sample| &sample.requests_per_s);
+    let memory_total = total(samples, |sample| &sample.memory_mb);
+
+    let mut combined = Combined {
+        metrics: ServiceMetrics::at(at, instances),
+        sources: Sources::default(),
+    };
+    let cpu = total(samples, |sample| &sample.cpu_percent).map(|sum| sum / count);
+    combined.set(Metric::CpuPercent, cpu, Ok(Source::Procfs));
+    let memory = memory_total.clone().map(|sum| sum / count);
+    combined.set(Metric::MemoryMb, memory, Ok(Source::Procfs));
+    combined.set(Metric::MemoryTotalMb, memory_total, Ok(Source::Procfs));
+    let network = total(samples, |sample| &sample.network_mb_per_s);
+    combined.set(Metric::NetworkMbPerS, network, Ok(Source::SockDiag));
+    let connections = total(samples, |sample| &sample.connections);
+    combined.set(
+        Metric::ActiveConnections,
+        connections,
+        Ok(connections_source),
+    );
+    let response_time = response_time_ms(samples);
+    combined.set(Metric::ResponseTimeMs, response_time, service_source());
+    let errors = error_rate(samples, &requests);
+    combined.set(Metric::ErrorRate, errors, service_source());
+    combined.set(Metric::RequestRate, requests, service_source());
+    (combined.metrics, combined.sources)
+}
+
+/// A sample in the making.
+struct Combined {
+    metrics: ServiceMetrics,
+    sources: Sources,
+}
+
+impl Combined {
+    fn set(&mut self, metric: Metric, value: Measured<f64>, source: Measured<Source>) {
+        let set = value.and_then(|value| {
+            self.metrics
+                .set(metric, Some(value))
+                .map_err(|error| Absent::NotFinite {
+                    what: format!("{:?}", error.metric),
+                })
+        });
+        self.sources.0.insert(metric, set.and(source));
+    }
+}
+
+/// The earlier reading, if it is of the same instance.
+fn comparable<'a>(previous: Option<&'a Reading>, current: &Reading) -> Measured<&'a Reading> {
+    let previous = previous.ok_or(Absent::FirstReading)?;
+    if previous.instance_id != current.instance_id || previous.root != current.root {
+        return Err(Absent::Restarted);
+    }
+    Ok(previous)
+}
+
+/// Seconds from one moment to a later one, if that is long enough to divide by.
+fn seconds_between(earlier: Timestamp, later: Timestamp) -> Measured<f64> {
+    let interval = later.since(earlier);
+    let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
+    if millis < MIN_INTERVAL_MILLIS {
+        return Err(Absent::TooSoon { millis });
+    }
+    Ok(interval.as_secs_f64())
+}
+
+fn cpu_percent(previous: &Measured<&Reading>, current: &Reading, cpus: f64) -> Measured<f64> {
+    let now = current.process.clone()?;
+    let before = previous.clone()?.process.as_ref();
+    let before = before.map_err(|_| Absent::FirstReading)?;
+    let seconds = seconds_between(before.at, now.at)?;
+    let used = increase(before.cpu_seconds, now.cpu_seconds)?;
+    Ok(100.0 * used / seconds / cpus)
+}
+
+fn network_mb_per_s(previous: &Measured<&Reading>, current: &Reading) -> Measured<f64> {
+    let now = current.sockets.network.clone()?;
+    let previous = previous.clone()?;
+    let before = previous.sockets.network.as_ref();
+    let before = before.map_err(|_| Absent::FirstReading)?;
+    if previous.collector != current.collector {
+        // Nobody watched the connections that were closed in between.
+        return Err(Absent::FirstReading);
+    }
+    if before.epoch != now.epoch {
+        return Err(Absent::EventsLost);
+    }
+    let seconds = seconds_between(previous.sockets.at, current.sockets.at)?;
+    let bytes = now
+        .bytes
+        .checked_sub(before.bytes)
+        .ok_or(Absent::CounterReset)?;
+    Ok(lossy(bytes) / BYTES_PER_MB / seconds)
+}
+
+/// Rates of what the service counts itself.
+struct ServiceRates {
+    requests: Measured<f64>,
+    errors: Measured<f64>,
+    responses: Measured<Responses>,
+}
+
+fn service_rates(previous: &Measured<&Reading>, current: &Reading) -> ServiceRates {
+    match ServiceInterval::between(previous, current) {
+        Err(reason) => {
+            // What is absent now is absent for its own reason, whatever the reading before was.
+            let counters = current.service.counters.as_ref();
+            let why = |own: Option<&Absent>| own.unwrap_or(&reason).clone();
+            ServiceRates {
+                requests: Err(why(counters.map_or(None, |now| now.requests.as_ref().err()))),
+                errors: Err(why(counters.map_or(None, |now| now.errors.as_ref().err()))),
+                responses: Err(why(
+                    counters.map_or(None, |now| now.responses.as_ref().err())
+                )),
+            }
+        }
+        Ok(interval) => ServiceRates {
+            requests: interval.rate(&interval.before.requests, &interval.now.requests),
+            errors: interval.rate(&interval.before.errors, &interval.now.errors),
+            responses: interval.responses(),
+        },
+    }
+}
+
+/// Two states of a service's counters that may be subtracted.
+struct ServiceInterval<'a> {
+    before: &'a ServiceCounters,
+    now: &'a ServiceCounters,
+    same_collector: bool,
+    seconds: f64,
+}
+
+impl<'a> ServiceInterval<'a> {
+    fn between(previous: &Measured<&'a Reading>, current: &'a Reading) -> Measured<Self> {
+        let now = current.service.counters.as_ref().map_err(Absent::clone)?;
+        let previous = previous.clone()?;
+        let before = previous.service.counters.as_ref();
+        let before = before.map_err(|_| Absent::FirstReading)?;
+        if previous.service.source != current.service.source {
+            return Err(Absent::FirstReading);
+        }
+        if before.epoch != now.epoch {
+            return Err(Absent::CounterReset);
+        }
+        Ok(Self {
+            before,
+            now,
+            same_collector: previous.collector == current.collector,
+            seconds: seconds_between(previous.service.at, current.service.at)?,
+        })
+    }
+
+    fn rate(&self, before: &Measured<Counter>, now: &Measured<Counter>) -> Measured<f64> {
+        let now = now.as_ref().map_err(Absent::clone)?;
+        let before = before.as_ref().map_err(|_| Absent::FirstReading)?;
+        Ok(self.foreign_increase(before, now)? / self.seconds)
+    }
+
+    fn responses(&self) -> Measured<Responses> {
+        let now = self.now.responses.as_ref().map_err(Absent::clone)?;
+        let before = self.before.responses.as_ref();
+        let before = before.map_err(|_| Absent::FirstReading)?;
+        Ok(Responses {
+            seconds_per_s: self.foreign_increase(&before.seconds, &now.seconds)? / self.seconds,
+            count_per_s: self.foreign_increase(&before.count, &now.count)? / self.seconds,
+        })
+    }
+
+    /// What others than clnrm added. Another collector's own part is unknown from here, but it ended with `before`.
+    fn foreign_increase(&self, before: &Counter, now: &Counter) -> Measured<f64> {
+        let own_before = if self.same_collector { before.own } else { 0.0 };
+        let own = increase(own_before, now.own)?;
+        // A service that counts with a delay may not have counted our last request yet: that is no negative load.
+        Ok((increase(before.total, now.total)? - own).max(0.0))
+    }
+}
+
+/// How much a counter grew; one that shrank was reset.
+fn increase(before: f64, now: f64) -> Measured<f64> {
+    let increase = now - before;
+    if increase >= 0.0 {
+        Ok(increase)
+    } else {
+        Err(Absent::CounterReset) // NaN ends here too
+    }
+}
+
+/// The sum over all instances, or why one of them has no value.
+fn total(
+    samples: &[InstanceSample],
+    value: impl Fn(&InstanceSample) -> &Measured<f64>,
+) -> Measured<f64> {
+    require_all(samples, |sample| value(sample).as_ref().err())?;
+    Ok(samples
+        .iter()
+        .filter_map(|sample| value(sample).as_ref().ok())
+        .sum())
+}
+
+fn require_all<'a>(
+    samples: &'a [InstanceSample],
+    absent: impl Fn(&'a InstanceSample) -> Option<&'a Absent>,
+) -> Measured<()> {
+    if samples.is_empty() {
+        return Err(Absent::NoInstance);
+    }
+    let mut reasons = samples.iter().filter_map(absent);
+    let Some(reason) = reasons.next() else {
+        return Ok(());
+    };
+    let missing = 1 + reasons.count();
+    if missing == samples.len() {
+        return Err(reason.clone());
+    }
+    Err(Absent::SomeInstances {
+        missing,
+        instances: samples.len(),
+        reason: Box::new(reason.clone()),
+    })
+}
+
+fn response_time_ms(samples: &[InstanceSample]) -> Measured<f64> {
+    require_all(samples, |sample| sample.responses_per_s.as_ref().err())?;
+    let mut sum = Responses::default();
+    for responses in samples
+        .iter()
+        .filter_map(|sample| sample.responses_per_s.as_ref().ok())
+    {
+        sum.seconds_per_s += responses.seconds_per_s;
+        sum.count_per_s += responses.count_per_s;
+    }
+    if sum.count_per_s <= 0.0 {
+        return Err(Absent::NoRequests);
+    }
+    Ok(1_000.0 * sum.seconds_per_s / sum.count_per_s)
+}
+
+fn error_rate(samples: &[InstanceSample], requests: &Measured<f64>) -> Measured<f64> {
+    let errors = total(samples, |sample| &sample.errors_per_s)?;
+    let requests = requests.clone()?;
+    if requests <= 0.0 {
+        return Err(Absent::NoRequests);
+    }
+    // Redis also counts errors that are no executed command, so the ratio could pass 1.
+    Ok((errors / requests).min(1.0))
+}
+
+/// Counts below 2⁵³ are exact as `f64`: 9 petabytes.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "beyond 2⁵³ the last digits do not matter"
+)]
+fn lossy(count: u64) -> f64 {
+    count as f64
+}
+
+#[cfg(test)]
+mod tests;

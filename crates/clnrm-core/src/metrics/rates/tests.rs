@@ -1,0 +1,285 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::metrics::reading::{
+    CollectorId, NetworkCounter, ProcessUsage, ResponseCounter, ServiceReading, SocketUsage,
+};
+use crate::procfs::ProcessIdentity;
+
+fn counter(total: f64, own: f64) -> Counter {
+    Counter { total, own }
+}
+
+/// What an instance shows after `seconds` of steady work: half a core, 100 requests/s of 20 ms, 10 of them failing.
+fn reading(seconds: f64) -> Reading {
+    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
+    let at = Timestamp::from_millis((seconds * 1_000.0) as i64);
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "small numbers"
+    )]
+    let bytes = (seconds * 2e6) as u64;
+    Reading {
+        at,
+        instance_id: "a".to_owned(),
+        root: ProcessIdentity {
+            pid: 7,
+            start_ticks: 1,
+            boot_id: "boot".to_owned(),
+        },
+        collector: CollectorId("one".to_owned()),
+        process: Ok(ProcessUsage {
+            at,
+            cpu_seconds: seconds / 2.0,
+            memory_bytes: 64_000_000,
+        }),
+        sockets: SocketUsage {
+            at,
+            connections: Ok(3),
+            network: Ok(NetworkCounter { bytes, epoch: 1 }),
+        },
+        service: ServiceReading {
+            at,
+            source: Some(Source::Redis),
+            counters: Ok(ServiceCounters {
+                epoch: Some("run".to_owned()),
+                requests: Ok(Counter::untouched(seconds * 100.0)),
+                errors: Ok(Counter::untouched(seconds * 10.0)),
+                responses: Ok(ResponseCounter {
+                    seconds: Counter::untouched(seconds * 2.0),
+                    count: Counter::untouched(seconds * 100.0),
+                }),
+                connections: Ok(5.0),
+            }),
+        },
+    }
+}
+
+fn counters(reading: &mut Reading) -> &mut ServiceCounters {
+    reading.service.counters.as_mut().unwrap()
+}
+
+fn sample(previous: &Reading, current: &Reading) -> InstanceSample {
+    instance_sample(Some(previous), current, 1.0)
+}
+
+fn close(value: Option<f64>, expected: f64) {
+    let value = value.expect("measured");
+    assert!(
+        (value - expected).abs() < 1e-6 * expected.max(1.0),
+        "{value} is not {expected}"
+    );
+}
+
+#[test]
+fn rates_are_differences_over_time_and_the_service_is_the_sum() {
+    let one = instance_sample(Some(&reading(10.0)), &reading(12.0), 2.0);
+    let mut idle = reading(12.0);
+    idle.process = Ok(ProcessUsage {
+        cpu_seconds: 5.0,
+        memory_bytes: 16_000_000,
+        ..idle.process.unwrap()
+    });
+    idle.service = reading(10.0).service;
+    idle.service.at = idle.at;
+    let two = instance_sample(Some(&reading(10.0)), &idle, 2.0);
+
+    let (metrics, sources) = combine(&[one, two], Timestamp::from_millis(12_000));
+    assert_eq!(metrics.instances, 2);
+    assert_eq!(metrics.sampled_at, Timestamp::from_millis(12_000));
+    close(metrics.cpu_percent, 12.5); // 25 % and 0 % of two cores
+    close(metrics.memory_mb, 40.0);
+    close(metrics.memory_total_mb, 80.0);
+    close(metrics.network_mb_per_s, 4.0);
+    close(metrics.active_connections, 10.0);
+    close(metrics.request_rate, 100.0);
+    close(metrics.response_time_ms, 20.0); // of those requests that there were
+    close(metrics.error_rate, 0.1);
+    assert_eq!(sources.get(Metric::CpuPercent), Ok(Source::Procfs));
+    assert_eq!(sources.get(Metric::NetworkMbPerS), Ok(Source::SockDiag));
+    assert_eq!(sources.get(Metric::ErrorRate), Ok(Source::Redis));
+    assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::Redis));
+    assert_eq!(sources.absent().count(), 0);
+}
+
+#[test]
+fn a_first_reading_has_gauges_but_no_rates() {
+    let (metrics, sources) = combine(
+        &[instance_sample(None, &reading(1.0), 1.0)],
+        Timestamp::default(),
+    );
+    close(metrics.memory_mb, 64.0);
+    close(metrics.active_connections, 5.0);
+    let absent: Vec<_> = sources.absent().collect();
+    assert_eq!(absent.len(), 5);
+    assert!(
+        absent
+            .iter()
+            .all(|(_, reason)| **reason == Absent::FirstReading),
+        "{absent:?}"
+    );
+    assert_eq!(metrics.cpu_percent, None);
+}
+
+#[test]
+fn another_instance_or_root_is_not_compared() {
+    let mut restarted = reading(2.0);
+    restarted.root.start_ticks += 1;
+    let sample = sample(&reading(1.0), &restarted);
+    assert_eq!(sample.cpu_percent, Err(Absent::Restarted));
+    assert_eq!(sample.requests_per_s, Err(Absent::Restarted));
+    assert_eq!(sample.network_mb_per_s, Err(Absent::Restarted));
+}
+
+#[test]
+fn a_reset_is_absent_and_never_negative() {
+    let mut now = reading(2.0);
+    counters(&mut now).requests = Ok(Counter::untouched(3.0));
+    now.sockets.network = Ok(NetworkCounter { bytes: 1, epoch: 1 });
+    let one = sample(&reading(1.0), &now);
+    assert_eq!(one.requests_per_s, Err(Absent::CounterReset));
+    assert_eq!(one.network_mb_per_s, Err(Absent::CounterReset));
+    assert!(one.errors_per_s.is_ok(), "the other counters went on");
+
+    let mut other_run = reading(2.0);
+    counters(&mut other_run).epoch = Some("another run".to_owned());
+    assert_eq!(
+        sample(&reading(1.0), &other_run).errors_per_s,
+        Err(Absent::CounterReset)
+    );
+}
+
+#[test]
+fn readings_too_close_together_or_back_in_time_are_not_divided() {
+    let close_by = sample(&reading(1.0), &reading(1.1));
+    assert_eq!(close_by.cpu_percent, Err(Absent::TooSoon { millis: 100 }));
+    let backwards = sample(&reading(2.0), &reading(1.0));
+    assert_eq!(backwards.requests_per_s, Err(Absent::TooSoon { millis: 0 }));
+}
+
+#[test]
+fn what_clnrm_itself_adds_is_taken_off() {
+    let (mut before, mut now) = (reading(1.0), reading(2.0));
+    counters(&mut before).requests = Ok(counter(1_000.0, 50.0));
+    counters(&mut now).requests = Ok(counter(1_011.0, 51.0));
+    close(sample(&before, &now).requests_per_s.ok(), 10.0);
+    // Another collector: its own count began at zero after the reading before.
+    now.collector = CollectorId("two".to_owned());
+    counters(&mut now).requests = Ok(counter(1_011.0, 1.0));
+    close(sample(&before, &now).requests_per_s.ok(), 10.0);
+    // The service has not yet counted what we sent.
+    counters(&mut now).requests = Ok(counter(1_000.0, 1.0));
+    close(sample(&before, &now).requests_per_s.ok(), 0.0);
+}
+
+#[test]
+fn network_bytes_of_another_collector_or_epoch_are_not_compared() {
+    let mut now = reading(2.0);
+    now.sockets.network = Ok(NetworkCounter {
+        bytes: 9_000_000,
+        epoch: 2,
+    });
+    assert_eq!(
+        sample(&reading(1.0), &now).network_mb_per_s,
+        Err(Absent::EventsLost)
+    );
+    now.collector = CollectorId("two".to_owned());
+    assert_eq!(
+        sample(&reading(1.0), &now).network_mb_per_s,
+        Err(Absent::FirstReading)
+    );
+}
+
+#[test]
+fn no_requests_is_a_rate_of_zero_and_nothing_to_divide() {
+    let mut now = reading(2.0);
+    now.service.counters = reading(1.0).service.counters;
+    let (metrics, sources) = combine(&[sample(&reading(1.0), &now)], now.at);
+    close(metrics.request_rate, 0.0);
+    assert_eq!(sources.get(Metric::ResponseTimeMs), Err(Absent::NoRequests));
+    assert_eq!(sources.get(Metric::ErrorRate), Err(Absent::NoRequests));
+}
+
+#[test]
+fn a_value_that_one_instance_lacks_is_absent_for_the_service() {
+    let good = sample(&reading(1.0), &reading(2.0));
+    let young = instance_sample(None, &reading(2.0), 1.0);
+    let (metrics, sources) = combine(&[good.clone(), young, good], Timestamp::default());
+    close(metrics.memory_total_mb, 192.0);
+    assert_eq!(metrics.request_rate, None);
+    let reason = sources.get(Metric::RequestRate).unwrap_err();
+    assert_eq!(reason.to_string(), "first reading (1 of 3 instances)");
+}
+
+#[test]
+fn a_service_that_cannot_be_read_still_has_what_the_kernel_knows() {
+    let mut now = reading(2.0);
+    let reason = Absent::Unreadable {
+        what: "redis at x".to_owned(),
+        problem: "timed out after 2 s".to_owned(),
+    };
+    now.service.counters = Err(reason.clone());
+    let (metrics, sources) = combine(&[sample(&reading(1.0), &now)], now.at);
+    assert_eq!(sources.get(Metric::RequestRate), Err(reason));
+    assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::SockDiag));
+    close(metrics.active_connections, 3.0);
+    close(metrics.cpu_percent, 50.0);
+}
+
+#[test]
+fn what_a_source_never_has_is_absent_for_that_reason_from_the_start() {
+    let mut first = reading(1.0);
+    let reason = Absent::NotExposed {
+        source_name: Source::Nginx,
+    };
+    counters(&mut first).errors = Err(reason.clone());
+    assert_eq!(instance_sample(None, &first, 1.0).errors_per_s, Err(reason));
+}
+
+#[test]
+fn no_instances_no_numbers() {
+    let (metrics, sources) = combine(&[], Timestamp::default());
+    assert_eq!(metrics, ServiceMetrics::at(Timestamp::default(), 0));
+    assert_eq!(sources.absent().count(), Metric::ALL.len());
+}
+
+#[test]
+fn readings_survive_storage_as_json() {
+    let mut reading = reading(1.0);
+    counters(&mut reading).errors = Err(Absent::NoStatusLabel {
+        name: "x".to_owned(),
+    });
+    let json = serde_json::to_string(&reading).unwrap();
+    assert_eq!(serde_json::from_str::<Reading>(&json).unwrap(), reading);
+}
+
+proptest! {
+    /// Whatever two readings hold, a rate is absent or finite and not negative.
+    #[test]
+    fn rates_are_never_negative_nor_infinite(
+        totals in proptest::array::uniform4(proptest::num::f64::ANY),
+        cpu in proptest::array::uniform2(proptest::num::f64::ANY),
+        millis: [i64; 2],
+        bytes: [u64; 2],
+        cpus in proptest::num::f64::ANY,
+    ) {
+        let (mut before, mut now) = (reading(1.0), reading(2.0));
+        for (reading, index) in [(&mut before, 0), (&mut now, 1)] {
+            let at = Timestamp::from_millis(millis[index]);
+            reading.process = Ok(ProcessUsage { at, cpu_seconds: cpu[index], memory_bytes: bytes[index] });
+            reading.sockets.at = at;
+            reading.sockets.network = Ok(NetworkCounter { bytes: bytes[index], epoch: 1 });
+            reading.service.at = at;
+            counters(reading).requests = Ok(counter(totals[index], totals[index + 2]));
+            counters(reading).errors = Ok(counter(totals[index + 2], totals[index]));
+        }
+        let (metrics, sources) = combine(&[instance_sample(Some(&before), &now, cpus)], now.at);
+        for metric in Metric::ALL {
+            match metrics.get(metric) {
+                Some(value) => prop_assert!(value.is_finite() && (value >= 0.0 || metric == Metric::CpuPercent && cpus < 0.0)),
+                None => prop_assert!(sources.get(metric).is_err()),
+            }
+        }
+    }
+}

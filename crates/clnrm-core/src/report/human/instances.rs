@@ -1,0 +1,191 @@
+//! The reports of `clnrm services status`, `stop` and `restart`.
+
+use std::io::{self, Write};
+use std::time::Duration;
+
+use crate::clock::Timestamp;
+use crate::control::status_report::{
+    InstanceState, InstanceStatus, RestartReport, StatusReport, StopReport,
+};
+use crate::report::human::{View, run};
+use crate::report::style::Paint;
+use crate::report::text::safe_line;
+use crate::report::units;
+
+const STATE_COLUMN: usize = 2;
+
+/// Writes the instances as a table. `now` gives their age.
+pub fn status(
+    out: &mut dyn Write,
+    report: &StatusReport,
+    now: Timestamp,
+    view: View,
+) -> io::Result<()> {
+    if report.instances.is_empty() {
+        writeln!(out, "No instances.")?;
+        return writeln!(out, "Start some: clnrm run --keep tests/");
+    }
+    let mut table = Table::new(&[
+        "SERVICE", "ID", "STATE", "PID", "ADDRESS", "AGE", "READY IN", "LEASE", "EXIT",
+    ]);
+    for instance in &report.instances {
+        table.row(cells(instance, now));
+    }
+    table.write(out, |column, row, text| match report.instances.get(row) {
+        Some(instance) if column == STATE_COLUMN => state(instance.state, text, view.paint),
+        Some(_) | None => text.to_owned(),
+    })?;
+    if view.verbose {
+        for instance in &report.instances {
+            if let Some(log) = &instance.log {
+                let id = safe_line(&instance.id);
+                writeln!(out, "log of {id}: {}", safe_line(log))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn cells(instance: &InstanceStatus, now: Timestamp) -> Vec<String> {
+    let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), safe_line);
+    let pid = instance.pid.map(|pid| pid.to_string());
+    let ready = instance
+        .ready_ms
+        .map(|milliseconds| format!("{milliseconds} ms"));
+    vec![
+        safe_line(&instance.service),
+        safe_line(&instance.id),
+        state_name(instance.state).to_owned(),
+        text(&pid),
+        text(&instance.address),
+        units::age(now.since(instance.started_at)),
+        text(&ready),
+        text(&instance.lease),
+        text(&instance.exit),
+    ]
+}
+
+fn state_name(state: InstanceState) -> &'static str {
+    match state {
+        InstanceState::Starting => "starting",
+        InstanceState::Running => "running",
+        InstanceState::Stopping => "stopping",
+        InstanceState::Stopped => "stopped",
+        InstanceState::Failed => "failed",
+        InstanceState::Lost => "lost",
+    }
+}
+
+fn state(state: InstanceState, text: &str, paint: Paint) -> String {
+    match state {
+        InstanceState::Running => paint.good(text),
+        InstanceState::Starting | InstanceState::Stopping => paint.warning(text),
+        InstanceState::Stopped => paint.faint(text),
+        InstanceState::Failed | InstanceState::Lost => paint.bad(text),
+    }
+}
+
+/// Writes what `services stop` ended, and the proof that nothing is left.
+pub fn stop(out: &mut dyn Write, report: &StopReport, view: View) -> io::Result<()> {
+    if report.stopped.is_empty() {
+        writeln!(out, "Nothing was running.")?;
+    }
+    for instance in &report.stopped {
+        let exit = match &instance.exit {
+            Some(exit) => format!(": {}", safe_line(exit)),
+            None => String::new(),
+        };
+        let killed = if instance.killed {
+            " (it ignored the stop signal and was killed after its grace period)"
+        } else {
+            ""
+        };
+        writeln!(
+            out,
+            "stopped {} ({}) in {}{exit}{killed}",
+            safe_line(&instance.service),
+            safe_line(&instance.id),
+            took(instance.took_ms)
+        )?;
+    }
+    run::leaks(out, &report.leaks, view.paint)
+}
+
+/// Writes which instance took whose place.
+pub fn restart(out: &mut dyn Write, report: &RestartReport) -> io::Result<()> {
+    for instance in &report.restarted {
+        let at = match &instance.address {
+            Some(address) => format!(" at {}", safe_line(address)),
+            None => String::new(),
+        };
+        writeln!(
+            out,
+            "restarted {}: {} → {}{at} in {}",
+            safe_line(&instance.service),
+            safe_line(&instance.old_id),
+            safe_line(&instance.new_id),
+            took(instance.took_ms)
+        )?;
+    }
+    Ok(())
+}
+
+fn took(milliseconds: u64) -> String {
+    units::duration(Duration::from_millis(milliseconds))
+}
+
+/// Left-aligned columns as wide as their widest cell. Columns without any value (`-`) are left out.
+struct Table {
+    rows: Vec<Vec<String>>,
+}
+
+impl Table {
+    fn new(header: &[&str]) -> Self {
+        Self {
+            rows: vec![header.iter().map(|&title| title.to_owned()).collect()],
+        }
+    }
+
+    fn row(&mut self, cells: Vec<String>) {
+        self.rows.push(cells);
+    }
+
+    /// `paint` gets the column, the row (the header is not counted) and the padded text of each cell.
+    fn write(
+        &self,
+        out: &mut dyn Write,
+        paint: impl Fn(usize, usize, &str) -> String,
+    ) -> io::Result<()> {
+        let widths = self.widths();
+        for (number, cells) in self.rows.iter().enumerate() {
+            let mut line = String::new();
+            for (column, (cell, width)) in cells.iter().zip(&widths).enumerate() {
+                let Some(width) = *width else { continue };
+                let padded = format!("{cell:<width$}");
+                // The header is row 0 of the table and painted like no row.
+                line.push_str(&match number.checked_sub(1) {
+                    Some(row) => paint(column, row, &padded),
+                    None => padded,
+                });
+                line.push_str("  ");
+            }
+            writeln!(out, "{}", line.trim_end())?;
+        }
+        Ok(())
+    }
+
+    /// The width of each column; `None` for one that has nothing to show.
+    fn widths(&self) -> Vec<Option<usize>> {
+        let columns = self.rows.iter().map(Vec::len).max().unwrap_or(0);
+        (0..columns)
+            .map(|column| {
+                let cells = || self.rows.iter().filter_map(|cells| cells.get(column));
+                cells()
+                    .skip(1)
+                    .any(|cell| cell != "-")
+                    .then(|| cells().map(|cell| cell.chars().count()).max())
+                    .flatten()
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,149 @@
+//! The load prediction section of the `ai-manage` report.
+
+use std::io::{self, Write};
+
+use crate::control::manage_report::{
+    ForecastReport, HealthBand, ManageReport, PredictedValue, Prediction, ServiceReport,
+    SkillReport,
+};
+use crate::report::human::manage::{score, title};
+use crate::report::human::{View, section};
+use crate::report::text::safe_line;
+use crate::report::units;
+
+/// Writes the section; nothing without `--predict-load`.
+pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
+    let mut predicted = report
+        .services
+        .iter()
+        .filter_map(|service| Some((service, service.prediction.as_ref()?)))
+        .peekable();
+    if predicted.peek().is_none() {
+        return Ok(());
+    }
+    let heading = format!(
+        "🔮 Load Prediction ({}min horizon):",
+        report.horizon_minutes
+    );
+    section(out, view.paint, &heading)?;
+    for (service, prediction) in predicted {
+        writeln!(out, "  📦 {}", title(service))?;
+        match prediction {
+            Prediction::NotEnoughData { not_enough_data } => writeln!(
+                out,
+                "     Not enough data: {} of the {} samples that a prediction takes",
+                not_enough_data.have, not_enough_data.need
+            )?,
+            Prediction::Forecast(forecast) => values(out, service, forecast)?,
+        }
+        health(out, service, view)?;
+    }
+    Ok(())
+}
+
+fn values(
+    out: &mut dyn Write,
+    service: &ServiceReport,
+    forecast: &ForecastReport,
+) -> io::Result<()> {
+    let current = service.current.as_ref();
+    let lines = [
+        Line {
+            label: "CPU",
+            now: current.and_then(|current| current.cpu_percent),
+            predicted: forecast.cpu_percent,
+            unit: units::cpu,
+            bound: units::rate,
+        },
+        Line {
+            label: "Memory",
+            now: current.and_then(|current| current.memory_mb),
+            predicted: forecast.memory_mb,
+            unit: units::memory,
+            bound: |megabytes| format!("{megabytes:.0}"),
+        },
+        Line {
+            label: "RPS",
+            now: current.and_then(|current| current.request_rate),
+            predicted: forecast.request_rate,
+            unit: units::rate,
+            bound: units::rate,
+        },
+    ];
+    let model = safe_line(&forecast.model);
+    for line in lines {
+        writeln!(out, "     {}: {}", line.label, line.text(&model))?;
+    }
+    Ok(())
+}
+
+/// One metric, now and at the horizon.
+struct Line {
+    label: &'static str,
+    now: Option<f64>,
+    predicted: Option<PredictedValue>,
+    /// With its unit.
+    unit: fn(f64) -> String,
+    /// Without: the unit stands on the same line already.
+    bound: fn(f64) -> String,
+}
+
+impl Line {
+    fn text(&self, model: &str) -> String {
+        let now = self.now.map_or_else(|| "n/a".to_owned(), self.unit);
+        match (self.now, &self.predicted) {
+            (_, Some(predicted)) => {
+                let value = (self.unit)(predicted.value);
+                format!("{now} → {value}  ({})", self.basis(predicted, model))
+            }
+            (Some(_), None) => format!("{now} → n/a  (too few measurements to predict it)"),
+            (None, None) => now,
+        }
+    }
+
+    /// Interval, model and how the model has done; parts that are not known are left out.
+    fn basis(&self, predicted: &PredictedValue, model: &str) -> String {
+        let mut parts = Vec::new();
+        if let (Some(lower), Some(upper)) = (predicted.lower, predicted.upper) {
+            parts.push(format!(
+                "90%: {}–{}",
+                (self.bound)(lower),
+                (self.bound)(upper)
+            ));
+        }
+        parts.push(model.to_owned());
+        parts.push(match predicted.skill {
+            Some(skill) => skill_text(skill),
+            None => "not yet judged: too few samples".to_owned(),
+        });
+        parts.join(", ")
+    }
+}
+
+fn skill_text(skill: SkillReport) -> String {
+    let percent = skill.better_than_last_value_percent.round();
+    if percent >= 1.0 {
+        format!("{percent:.0}% better than last value")
+    } else if percent <= -1.0 {
+        format!("{:.0}% worse than last value", -percent)
+    } else {
+        "no better than last value".to_owned()
+    }
+}
+
+fn health(out: &mut dyn Write, service: &ServiceReport, view: View) -> io::Result<()> {
+    writeln!(out, "     Health Score: {}", score(&service.health.current))?;
+    let Some(predicted) = &service.health.predicted else {
+        return writeln!(out, "     Predicted Health: ❓ Unknown  (no prediction)");
+    };
+    let band = match predicted.status {
+        HealthBand::Healthy => view.paint.good("✅ Healthy"),
+        HealthBand::Degraded => view.paint.warning("⚠️ Degraded"),
+        HealthBand::Unhealthy => view.paint.bad("❌ Unhealthy"),
+        HealthBand::Unknown => "❓ Unknown".to_owned(),
+    };
+    match predicted.score {
+        Some(score) => writeln!(out, "     Predicted Health: {band}  ({score:.1}/100)"),
+        None => writeln!(out, "     Predicted Health: {band}"),
+    }
+}

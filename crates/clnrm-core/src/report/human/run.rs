@@ -1,0 +1,208 @@
+//! The report at the end of `clnrm run`: tests in the order of the plan, then what became of the run.
+
+use std::io::{self, Write};
+
+use crate::control::status_report::LeakReport;
+use crate::report::human::{View, block, failure, paragraph};
+use crate::report::style::Paint;
+use crate::report::text::safe_line;
+use crate::report::units;
+use crate::runner::event::{
+    KeptService, RunReport, RunSummary, StepReport, StepStatus, TestReport, TestStatus,
+};
+
+const MARGIN: &str = "      ";
+
+/// Writes the whole report.
+pub fn run(out: &mut dyn Write, report: &RunReport, view: View) -> io::Result<()> {
+    for test in &report.tests {
+        self::test(out, test, view)?;
+    }
+    if !report.tests.is_empty() {
+        writeln!(out)?;
+    }
+    let outcome = summary(&report.summary);
+    let painted = if report.summary.failed + report.summary.errors > 0 {
+        view.paint.bad(&outcome)
+    } else {
+        view.paint.heading(&outcome)
+    };
+    writeln!(out, "{painted} in {}", units::duration(report.duration))?;
+    if let Some(signal) = report.interrupted_by {
+        writeln!(out, "interrupted by {signal}")?;
+    }
+    kept(out, &report.kept)?;
+    leaks(out, &report.leaks, view.paint)
+}
+
+/// `3 tests: 2 passed, 1 failed`; what did not occur is left out.
+pub(crate) fn summary(summary: &RunSummary) -> String {
+    let RunSummary {
+        passed,
+        failed,
+        errors,
+        skipped,
+    } = *summary;
+    let total = passed + failed + errors + skipped;
+    if total == 0 {
+        return "0 tests".to_owned();
+    }
+    let parts: Vec<String> = [
+        (passed, format!("{passed} passed")),
+        (failed, format!("{failed} failed")),
+        (errors, units::count(errors, "error")),
+        (skipped, format!("{skipped} skipped")),
+    ]
+    .into_iter()
+    .filter(|(number, _)| *number > 0)
+    .map(|(_, text)| text)
+    .collect();
+    format!("{}: {}", units::count(total, "test"), parts.join(", "))
+}
+
+/// The word for a status, five columns wide.
+pub(crate) fn word(status: TestStatus, paint: Paint) -> String {
+    match status {
+        TestStatus::Passed => paint.good("PASS "),
+        TestStatus::Failed => paint.bad("FAIL "),
+        TestStatus::Error => paint.bad("ERROR"),
+        TestStatus::Skipped => paint.warning("SKIP "),
+    }
+}
+
+fn test(out: &mut dyn Write, test: &TestReport, view: View) -> io::Result<()> {
+    let name = safe_line(&test.name);
+    let file = safe_line(&test.file.to_string_lossy());
+    let word = word(test.status, view.paint);
+    let file = view.paint.faint(&format!("({file})"));
+    match test.status {
+        TestStatus::Skipped => writeln!(out, "{word} {name}  {file}")?,
+        TestStatus::Passed | TestStatus::Failed | TestStatus::Error => {
+            writeln!(
+                out,
+                "{word} {name}  {file}  {}",
+                units::duration(test.duration)
+            )?;
+        }
+    }
+    test_details(out, test, MARGIN, view)
+}
+
+/// Writes what lies under a test's own line: its reason, services and steps.
+pub(crate) fn test_details(
+    out: &mut dyn Write,
+    test: &TestReport,
+    margin: &str,
+    view: View,
+) -> io::Result<()> {
+    if let Some(reason) = test.reason.as_deref().filter(|reason| !told(test, reason)) {
+        paragraph(out, margin, "", reason)?;
+    }
+    for failure in &test.service_failures {
+        failure::service(out, failure, margin, view.paint)?;
+    }
+    if view.verbose {
+        services(out, test, margin)?;
+    }
+    test.steps
+        .iter()
+        .try_for_each(|step| self::step(out, step, margin, view))
+}
+
+/// Whether a failed step or service below tells the test's reason anyway.
+fn told(test: &TestReport, reason: &str) -> bool {
+    let steps = test
+        .steps
+        .iter()
+        .filter(|step| step.status == StepStatus::Failed)
+        .filter_map(|step| step.reason.as_deref());
+    let services = test
+        .service_failures
+        .iter()
+        .map(|failure| failure.message.as_str());
+    steps
+        .chain(services)
+        .any(|text| !text.is_empty() && reason.contains(text))
+}
+
+fn services(out: &mut dyn Write, test: &TestReport, margin: &str) -> io::Result<()> {
+    for service in &test.services {
+        let at = match &service.address {
+            Some(address) => format!(" at {}", safe_line(address)),
+            None => String::new(),
+        };
+        writeln!(
+            out,
+            "{margin}service {} ({}) ready in {} ms{at}",
+            safe_line(&service.service),
+            safe_line(&service.instance_id),
+            service.ready_ms
+        )?;
+    }
+    Ok(())
+}
+
+fn step(out: &mut dyn Write, step: &StepReport, margin: &str, view: View) -> io::Result<()> {
+    let name = safe_line(&step.name);
+    let took = units::duration(step.duration);
+    let reason = step.reason.as_deref().unwrap_or_default();
+    match step.status {
+        StepStatus::Passed if view.verbose => {
+            writeln!(
+                out,
+                "{margin}step {name} passed in {took}{}",
+                attempts(step)
+            )
+        }
+        StepStatus::Skipped if view.verbose => {
+            paragraph(out, margin, "", &format!("step {name} skipped: {reason}"))
+        }
+        StepStatus::Passed | StepStatus::Skipped => Ok(()),
+        StepStatus::Failed => {
+            let headline = format!("step {name} failed in {took}{}: {reason}", attempts(step));
+            paragraph(out, margin, "", headline.trim_end_matches(": "))?;
+            let tail = step.output_tail.as_deref().unwrap_or_default();
+            block(out, &format!("{margin}  | "), tail)
+        }
+    }
+}
+
+fn attempts(step: &StepReport) -> String {
+    if step.attempts > 1 {
+        format!(" after {} attempts", step.attempts)
+    } else {
+        String::new()
+    }
+}
+
+fn kept(out: &mut dyn Write, kept: &[KeptService]) -> io::Result<()> {
+    if kept.is_empty() {
+        return Ok(());
+    }
+    writeln!(out, "still running:")?;
+    for service in kept {
+        let name = safe_line(&service.service);
+        match &service.address {
+            Some(address) => writeln!(out, "  {name} at {}", safe_line(address))?,
+            None => writeln!(out, "  {name}")?,
+        }
+    }
+    writeln!(out, "  stop them with: clnrm services stop --all")
+}
+
+/// What the sweep at the end looked at and found.
+pub(super) fn leaks(out: &mut dyn Write, leaks: &LeakReport, paint: Paint) -> io::Result<()> {
+    let checked = match leaks.processes_checked {
+        1 => "1 process checked".to_owned(),
+        number => format!("{number} processes checked"),
+    };
+    let line = format!("{} leaked ({checked})", leaks.leaked.len());
+    if leaks.leaked.is_empty() {
+        return writeln!(out, "{line}");
+    }
+    writeln!(out, "{}", paint.bad(&format!("{line}, ended now:")))?;
+    for process in &leaks.leaked {
+        writeln!(out, "  {}", safe_line(process))?;
+    }
+    Ok(())
+}

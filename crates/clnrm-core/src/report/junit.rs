@@ -1,0 +1,162 @@
+//! `clnrm run --format junit`: JUnit XML in the dialect that Jenkins reads.
+//!
+//! One `testsuite` per file and one `testcase` per test, so that its counts are those of every other format. `failure` = a
+//! step or an assertion, `error` = a service or clnrm itself; its text is what the verbose human report says.
+//! Schema: <https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd>.
+
+use std::borrow::Cow;
+use std::io::{self, Write};
+use std::path::Path;
+use std::time::Duration;
+
+use crate::report::human::View;
+use crate::report::human::run::test_details;
+use crate::report::style::Paint;
+use crate::report::text::xml_characters;
+use crate::runner::event::{RunReport, StepStatus, TestReport, TestStatus};
+
+/// Writes the whole document.
+pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
+    let everything: Vec<&TestReport> = report.tests.iter().collect();
+    writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;
+    writeln!(
+        out,
+        r#"<testsuites name="clnrm" {} time="{}" timestamp="{}">"#,
+        counts(&everything),
+        seconds(report.duration),
+        report.started_at
+    )?;
+    for (file, tests) in by_file(&report.tests) {
+        suite(out, file, &tests)?;
+    }
+    writeln!(out, "</testsuites>")
+}
+
+/// The tests of each file, in the order in which the files first occur.
+fn by_file(tests: &[TestReport]) -> Vec<(&Path, Vec<&TestReport>)> {
+    let mut files: Vec<(&Path, Vec<&TestReport>)> = Vec::new();
+    for test in tests {
+        match files.iter_mut().find(|(file, _)| *file == test.file) {
+            Some((_, tests)) => tests.push(test),
+            None => files.push((&test.file, vec![test])),
+        }
+    }
+    files
+}
+
+fn counts(tests: &[&TestReport]) -> String {
+    let number = |status| tests.iter().filter(|test| test.status == status).count();
+    format!(
+        r#"tests="{}" failures="{}" errors="{}" skipped="{}""#,
+        tests.len(),
+        number(TestStatus::Failed),
+        number(TestStatus::Error),
+        number(TestStatus::Skipped)
+    )
+}
+
+fn suite(out: &mut dyn Write, file: &Path, tests: &[&TestReport]) -> io::Result<()> {
+    let time: Duration = tests.iter().map(|test| test.duration).sum();
+    writeln!(
+        out,
+        r#"  <testsuite name="{}" {} time="{}">"#,
+        attribute(&file.to_string_lossy()),
+        counts(tests),
+        seconds(time)
+    )?;
+    for test in tests {
+        case(out, test)?;
+    }
+    writeln!(out, "  </testsuite>")
+}
+
+fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
+    write!(
+        out,
+        r#"    <testcase name="{}" classname="{}" file="{}" time="{}""#,
+        attribute(&test.name),
+        attribute(&class_name(&test.file)),
+        attribute(&test.file.to_string_lossy()),
+        seconds(test.duration)
+    )?;
+    let reason = attribute(&reason(test));
+    match test.status {
+        TestStatus::Passed => return writeln!(out, "/>"),
+        TestStatus::Skipped => writeln!(out, ">\n      <skipped message=\"{reason}\"/>")?,
+        TestStatus::Failed => unsuccessful(out, "failure", &reason, test)?,
+        TestStatus::Error => unsuccessful(out, "error", &reason, test)?,
+    }
+    writeln!(out, "    </testcase>")
+}
+
+fn unsuccessful(
+    out: &mut dyn Write,
+    element: &str,
+    reason: &str,
+    test: &TestReport,
+) -> io::Result<()> {
+    let details = text(&details(test)?);
+    writeln!(
+        out,
+        ">\n      <{element} message=\"{reason}\" type=\"{element}\">{details}</{element}>"
+    )
+}
+
+/// Why the test did not pass, from the first place that says so.
+pub(super) fn reason(test: &TestReport) -> Cow<'_, str> {
+    let step = || {
+        test.steps
+            .iter()
+            .filter(|step| step.status == StepStatus::Failed)
+            .find_map(|step| Some(format!("step {}: {}", step.name, step.reason.as_ref()?)))
+    };
+    let service = || {
+        test.service_failures
+            .first()
+            .map(|failure| format!("service {}: {}", failure.service, failure.message))
+    };
+    match &test.reason {
+        Some(reason) => Cow::Borrowed(reason),
+        None => Cow::Owned(service().or_else(step).unwrap_or_default()),
+    }
+}
+
+/// Services, steps and outputs as the verbose human report shows them.
+fn details(test: &TestReport) -> io::Result<String> {
+    let view = View {
+        paint: Paint::plain(),
+        verbose: true,
+    };
+    let mut details = Vec::new();
+    test_details(&mut details, test, "", view)?;
+    Ok(String::from_utf8_lossy(&details).into_owned())
+}
+
+/// `tests/api.clnrm.toml` → `tests.api`: dots are what Jenkins takes packages apart by.
+fn class_name(file: &Path) -> String {
+    let path = file.to_string_lossy();
+    let stem = path
+        .strip_suffix(".clnrm.toml")
+        .or_else(|| path.strip_suffix(".toml"))
+        .unwrap_or(&path);
+    stem.trim_start_matches(['.', '/']).replace('/', ".")
+}
+
+fn seconds(duration: Duration) -> String {
+    format!("{:.3}", duration.as_secs_f64())
+}
+
+fn text(raw: &str) -> String {
+    xml_characters(raw)
+        .replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
+}
+
+fn attribute(raw: &str) -> String {
+    // A raw line break in an attribute is read back as a space.
+    text(raw)
+        .replace('"', "&quot;")
+        .replace('\n', "&#10;")
+        .replace('\t', "&#9;")
+}

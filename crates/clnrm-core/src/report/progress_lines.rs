@@ -1,0 +1,242 @@
+//! What the progress of a run says: one line per event, and the message beside the bar.
+//!
+//! Deliberately absent: writing and drawing, which are `progress.rs`.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use crate::report::human::run::word;
+use crate::report::style::Paint;
+use crate::report::text::safe_line;
+use crate::report::units;
+use crate::runner::event::{
+    RunEvent, ServiceFailure, StepReport, StepStatus, TestReport, TestStatus,
+};
+
+/// As many running tests as the bar names.
+const NAMED_TESTS: usize = 8;
+
+/// Which lines are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lines {
+    /// Warnings alone.
+    Warnings,
+    /// Beside a bar: what failed.
+    Failures,
+    /// What happens to tests and services.
+    Events,
+    /// Every step too.
+    Steps,
+}
+
+/// What is known of the run so far.
+#[derive(Debug, Default)]
+pub(super) struct Run {
+    pub(super) tests: usize,
+    pub(super) finished: usize,
+    unsuccessful: usize,
+    running: BTreeMap<usize, String>,
+}
+
+impl Run {
+    /// Takes the event in.
+    pub(super) fn apply(&mut self, event: &RunEvent) {
+        match event {
+            RunEvent::RunStarted { tests, .. } => self.tests = *tests,
+            RunEvent::TestStarted { test, name, .. } => {
+                self.running.insert(*test, safe_line(name));
+            }
+            RunEvent::TestFinished { test, report } => {
+                self.running.remove(test);
+                self.finished += 1;
+                if matches!(report.status, TestStatus::Failed | TestStatus::Error) {
+                    self.unsuccessful += 1;
+                }
+            }
+            RunEvent::ServiceStarting { .. }
+            | RunEvent::ServiceReady { .. }
+            | RunEvent::ServiceFailed { .. }
+            | RunEvent::StepStarted { .. }
+            | RunEvent::StepRetrying { .. }
+            | RunEvent::StepFinished { .. }
+            | RunEvent::Warning { .. }
+            | RunEvent::Interrupted { .. } => {}
+        }
+    }
+
+    /// What the bar says beside itself.
+    pub(super) fn message(&self) -> String {
+        let mut names: Vec<&str> = self.running.values().map(String::as_str).collect();
+        let more = names.len().saturating_sub(NAMED_TESTS);
+        names.truncate(NAMED_TESTS);
+        let mut message = names.join(", ");
+        if more > 0 {
+            message.push_str(&format!(" and {more} more"));
+        }
+        match self.unsuccessful {
+            0 => message,
+            failed => format!("({failed} failed) {message}"),
+        }
+    }
+
+    /// The line of an event, and from which level on it is written. Called before [`Run::apply`].
+    pub(super) fn line(&self, event: &RunEvent, paint: Paint) -> Option<(Lines, String)> {
+        match event {
+            RunEvent::RunStarted { tests, jobs } => {
+                let tests = units::count(*tests, "test");
+                let line = format!("running {tests}, at most {jobs} at a time");
+                Some((Lines::Events, line))
+            }
+            RunEvent::TestStarted { name, file, .. } => {
+                let file = safe_line(&file.to_string_lossy());
+                let line = format!("{}: started  ({file})", safe_line(name));
+                Some((Lines::Events, line))
+            }
+            RunEvent::TestFinished { report, .. } => Some(self.finished(report, paint)),
+            RunEvent::Warning { message } => {
+                let line = format!("{} {}", paint.warning("warning:"), safe_line(message));
+                Some((Lines::Warnings, line))
+            }
+            RunEvent::Interrupted { signal } => {
+                let line = format!("interrupted by {signal}: stopping what was started");
+                Some((Lines::Warnings, paint.warning(&line)))
+            }
+            RunEvent::ServiceStarting { test, .. }
+            | RunEvent::ServiceReady { test, .. }
+            | RunEvent::ServiceFailed { test, .. }
+            | RunEvent::StepStarted { test, .. }
+            | RunEvent::StepRetrying { test, .. }
+            | RunEvent::StepFinished { test, .. } => {
+                let (level, text) = within_test(event)?;
+                Some((level, format!("{}: {text}", self.name(*test))))
+            }
+        }
+    }
+
+    fn name(&self, test: usize) -> String {
+        match self.running.get(&test) {
+            Some(name) => name.clone(),
+            None => format!("test {}", test + 1),
+        }
+    }
+
+    fn finished(&self, report: &TestReport, paint: Paint) -> (Lines, String) {
+        let level = match report.status {
+            TestStatus::Failed | TestStatus::Error => Lines::Failures,
+            TestStatus::Passed | TestStatus::Skipped => Lines::Events,
+        };
+        let line = format!(
+            "[{}/{}] {} {} in {}",
+            self.finished + 1,
+            self.tests,
+            word(report.status, paint),
+            safe_line(&report.name),
+            units::duration(report.duration)
+        );
+        (level, line)
+    }
+}
+
+/// What happened to a service or a step of a test.
+fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
+    match event {
+        RunEvent::ServiceStarting { service, .. } => {
+            let text = format!("{} is starting", safe_line(service));
+            Some((Lines::Steps, text))
+        }
+        RunEvent::ServiceReady {
+            service,
+            took,
+            address,
+            ..
+        } => {
+            let text = ready(service, *took, address.as_deref());
+            Some((Lines::Events, text))
+        }
+        RunEvent::ServiceFailed { failure, .. } => Some((Lines::Failures, failed(failure))),
+        RunEvent::StepStarted {
+            step, index, of, ..
+        } => {
+            let text = format!("step {}/{of} {}", index + 1, safe_line(step));
+            Some((Lines::Steps, text))
+        }
+        RunEvent::StepRetrying {
+            step,
+            attempt,
+            max_attempts,
+            reason,
+            ..
+        } => {
+            let (step, reason) = (safe_line(step), safe_line(reason));
+            let text = format!(
+                "step {step}: attempt {attempt} of {max_attempts} failed, trying again: {reason}"
+            );
+            Some((Lines::Events, text))
+        }
+        RunEvent::StepFinished { step, .. } => Some(step_finished(step)),
+        RunEvent::RunStarted { .. }
+        | RunEvent::TestStarted { .. }
+        | RunEvent::TestFinished { .. }
+        | RunEvent::Warning { .. }
+        | RunEvent::Interrupted { .. } => None,
+    }
+}
+
+fn ready(service: &str, took: Duration, address: Option<&str>) -> String {
+    let service = safe_line(service);
+    let took = units::duration(took);
+    match address {
+        Some(address) => format!("{service} is ready at {} after {took}", safe_line(address)),
+        None => format!("{service} is ready after {took}"),
+    }
+}
+
+fn step_finished(step: &StepReport) -> (Lines, String) {
+    let (level, outcome) = match step.status {
+        StepStatus::Passed => (Lines::Steps, "passed"),
+        StepStatus::Failed => (Lines::Failures, "failed"),
+        StepStatus::Skipped => (Lines::Steps, "skipped"),
+    };
+    let name = safe_line(&step.name);
+    let took = units::duration(step.duration);
+    let reason = match &step.reason {
+        Some(reason) => format!(": {}", safe_line(reason)),
+        None => String::new(),
+    };
+    (level, format!("step {name} {outcome} in {took}{reason}"))
+}
+
+fn failed(failure: &ServiceFailure) -> String {
+    format!(
+        "service {} failed: {}",
+        safe_line(&failure.service),
+        safe_line(&failure.message)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_bar_names_some_running_tests_and_counts_the_rest() {
+        let mut run = Run::default();
+        assert_eq!(run.message(), "");
+        for (test, name) in ["a", "b", "c", "d", "e", "f", "g", "h", "i", "j"]
+            .into_iter()
+            .enumerate()
+        {
+            run.apply(&RunEvent::TestStarted {
+                test,
+                name: name.to_owned(),
+                file: "x.clnrm.toml".into(),
+            });
+        }
+        assert_eq!(run.message(), "a, b, c, d, e, f, g, h and 2 more");
+        run.unsuccessful = 1;
+        assert_eq!(
+            run.message(),
+            "(1 failed) a, b, c, d, e, f, g, h and 2 more"
+        );
+    }
+}

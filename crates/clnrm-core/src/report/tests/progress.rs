@@ -1,0 +1,136 @@
+//! The lines of a run's progress.
+
+use std::path::PathBuf;
+
+use super::milliseconds;
+use super::run_fixtures::{failed, passed, service_failure, step};
+use crate::report::progress::Progress;
+use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
+use crate::runner::event::{RunEvent, StepStatus};
+
+fn style(kind: ProgressKind) -> Style {
+    Style {
+        progress: kind,
+        ..Style::resolve(ColorChoice::Never, &Surroundings::default())
+    }
+}
+
+fn events() -> Vec<RunEvent> {
+    vec![
+        RunEvent::RunStarted { tests: 2, jobs: 1 },
+        RunEvent::TestStarted {
+            test: 0,
+            name: "cache".to_owned(),
+            file: PathBuf::from("tests/cache.clnrm.toml"),
+        },
+        RunEvent::ServiceStarting {
+            test: 0,
+            service: "redis".to_owned(),
+        },
+        RunEvent::ServiceReady {
+            test: 0,
+            service: "redis".to_owned(),
+            took: milliseconds(9),
+            address: Some("127.0.0.1:40123".to_owned()),
+        },
+        RunEvent::StepStarted {
+            test: 0,
+            step: "ping".to_owned(),
+            index: 0,
+            of: 1,
+        },
+        RunEvent::StepRetrying {
+            test: 0,
+            step: "ping".to_owned(),
+            attempt: 1,
+            max_attempts: 3,
+            reason: "\u{1b}[31mrefused\nforged".to_owned(),
+        },
+        RunEvent::StepFinished {
+            test: 0,
+            step: step("ping", StepStatus::Passed, None),
+        },
+        RunEvent::TestFinished {
+            test: 0,
+            report: passed(),
+        },
+        RunEvent::ServiceFailed {
+            test: 1,
+            failure: service_failure(),
+        },
+        RunEvent::Warning {
+            message: "the disk is nearly full".to_owned(),
+        },
+        RunEvent::Interrupted { signal: "SIGINT" },
+        RunEvent::TestFinished {
+            test: 1,
+            report: failed(),
+        },
+    ]
+}
+
+fn lines_of(style: Style, verbose: bool) -> String {
+    let mut err = Vec::new();
+    let mut progress = Progress::new(style, verbose, &mut err);
+    for event in events() {
+        progress.on_event(&event).expect("writes to memory");
+    }
+    progress.finish();
+    String::from_utf8(err).expect("UTF-8")
+}
+
+#[test]
+fn plain_progress_is_one_line_per_event() {
+    insta::assert_snapshot!(lines_of(style(ProgressKind::Plain), false), @r#"
+    running 2 tests, at most 1 at a time
+    cache: started  (tests/cache.clnrm.toml)
+    cache: redis is ready at 127.0.0.1:40123 after 9 ms
+    cache: step ping: attempt 1 of 3 failed, trying again: refused\nforged
+    [1/2] PASS  cache in 1.2 s
+    test 2: service db failed: it exited with code 1 before it was ready
+    warning: the disk is nearly full
+    interrupted by SIGINT: stopping what was started
+    [2/2] FAIL  api in 2.1 s
+    "#);
+}
+
+#[test]
+fn verbose_progress_has_every_step() {
+    let lines = lines_of(style(ProgressKind::Plain), true);
+    assert_eq!(lines.lines().count(), events().len(), "{lines}");
+    assert!(lines.contains("cache: step 1/1 ping\n"), "{lines}");
+}
+
+#[test]
+fn no_progress_still_warns() {
+    assert_eq!(
+        lines_of(style(ProgressKind::None), false),
+        "warning: the disk is nearly full\ninterrupted by SIGINT: stopping what was started\n"
+    );
+}
+
+/// The test's standard error is no terminal under a test harness that captures it; where it is one, a bar is drawn
+/// there and only failures are lines.
+#[test]
+fn a_bar_that_cannot_be_drawn_becomes_lines() {
+    let lines = lines_of(style(ProgressKind::Bar), false);
+    assert!(lines.contains("FAIL  api"), "{lines}");
+    let bar_is_hidden = indicatif::ProgressDrawTarget::stderr().is_hidden();
+    assert_eq!(lines.contains("PASS  cache"), bar_is_hidden, "{lines}");
+}
+
+#[test]
+fn github_gets_an_annotation_per_failed_test() {
+    let style = Style {
+        github_actions: true,
+        ..style(ProgressKind::None)
+    };
+    let lines = lines_of(style, false);
+    assert!(
+        lines.ends_with(
+            "::error file=./tests/api.clnrm.toml,title=clnrm%3A api::step `health #1`: the output does not match /ok/\n"
+        ),
+        "{lines}"
+    );
+    assert_eq!(lines.matches("::error ").count(), 1, "{lines}");
+}

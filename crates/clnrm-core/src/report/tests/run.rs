@@ -1,0 +1,157 @@
+//! The report of `clnrm run` for people, and GitHub's summary.
+
+use super::run_fixtures::{error, everything, failed, passed, report};
+use crate::control::status_report::LeakReport;
+use crate::report::github::append_step_summary;
+use crate::report::human::run::{run, summary};
+use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
+use crate::runner::event::{RunReport, RunSummary, TestStatus};
+
+#[test]
+fn every_outcome() {
+    let text = rendered(|out| run(out, &everything(), PLAIN));
+    insta::assert_snapshot!(text, @r#"
+    PASS  cache  (tests/cache.clnrm.toml)  1.2 s
+    FAIL  api  (./tests/api.clnrm.toml)  2.1 s
+          step health #1 failed in 12 ms after 3 attempts: the output does not match /ok/
+            | curl: (7)
+            |
+            | refused <&"]]>\u{0}
+    ERROR database  (tests/database.clnrm.toml)  310 ms
+          service db (db-7) failed: it exited with code 1 before it was ready
+            hint: is another server using its port?
+            db | LOG: starting
+            db | FATAL: port 5432 is taken
+            the whole log: .clnrm/instances/db-7/log
+    SKIP  slow  (tests/slow.clnrm.toml)
+          --fail-fast: api failed
+
+    4 tests: 1 passed, 1 failed, 1 error, 1 skipped in 4.2 s
+    still running:
+      redis at 127.0.0.1:40123
+      stop them with: clnrm services stop --all
+    0 leaked (9 processes checked)
+    "#);
+}
+
+#[test]
+fn verbose_shows_services_and_every_step() {
+    let text = rendered(|out| run(out, &report(vec![passed(), failed()]), VERBOSE));
+    insta::assert_snapshot!(text, @r#"
+    PASS  cache  (tests/cache.clnrm.toml)  1.2 s
+          service redis (redis-1) ready in 9 ms at 127.0.0.1:40123
+          step ping passed in 12 ms
+    FAIL  api  (./tests/api.clnrm.toml)  2.1 s
+          step warm up passed in 12 ms
+          step health #1 failed in 12 ms after 3 attempts: the output does not match /ok/
+            | curl: (7)
+            |
+            | refused <&"]]>\u{0}
+          step load skipped: step health #1 failed
+
+    2 tests: 1 passed, 1 failed in 4.2 s
+    0 leaked (9 processes checked)
+    "#);
+}
+
+#[test]
+fn a_reason_that_nothing_else_tells_is_told() {
+    let mut test = passed();
+    test.status = TestStatus::Failed;
+    test.reason = Some("2 commands ran, at least 3 were asserted".to_owned());
+    let text = rendered(|out| run(out, &report(vec![test]), PLAIN));
+    assert!(
+        text.contains("\n      2 commands ran, at least 3 were asserted\n"),
+        "{text}"
+    );
+    let told = rendered(|out| run(out, &report(vec![error()]), PLAIN));
+    assert_eq!(told.matches("exited with code 1").count(), 1, "{told}");
+}
+
+#[test]
+fn the_summary_counts_what_occurred() {
+    let of = |passed, failed, errors, skipped| {
+        summary(&RunSummary {
+            passed,
+            failed,
+            errors,
+            skipped,
+        })
+    };
+    assert_eq!(of(2, 1, 0, 0), "3 tests: 2 passed, 1 failed");
+    assert_eq!(of(1, 0, 0, 0), "1 test: 1 passed");
+    assert_eq!(of(0, 0, 2, 3), "5 tests: 2 errors, 3 skipped");
+    assert_eq!(of(0, 0, 0, 0), "0 tests");
+}
+
+#[test]
+fn leaks_and_interruptions_are_named() {
+    let report = RunReport {
+        leaks: LeakReport {
+            processes_checked: 1,
+            leaked: vec!["sleep (pid 77) of cache".to_owned()],
+        },
+        interrupted_by: Some("SIGINT"),
+        ..report(vec![passed()])
+    };
+    let text = rendered(|out| run(out, &report, PLAIN));
+    assert!(
+        text.ends_with(
+            "interrupted by SIGINT\n1 leaked (1 process checked), ended now:\n  sleep (pid 77) of cache\n"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_step_summary_is_appended_without_markup_from_outside() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("summary.md");
+    std::fs::write(&file, "before\n").expect("writes");
+    append_step_summary(&file, &everything()).expect("appends");
+    let text = std::fs::read_to_string(&file).expect("reads");
+    insta::assert_snapshot!(text, @r#"
+    before
+    ### clnrm: 4 tests: 1 passed, 1 failed, 1 error, 1 skipped in 4.2 s
+
+    | Test | Result | Time | Reason |
+    |---|---|---|---|
+    | cache | ✅ passed | 1.2 s |  |
+    | api | ❌ failed | 2.1 s | step &#96;health #1&#96;: the output does not match /ok/ |
+    | database | ❌ error | 310 ms | service db failed: it exited with code 1 before it was ready |
+    | slow | ⏭️ skipped |  | --fail-fast: api failed |
+
+    <details><summary>api: output of health #1</summary>
+
+    <pre>
+    curl: (7)
+     
+    refused &lt;&amp;"&#93;&#93;&gt;&#92;u{0}
+    </pre>
+
+    </details>
+
+    <details><summary>database: log of db</summary>
+
+    <pre>
+    LOG: starting
+    FATAL: port 5432 is taken
+    </pre>
+
+    </details>
+    "#);
+}
+
+#[test]
+fn a_cell_of_the_step_summary_stays_one_cell() {
+    let mut test = failed();
+    test.name = "a | b\n<script>".to_owned();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("summary.md");
+    append_step_summary(&file, &report(vec![test])).expect("creates the file");
+    let text = std::fs::read_to_string(&file).expect("reads");
+    assert!(
+        text.contains("| a \\| b&#92;n&lt;script&gt; | ❌ failed |"),
+        "{text}"
+    );
+}

@@ -1,0 +1,147 @@
+//! A run with every kind of outcome.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::{NOW, milliseconds};
+use crate::control::status_report::LeakReport;
+use crate::runner::event::{
+    InstanceOrigin, KeptService, RunReport, RunSummary, ServiceFailure, ServiceUse, StepReport,
+    StepStatus, TestReport, TestStatus,
+};
+
+pub(super) fn step(name: &str, status: StepStatus, reason: Option<&str>) -> StepReport {
+    StepReport {
+        name: name.to_owned(),
+        status,
+        duration: milliseconds(12),
+        attempts: 1,
+        reason: reason.map(str::to_owned),
+        exit_code: None,
+        http_status: None,
+        output_tail: None,
+    }
+}
+
+pub(super) fn passed() -> TestReport {
+    TestReport {
+        name: "cache".to_owned(),
+        file: PathBuf::from("tests/cache.clnrm.toml"),
+        status: TestStatus::Passed,
+        duration: milliseconds(1_234),
+        services: vec![ServiceUse {
+            service: "redis".to_owned(),
+            instance_id: "redis-1".to_owned(),
+            origin: InstanceOrigin::Fresh,
+            ready_ms: 9,
+            address: Some("127.0.0.1:40123".to_owned()),
+        }],
+        steps: vec![step("ping", StepStatus::Passed, None)],
+        reason: None,
+        service_failures: vec![],
+    }
+}
+
+pub(super) fn failed() -> TestReport {
+    let health = StepReport {
+        attempts: 3,
+        exit_code: Some(1),
+        output_tail: Some("curl: (7)\n\n\u{1b}[31mrefused\u{1b}[0m <&\"]]>\0\n".to_owned()),
+        ..step(
+            "health #1",
+            StepStatus::Failed,
+            Some("the output does not match /ok/"),
+        )
+    };
+    TestReport {
+        name: "api".to_owned(),
+        file: PathBuf::from("./tests/api.clnrm.toml"),
+        status: TestStatus::Failed,
+        duration: milliseconds(2_100),
+        services: vec![],
+        steps: vec![
+            step("warm up", StepStatus::Passed, None),
+            health,
+            step("load", StepStatus::Skipped, Some("step health #1 failed")),
+        ],
+        reason: Some("step `health #1`: the output does not match /ok/".to_owned()),
+        service_failures: vec![],
+    }
+}
+
+pub(super) fn service_failure() -> ServiceFailure {
+    ServiceFailure {
+        service: "db".to_owned(),
+        instance_id: Some("db-7".to_owned()),
+        message: "it exited with code 1 before it was ready".to_owned(),
+        hint: Some("is another server using its port?".to_owned()),
+        log_tail: vec![
+            "LOG: starting".to_owned(),
+            "\u{1b}[31mFATAL\u{1b}[0m: port 5432 is taken".to_owned(),
+        ],
+        log_file: Some(PathBuf::from(".clnrm/instances/db-7/log")),
+    }
+}
+
+pub(super) fn error() -> TestReport {
+    TestReport {
+        name: "database".to_owned(),
+        file: PathBuf::from("tests/database.clnrm.toml"),
+        status: TestStatus::Error,
+        duration: milliseconds(310),
+        services: vec![],
+        steps: vec![step(
+            "query",
+            StepStatus::Skipped,
+            Some("service db failed"),
+        )],
+        reason: Some("service db failed: it exited with code 1 before it was ready".to_owned()),
+        service_failures: vec![service_failure()],
+    }
+}
+
+pub(super) fn skipped() -> TestReport {
+    TestReport {
+        name: "slow".to_owned(),
+        file: PathBuf::from("tests/slow.clnrm.toml"),
+        status: TestStatus::Skipped,
+        duration: Duration::ZERO,
+        services: vec![],
+        steps: vec![],
+        reason: Some("--fail-fast: api failed".to_owned()),
+        service_failures: vec![],
+    }
+}
+
+pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
+    let number = |status| tests.iter().filter(|test| test.status == status).count();
+    RunReport {
+        schema: RunReport::SCHEMA,
+        run_id: "r1".to_owned(),
+        started_at: NOW,
+        duration: milliseconds(4_200),
+        summary: RunSummary {
+            passed: number(TestStatus::Passed),
+            failed: number(TestStatus::Failed),
+            errors: number(TestStatus::Error),
+            skipped: number(TestStatus::Skipped),
+        },
+        tests,
+        kept: vec![],
+        leaks: LeakReport {
+            processes_checked: 9,
+            leaked: vec![],
+        },
+        interrupted_by: None,
+    }
+}
+
+pub(super) fn everything() -> RunReport {
+    RunReport {
+        kept: vec![KeptService {
+            service: "redis".to_owned(),
+            address: Some("127.0.0.1:40123".to_owned()),
+        }],
+        ..report(vec![passed(), failed(), error(), skipped()])
+    }
+}

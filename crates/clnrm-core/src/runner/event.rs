@@ -1,0 +1,228 @@
+//! What reports may know of a run: events while it goes on, one typed report at its end.
+//!
+//! This is the whole interface between the runner and its reports. Nothing here prints.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use crate::clock::{Timestamp, rfc3339};
+use crate::control::status_report::LeakReport;
+
+/// Something that happened; tests are named by their index in the plan.
+#[derive(Debug, Clone)]
+pub enum RunEvent {
+    /// The plan stands.
+    RunStarted { tests: usize, jobs: usize },
+    /// A test began.
+    TestStarted {
+        test: usize,
+        name: String,
+        file: PathBuf,
+    },
+    /// A service's instance is being started.
+    ServiceStarting { test: usize, service: String },
+    /// It is ready.
+    ServiceReady {
+        test: usize,
+        service: String,
+        took: Duration,
+        address: Option<String>,
+    },
+    /// It failed to become ready, or died.
+    ServiceFailed {
+        test: usize,
+        failure: ServiceFailure,
+    },
+    /// A step began.
+    StepStarted {
+        test: usize,
+        step: String,
+        index: usize,
+        of: usize,
+    },
+    /// An attempt failed and another follows.
+    StepRetrying {
+        test: usize,
+        step: String,
+        attempt: u32,
+        max_attempts: u32,
+        reason: String,
+    },
+    /// A step ended.
+    StepFinished { test: usize, step: StepReport },
+    /// A test ended.
+    TestFinished { test: usize, report: TestReport },
+    /// Something that the user should know and that is no failure.
+    Warning { message: String },
+    /// Ctrl-C or SIGTERM: cleaning up.
+    Interrupted { signal: &'static str },
+}
+
+/// The end of a run. JSON is this very struct (schema `clnrm.run/1`).
+#[derive(Debug, Clone, Serialize)]
+pub struct RunReport {
+    /// Always [`RunReport::SCHEMA`].
+    pub schema: &'static str,
+    /// Identifies the run in the history.
+    pub run_id: String,
+    /// When it began.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub started_at: Timestamp,
+    /// How long it took.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// Every test of the plan, in its order.
+    pub tests: Vec<TestReport>,
+    /// Counts by status.
+    pub summary: RunSummary,
+    /// Services that stay up, by name with their address.
+    pub kept: Vec<KeptService>,
+    /// What the sweep at the end found.
+    pub leaks: LeakReport,
+    /// The signal that interrupted the run.
+    pub interrupted_by: Option<&'static str>,
+}
+
+/// A service that stays up after the run.
+#[derive(Debug, Clone, Serialize)]
+pub struct KeptService {
+    /// Its name.
+    pub service: String,
+    /// Where it listens.
+    pub address: Option<String>,
+}
+
+/// Counts of tests.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct RunSummary {
+    /// Every step passed.
+    pub passed: usize,
+    /// A step or an assertion failed.
+    pub failed: usize,
+    /// A service failed, or the test could not be run.
+    pub errors: usize,
+    /// Not run (`--fail-fast`, interrupted).
+    pub skipped: usize,
+}
+
+/// How a test ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TestStatus {
+    /// Every step passed.
+    Passed,
+    /// A step or an assertion failed.
+    Failed,
+    /// A service failed, or the test could not be run.
+    Error,
+    /// Not run.
+    Skipped,
+}
+
+/// One test.
+#[derive(Debug, Clone, Serialize)]
+pub struct TestReport {
+    /// Its name.
+    pub name: String,
+    /// Its file.
+    pub file: PathBuf,
+    /// How it ended.
+    pub status: TestStatus,
+    /// How long it took, services included.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// The instances that it used.
+    pub services: Vec<ServiceUse>,
+    /// Every step, run or not.
+    pub steps: Vec<StepReport>,
+    /// Why it failed or was an error or was skipped, in one sentence.
+    pub reason: Option<String>,
+    /// The services that failed, with their logs.
+    pub service_failures: Vec<ServiceFailure>,
+}
+
+/// An instance that a test used.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceUse {
+    /// The service.
+    pub service: String,
+    /// The instance.
+    pub instance_id: String,
+    /// Whether it was started for this test.
+    pub origin: InstanceOrigin,
+    /// Start to ready.
+    pub ready_ms: u64,
+    /// Where it listened.
+    pub address: Option<String>,
+}
+
+/// Where an instance came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceOrigin {
+    /// Started for this test.
+    Fresh,
+}
+
+/// A service that never became ready, or died.
+#[derive(Debug, Clone, Serialize)]
+pub struct ServiceFailure {
+    /// The service.
+    pub service: String,
+    /// The instance, where one was made.
+    pub instance_id: Option<String>,
+    /// What happened, in one sentence.
+    pub message: String,
+    /// The way out, where one is known.
+    pub hint: Option<String>,
+    /// The last lines of its log.
+    pub log_tail: Vec<String>,
+    /// Where the whole log is.
+    pub log_file: Option<PathBuf>,
+}
+
+/// How a step ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepStatus {
+    /// As expected.
+    Passed,
+    /// Not as expected.
+    Failed,
+    /// Not run.
+    Skipped,
+}
+
+/// One step.
+#[derive(Debug, Clone, Serialize)]
+pub struct StepReport {
+    /// Its name.
+    pub name: String,
+    /// How it ended.
+    pub status: StepStatus,
+    /// All attempts together.
+    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
+    pub duration: Duration,
+    /// Attempts made.
+    pub attempts: u32,
+    /// Why it failed or was skipped.
+    pub reason: Option<String>,
+    /// The last attempt's exit code.
+    pub exit_code: Option<i32>,
+    /// The last attempt's HTTP status.
+    pub http_status: Option<u16>,
+    /// The end of the last attempt's output (or response body), where it failed.
+    pub output_tail: Option<String>,
+}
+
+impl RunReport {
+    /// The name and version of this report's JSON form.
+    pub const SCHEMA: &'static str = "clnrm.run/1";
+}
+
+fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+    let milliseconds = duration.as_secs_f64() * 1_000.0;
+    serializer.serialize_f64((milliseconds * 1_000.0).round() / 1_000.0)
+}

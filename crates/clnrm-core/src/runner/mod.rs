@@ -1,0 +1,3 @@
+//! From test file to plan, from plan to steps, from steps to events.
+
+pub mod event;

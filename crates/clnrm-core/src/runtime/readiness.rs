@@ -1,0 +1,218 @@
+//! Waits until an instance is ready, and not a moment longer: it gives up at once when the process has died.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use regex::Regex;
+use thiserror::Error;
+use tokio::net::TcpStream;
+use tokio::sync::watch;
+use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio_util::sync::CancellationToken;
+
+use super::command::{CommandOutcome, CommandRequest};
+use super::log_file::LogReader;
+use super::process::{ProcessRuntime, TreeState};
+use super::shim_protocol::ExitStatus;
+use crate::http;
+
+/// The pause between two looks, at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(5);
+/// Pauses grow with the time waited so far: a look comes at most this share late.
+const PAUSE_SHARE: u32 = 8;
+/// Longest time of one probe.
+const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+const PROBE_BODY_LIMIT: usize = 64 * 1024;
+
+/// One check, with every placeholder filled in.
+#[derive(Debug, Clone)]
+pub enum Probe {
+    /// `host:port` accepts a connection.
+    Tcp(String),
+    /// GET on this URL answers 2xx or 3xx.
+    Http(String),
+    /// A line of the log matches.
+    Log(Regex),
+    /// The command exits with 0.
+    Command(CommandRequest),
+}
+
+/// What to wait for.
+#[derive(Debug, Clone)]
+pub struct ReadyContext {
+    /// All of these must hold.
+    pub probes: Vec<Probe>,
+    /// Longest time.
+    pub timeout: Duration,
+    /// Longest pause between two looks.
+    pub max_interval: Duration,
+    /// The instance's log.
+    pub log: PathBuf,
+    /// Whether the process lives.
+    pub state: watch::Receiver<TreeState>,
+    /// Ends the wait.
+    pub cancel: CancellationToken,
+}
+
+/// Why an instance is not ready.
+#[derive(Debug, Error)]
+pub enum NotReady {
+    /// Its process ended first.
+    #[error("its process ended with {status} before it was ready")]
+    Died {
+        /// How.
+        status: ExitStatus,
+    },
+    /// Its supervisor was killed.
+    #[error("its supervisor was killed before it was ready")]
+    SupervisorKilled,
+    /// The caller wants it no more.
+    #[error("the wait was ended")]
+    Cancelled,
+    /// The time is up.
+    #[error("not ready after {}: {last}", humantime::format_duration(*.after))]
+    TimedOut {
+        /// The limit.
+        after: Duration,
+        /// What the last look found.
+        last: String,
+    },
+}
+
+/// Waits until every probe holds. The looks start 5 ms apart and back off to an eighth of the time waited.
+pub async fn wait_until_ready(
+    runtime: &ProcessRuntime,
+    context: ReadyContext,
+) -> Result<(), NotReady> {
+    let mut state = context.state.clone();
+    let limit = context.timeout;
+    let mut last = String::from("no look was finished");
+    let probing = probe_until_all_hold(runtime, &context, &mut last);
+    let ready = tokio::select! {
+        // A process that has died is looked at first: a port that somebody else opened must not hide it.
+        biased;
+        failure = died(&mut state) => return Err(failure),
+        () = context.cancel.cancelled() => return Err(NotReady::Cancelled),
+        ready = timeout(limit, probing) => ready,
+    };
+    match ready {
+        Ok(()) => match failure_in(*state.borrow()) {
+            Some(failure) => Err(failure),
+            None => Ok(()),
+        },
+        Err(_elapsed) => Err(NotReady::TimedOut { after: limit, last }),
+    }
+}
+
+async fn probe_until_all_hold(runtime: &ProcessRuntime, context: &ReadyContext, last: &mut String) {
+    let started = Instant::now();
+    let mut log = LogReader::from_start(&context.log);
+    for probe in &context.probes {
+        loop {
+            match look(runtime, probe, &mut log, &context.cancel).await {
+                Ok(()) => break,
+                Err(reason) => *last = reason,
+            }
+            let pause = (started.elapsed() / PAUSE_SHARE)
+                .clamp(FIRST_PAUSE, context.max_interval.max(FIRST_PAUSE));
+            sleep(pause).await;
+        }
+        if matches!(probe, Probe::Log(_)) {
+            // Another pattern may stand in a line that was read already.
+            log = LogReader::from_start(&context.log);
+        }
+    }
+}
+
+async fn died(state: &mut watch::Receiver<TreeState>) -> NotReady {
+    loop {
+        if let Some(failure) = failure_in(*state.borrow_and_update()) {
+            return failure;
+        }
+        if state.changed().await.is_err() {
+            return NotReady::SupervisorKilled;
+        }
+    }
+}
+
+fn failure_in(state: TreeState) -> Option<NotReady> {
+    match state {
+        TreeState::Running | TreeState::MainLeft => None,
+        TreeState::Failed(status) => Some(NotReady::Died { status }),
+        TreeState::Ended(record) => Some(NotReady::Died {
+            status: record.status,
+        }),
+        TreeState::Lost => Some(NotReady::SupervisorKilled),
+    }
+}
+
+async fn look(
+    runtime: &ProcessRuntime,
+    probe: &Probe,
+    log: &mut LogReader,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
+    match probe {
+        Probe::Tcp(address) => connect(address).await,
+        Probe::Http(url) => get(url).await,
+        Probe::Log(pattern) => find_line(pattern, log),
+        Probe::Command(request) => run(runtime, request, cancel).await,
+    }
+}
+
+async fn connect(address: &str) -> Result<(), String> {
+    let deadline = Instant::now() + PROBE_TIMEOUT;
+    match timeout_at(deadline, TcpStream::connect(address)).await {
+        Ok(Ok(_connection)) => Ok(()),
+        Ok(Err(error)) => Err(format!("connecting to {address}: {error}")),
+        Err(_elapsed) => Err(format!(
+            "connecting to {address} took longer than {PROBE_TIMEOUT:?}"
+        )),
+    }
+}
+
+async fn get(url: &str) -> Result<(), String> {
+    let limits = http::Limits {
+        timeout: PROBE_TIMEOUT,
+        max_body_bytes: PROBE_BODY_LIMIT,
+    };
+    match http::get(url, limits, |_| ()).await {
+        Ok(answer) if (200..400).contains(&answer.status) => Ok(()),
+        Ok(answer) => Err(format!("GET {url} answered {}", answer.status)),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn find_line(pattern: &Regex, log: &mut LogReader) -> Result<(), String> {
+    let lines = log
+        .new_lines()
+        .map_err(|error| format!("reading the log: {error}"))?;
+    if lines.iter().any(|line| pattern.is_match(line)) || pattern.is_match(&log.unfinished_line()) {
+        return Ok(());
+    }
+    Err(format!("no line of the log matches `{pattern}`"))
+}
+
+async fn run(
+    runtime: &ProcessRuntime,
+    request: &CommandRequest,
+    cancel: &CancellationToken,
+) -> Result<(), String> {
+    let result = runtime
+        .run_command(request, cancel)
+        .await
+        .map_err(|error| error.to_string())?;
+    let program = request.argv.first().map_or("the command", String::as_str);
+    match result.outcome {
+        CommandOutcome::Exited(status) if status.is_success() => Ok(()),
+        CommandOutcome::Exited(status) => Err(format!("`{program}` ended with {status}")),
+        CommandOutcome::Cancelled => Err(format!("`{program}` was ended")),
+        CommandOutcome::TimedOut => Err(format!(
+            "`{program}` took longer than {:?}",
+            request.timeout
+        )),
+        CommandOutcome::NotStarted { message, .. } => {
+            Err(format!("`{program}` cannot be executed: {message}"))
+        }
+    }
+}

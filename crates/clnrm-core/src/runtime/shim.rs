@@ -1,0 +1,367 @@
+//! The supervisor of one process tree: this binary, executed again.
+//!
+//! It becomes a session leader and child subreaper, marks itself ([`super::mark`]), spawns the program, writes its
+//! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM), when its
+//! program has ended, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
+//!
+//! As the subreaper it inherits every orphan, so the tree is empty exactly when it has no child: `waitpid` says so.
+//! Deliberately absent: threads, the history, any knowledge of services.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode, Stdio};
+use std::time::Duration;
+
+use rustix::io::Errno;
+use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, wait};
+use tokio::io::AsyncReadExt;
+use tokio::net::unix::pipe;
+use tokio::signal::unix::{SignalKind, signal as listen};
+use tokio::time::{Instant, sleep_until};
+
+use super::log_file::CappedLog;
+use super::mark::{mark_of, mark_self};
+use super::shim_protocol::{
+    ExitRecord, ExitStatus, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
+};
+use super::signal;
+use crate::clock::{Clock, SystemClock};
+use crate::procfs::{ProcessIdentity, ProcessTable};
+
+/// How often a tree that is being ended is looked at; children report their end at once, this is for the others.
+const STOPPING_LOOK: Duration = Duration::from_millis(20);
+/// What a step left running in the background gets to end by itself.
+const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
+
+/// Runs as a shim until nothing of the tree is left. Reads its orders from stdin.
+pub fn run() -> ExitCode {
+    match prepare() {
+        Ok((spec, stdin)) => supervise_to_the_end(spec, stdin),
+        Err(error) => report_spawn_failure(&error),
+    }
+}
+
+fn prepare() -> io::Result<(ShimSpec, OwnedFd)> {
+    let stdin = io::stdin().as_fd().try_clone_to_owned()?;
+    let mut line = String::new();
+    BufReader::new(io::stdin().lock().by_ref()).read_line(&mut line)?;
+    let spec: ShimSpec = serde_json::from_str(&line)?;
+    // Fails only where the starter made us a process group leader already, which is as good.
+    let _ = setsid();
+    set_child_subreaper(Some(getpid()))?;
+    // See `mark_self`: without it, recovery still has the session and the environment to go by.
+    let _ = mark_self(mark_of(&spec.id));
+    Ok((spec, stdin))
+}
+
+fn supervise_to_the_end(spec: ShimSpec, stdin: OwnedFd) -> ExitCode {
+    let outcome = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .and_then(|runtime| {
+            runtime.block_on(async {
+                let tree = Tree::spawn(spec, stdin)?;
+                tree.supervise().await;
+                Ok(())
+            })
+        });
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => report_spawn_failure(&error),
+    }
+}
+
+fn report_spawn_failure(error: &io::Error) -> ExitCode {
+    tell(&ShimEvent::SpawnFailed(SpawnFailure {
+        os_error: error.raw_os_error(),
+        message: error.to_string(),
+    }));
+    ExitCode::FAILURE
+}
+
+/// Tells the starter, if it is still there: a shim outlives it.
+fn tell(event: &ShimEvent) {
+    if let Ok(mut line) = serde_json::to_vec(event) {
+        line.push(b'\n');
+        let _ = io::stdout()
+            .write_all(&line)
+            .and_then(|()| io::stdout().flush());
+    }
+}
+
+struct Tree {
+    spec: ShimSpec,
+    main_pid: i32,
+    main_status: Option<ExitStatus>,
+    log: Option<(CappedLog, pipe::Receiver)>,
+    starter: Option<pipe::Receiver>,
+    ending: Option<Ending>,
+}
+
+/// The way to the end of a tree.
+struct Ending {
+    requested: bool,
+    rest_was_asked: bool,
+    kill_at: Instant,
+    killed: bool,
+}
+
+/// What is left of the tree.
+#[derive(PartialEq, Eq)]
+enum Remaining {
+    Some,
+    Nothing,
+}
+
+impl Tree {
+    fn spawn(spec: ShimSpec, stdin: OwnedFd) -> io::Result<Self> {
+        let (log, stdout, stderr) = open_output(&spec.output)?;
+        let own_identity = ProcessIdentity::of(getpid().as_raw_nonzero().get())?
+            .ok_or_else(|| io::Error::other("this process is not in /proc"))?;
+        let mut record = ShimRecord {
+            shim: own_identity,
+            main_pid: None,
+        };
+        // Before the program exists: from here on, whoever finds the folder finds us.
+        if let Some(dir) = &spec.record_dir {
+            record.write(dir)?;
+        }
+        let main_pid = spawn_program(&spec, stdout, stderr)?;
+        record.main_pid = Some(main_pid);
+        if let Some(dir) = &spec.record_dir {
+            // The starter learns the pid below as well; a full disk must not end a service that runs.
+            let _ = record.write(dir);
+        }
+        tell(&ShimEvent::Spawned(record));
+        let starter = if spec.record_dir.is_none() {
+            Some(pipe::Receiver::from_owned_fd(stdin)?)
+        } else {
+            None
+        };
+        Ok(Self {
+            spec,
+            main_pid,
+            main_status: None,
+            log,
+            starter,
+            ending: None,
+        })
+    }
+
+    async fn supervise(mut self) {
+        let listeners = (
+            listen(SignalKind::terminate()),
+            listen(SignalKind::interrupt()),
+            listen(SignalKind::child()),
+        );
+        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut child)) = listeners else {
+            // Without signals there is no supervision: end what was started.
+            return self.kill_everything();
+        };
+        let mut buffer = vec![0; 64 * 1024];
+        while self.advance() == Remaining::Some {
+            let look_again = self.next_look();
+            tokio::select! {
+                _ = terminate.recv() => self.begin_ending(true, self.spec.stop.grace),
+                _ = interrupt.recv() => self.begin_ending(true, self.spec.stop.grace),
+                _ = child.recv() => {}
+                read = read_log(&mut self.log, &mut buffer) => self.write_log(read, &buffer),
+                () = starter_gone(&mut self.starter) => self.begin_ending(true, self.spec.stop.grace),
+                () = sleep_until(look_again.unwrap_or_else(Instant::now)), if look_again.is_some() => {}
+            }
+        }
+        self.finish(&mut buffer);
+    }
+
+    /// Reaps, and takes the next step of an ending that is under way.
+    fn advance(&mut self) -> Remaining {
+        if self.reap() == Remaining::Nothing {
+            return Remaining::Nothing;
+        }
+        if let Some(status) = self.main_status {
+            let is_step = self.spec.record_dir.is_none();
+            // A program that left well while its descendants live has daemonized: they are the service now.
+            if is_step {
+                self.begin_ending(false, LEFTOVER_GRACE);
+            } else if !status.is_success() {
+                self.begin_ending(false, self.spec.stop.grace);
+            }
+        }
+        let main_ended = self.main_status.is_some();
+        if let Some(ending) = &mut self.ending {
+            if Instant::now() >= ending.kill_at {
+                ending.killed = true;
+                signal_descendants(Signal::KILL);
+            } else if main_ended && !ending.rest_was_asked {
+                ending.rest_was_asked = true;
+                signal_descendants(Signal::TERM);
+            }
+        }
+        Remaining::Some
+    }
+
+    fn reap(&mut self) -> Remaining {
+        loop {
+            match wait(WaitOptions::NOHANG) {
+                Ok(Some((pid, status))) => {
+                    if pid.as_raw_nonzero().get() != self.main_pid {
+                        continue;
+                    }
+                    let status = match (status.exit_status(), status.terminating_signal()) {
+                        (Some(code), _) => ExitStatus::Code(code),
+                        (None, Some(signal)) => ExitStatus::Signal(signal),
+                        (None, None) => continue,
+                    };
+                    self.main_status = Some(status);
+                    tell(&ShimEvent::MainExited(status));
+                }
+                Ok(None) => return Remaining::Some,
+                Err(Errno::INTR) => {}
+                Err(_) => return Remaining::Nothing,
+            }
+        }
+    }
+
+    fn begin_ending(&mut self, requested: bool, grace: Duration) {
+        self.starter = None;
+        if let Some(ending) = &mut self.ending {
+            ending.requested |= requested;
+            return;
+        }
+        let kill_at = Instant::now() + grace;
+        self.ending = Some(Ending {
+            requested,
+            rest_was_asked: false,
+            kill_at,
+            killed: false,
+        });
+        if self.main_status.is_none() {
+            // The main process is asked first and alone: servers such as nginx and PostgreSQL end their workers
+            // in order. It is our child and not reaped, so its number is its own.
+            if let Some(pid) = rustix::process::Pid::from_raw(self.main_pid) {
+                let _ = rustix::process::kill_process(pid, signal::number(self.spec.stop.signal));
+            }
+        }
+    }
+
+    fn next_look(&self) -> Option<Instant> {
+        self.ending.as_ref().map(|ending| {
+            ending
+                .kill_at
+                .min(Instant::now() + STOPPING_LOOK)
+                .max(Instant::now())
+        })
+    }
+
+    fn write_log(&mut self, read: io::Result<usize>, buffer: &[u8]) {
+        match (read, &mut self.log) {
+            (Ok(length), Some((log, _))) if length > 0 => {
+                log.append(buffer.get(..length).unwrap_or_default())
+            }
+            // Every writer is gone; there will be no more output.
+            _ => self.log = None,
+        }
+    }
+
+    fn kill_everything(mut self) {
+        while self.reap() == Remaining::Some {
+            signal_descendants(Signal::KILL);
+            std::thread::yield_now();
+        }
+        self.finish(&mut vec![0; 64 * 1024]);
+    }
+
+    fn finish(mut self, buffer: &mut [u8]) {
+        let mut log_bytes_lost = 0;
+        if let Some((log, receiver)) = &mut self.log {
+            while let Ok(length @ 1..) = receiver.try_read(buffer) {
+                log.append(buffer.get(..length).unwrap_or_default());
+            }
+            log_bytes_lost = log.lost();
+        }
+        let record = ExitRecord {
+            // A main process is always reaped before its tree is empty; signal 9 is what killed one that was not.
+            status: self.main_status.unwrap_or(ExitStatus::Signal(9)),
+            requested: self.ending.as_ref().is_some_and(|ending| ending.requested),
+            killed: self.ending.as_ref().is_some_and(|ending| ending.killed),
+            at_ms: SystemClock.now().as_millis(),
+            log_bytes_lost,
+        };
+        if let Some(dir) = &self.spec.record_dir {
+            // On a full disk the end goes unrecorded; the next command sees that the shim is gone.
+            let _ = record.write(dir);
+        }
+        tell(&ShimEvent::Ended(record));
+    }
+}
+
+async fn read_log(
+    log: &mut Option<(CappedLog, pipe::Receiver)>,
+    buffer: &mut [u8],
+) -> io::Result<usize> {
+    match log {
+        Some((_, receiver)) => receiver.read(buffer).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Resolves when the other end of stdin is closed: the starter of a step is dead or wants it ended.
+async fn starter_gone(starter: &mut Option<pipe::Receiver>) {
+    let Some(receiver) = starter else {
+        return std::future::pending().await;
+    };
+    let mut byte = [0; 1];
+    while matches!(receiver.read(&mut byte).await, Ok(1..)) {}
+}
+
+type Output = (Option<(CappedLog, pipe::Receiver)>, Stdio, Stdio);
+
+fn open_output(output: &ShimOutput) -> io::Result<Output> {
+    match output {
+        ShimOutput::Log { path, limit_bytes } => {
+            let log = CappedLog::open(path, *limit_bytes)?;
+            let (reader, writer) = io::pipe()?;
+            let receiver = pipe::Receiver::from_owned_fd(reader.into())?;
+            Ok((
+                Some((log, receiver)),
+                writer.try_clone()?.into(),
+                writer.into(),
+            ))
+        }
+        ShimOutput::Stderr => {
+            let stderr = io::stderr().as_fd().try_clone_to_owned()?;
+            Ok((None, stderr.try_clone()?.into(), stderr.into()))
+        }
+    }
+}
+
+fn spawn_program(spec: &ShimSpec, stdout: Stdio, stderr: Stdio) -> io::Result<i32> {
+    let (program, arguments) = spec
+        .argv
+        .split_first()
+        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty command"))?;
+    let child = Command::new(program)
+        .args(arguments)
+        .env_clear()
+        .envs(&spec.env)
+        .current_dir(&spec.working_dir)
+        .stdin(Stdio::null())
+        .stdout(stdout)
+        .stderr(stderr)
+        // A program that signals its own group must not hit its supervisor.
+        .process_group(0)
+        .spawn()?;
+    // Reaped by `reap` with all the others.
+    i32::try_from(child.id()).map_err(io::Error::other)
+}
+
+fn signal_descendants(signal: Signal) {
+    let Ok(table) = ProcessTable::scan() else {
+        return;
+    };
+    for process in table.descendants(getpid().as_raw_nonzero().get()) {
+        // Gone already, or of another user (a setuid program): the next round sees what is left.
+        let _ = signal::send(process.pid, process.start_ticks, signal);
+    }
+}

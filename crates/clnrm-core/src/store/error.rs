@@ -1,0 +1,314 @@
+//! What can go wrong with the history, and the way out of it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use rusqlite::ErrorCode;
+use thiserror::Error;
+
+/// A failure of the history. `path` is the database unless its text says otherwise.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    /// Not a database, cut off, or a page of it is broken. It was left as it is.
+    #[error("{} is damaged: {detail}", path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says about it.
+        detail: String,
+    },
+    /// A sound database that something else made. It was left as it is.
+    #[error("{} belongs to another program (application id {application_id})", path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// What it says it is; 0 = nothing.
+        application_id: i32,
+    },
+    /// Its schema is from a later version. It was left as it is.
+    #[error("{} was written by a newer clnrm (schema {found}, this one knows {known})", path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// The schema of the file.
+        found: i32,
+        /// The newest schema that this program knows.
+        known: i32,
+    },
+    /// No space is left; the transaction was undone.
+    #[error("the disk is full: cannot {operation} in {}", path.display())]
+    DiskFull {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// The system's words.
+        source: Cause,
+    },
+    /// A directory or file cannot be created, opened or written.
+    #[error("cannot write {}", path.display())]
+    NotWritable {
+        /// The directory or file.
+        path: PathBuf,
+        /// The system's words.
+        source: Cause,
+    },
+    /// Other commands held the database for longer than anyone should.
+    #[error("cannot {operation}: {} stayed locked for {seconds} s", path.display())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// How long was waited.
+        seconds: u64,
+    },
+    /// A row holds what this program cannot read.
+    #[error("cannot {operation}: {} holds an unreadable value", path.display())]
+    Unreadable {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// The column and what is wrong with it.
+        source: rusqlite::Error,
+    },
+    /// A path that cannot be recorded as text.
+    #[error("{} is not UTF-8, so it cannot be recorded", path.display())]
+    NotUtf8 {
+        /// The path in question.
+        path: PathBuf,
+    },
+    /// An instance that was never journalled, or was already forgotten.
+    #[error("{} knows no instance {instance}", path.display())]
+    UnknownInstance {
+        /// The database.
+        path: PathBuf,
+        /// The id that was asked for.
+        instance: String,
+    },
+    /// The program is shutting down; the operation did not begin.
+    #[error("{} was not asked: the program is shutting down", path.display())]
+    ShuttingDown {
+        /// The database.
+        path: PathBuf,
+    },
+    /// Anything else that SQLite reports.
+    #[error("cannot {operation} in {}", path.display())]
+    Sqlite {
+        /// The database.
+        path: PathBuf,
+        /// What was being done.
+        operation: &'static str,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+}
+
+/// What the system answered.
+#[derive(Debug, Error)]
+#[error(transparent)]
+pub enum Cause {
+    /// From the file system.
+    Io(#[from] io::Error),
+    /// From SQLite.
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// How long a command waits for its turn to write. Measured worst wait of eight busy writers: 8 s.
+pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_secs(30);
+
+/// `SQLITE_IOERR_SHMSIZE`: the wal-index could not grow, which only a full disk causes.
+const SHARED_MEMORY_FULL: i32 = 4874;
+
+impl StoreError {
+    /// Sorts an error of SQLite by what a person can do about it.
+    pub(super) fn from_sqlite(
+        path: &Path,
+        operation: &'static str,
+        source: rusqlite::Error,
+    ) -> Self {
+        let path = path.to_path_buf();
+        match source {
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..) => Self::Unreadable {
+                path,
+                operation,
+                source,
+            },
+            rusqlite::Error::SqliteFailure(failure, ref message) => match failure.code {
+                ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase => Self::Damaged {
+                    path,
+                    detail: message.clone().unwrap_or_else(|| failure.to_string()),
+                },
+                ErrorCode::DiskFull => Self::DiskFull {
+                    path,
+                    operation,
+                    source: source.into(),
+                },
+                ErrorCode::SystemIoFailure if failure.extended_code == SHARED_MEMORY_FULL => {
+                    Self::DiskFull {
+                        path,
+                        operation,
+                        source: source.into(),
+                    }
+                }
+                ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied => {
+                    Self::NotWritable {
+                        path,
+                        source: source.into(),
+                    }
+                }
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy {
+                    path,
+                    operation,
+                    seconds: BUSY_TIMEOUT.as_secs(),
+                },
+                _ => Self::Sqlite {
+                    path,
+                    operation,
+                    source,
+                },
+            },
+            _ => Self::Sqlite {
+                path,
+                operation,
+                source,
+            },
+        }
+    }
+
+    /// Sorts an error of the file system; `path` is what could not be created or written.
+    pub(super) fn from_io(path: &Path, operation: &'static str, source: io::Error) -> Self {
+        let path = path.to_path_buf();
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => Self::DiskFull {
+                path,
+                operation,
+                source: source.into(),
+            },
+            _ => Self::NotWritable {
+                path,
+                source: source.into(),
+            },
+        }
+    }
+
+    /// The way out, as one line for a person.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Damaged { path, .. } | Self::Unreadable { path, .. } => Some(format!(
+                "stop what still runs, then start a new history by moving this one away: {}",
+                move_away(path)
+            )),
+            Self::Newer { path, .. } => Some(format!(
+                "use the newer clnrm, or move its history away: {}",
+                move_away(path)
+            )),
+            Self::Foreign { .. } => {
+                Some("set CLNRM_STATE_DIR to a directory that only clnrm uses".into())
+            }
+            Self::DiskFull { path, .. } => Some(format!(
+                "free some space, or set CLNRM_STATE_DIR to a directory on another disk (df {})",
+                shell_quoted(path.parent().unwrap_or(path))
+            )),
+            Self::NotWritable { .. } => {
+                Some("set CLNRM_STATE_DIR to a directory that you may write to".into())
+            }
+            Self::Busy { path, .. } => Some(format!(
+                "see which process holds it: fuser {}",
+                shell_quoted(path)
+            )),
+            Self::NotUtf8 { .. } => Some("rename it".into()),
+            Self::UnknownInstance { .. } | Self::ShuttingDown { .. } | Self::Sqlite { .. } => None,
+        }
+    }
+}
+
+/// Moves the whole directory: the database's `-wal` file, which holds its newest rows, must go with it,
+/// and `mv` onto an existing directory moves into it, so an earlier one is never overwritten.
+fn move_away(database: &Path) -> String {
+    let directory = database.parent().unwrap_or(database);
+    let mut target = directory.as_os_str().to_owned();
+    target.push(".old");
+    format!(
+        "mv {} {}",
+        shell_quoted(directory),
+        shell_quoted(Path::new(&target))
+    )
+}
+
+/// The path as one word of a shell command.
+fn shell_quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-+".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::error::Error as _;
+
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn from_code(code: i32) -> StoreError {
+        let failure = rusqlite::Error::SqliteFailure(ffi::Error::new(code), Some("words".into()));
+        StoreError::from_sqlite(Path::new("/p/.clnrm/state.db"), "record samples", failure)
+    }
+
+    #[test]
+    fn sqlite_codes_become_what_a_person_can_act_on() {
+        assert!(matches!(
+            from_code(ffi::SQLITE_CORRUPT),
+            StoreError::Damaged { .. }
+        ));
+        assert!(matches!(
+            from_code(ffi::SQLITE_NOTADB),
+            StoreError::Damaged { .. }
+        ));
+        for code in [ffi::SQLITE_FULL, SHARED_MEMORY_FULL] {
+            assert!(matches!(from_code(code), StoreError::DiskFull { .. }));
+        }
+        for code in [ffi::SQLITE_READONLY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM] {
+            assert!(matches!(from_code(code), StoreError::NotWritable { .. }));
+        }
+        assert!(matches!(
+            from_code(ffi::SQLITE_BUSY),
+            StoreError::Busy { .. }
+        ));
+        assert!(matches!(
+            from_code(ffi::SQLITE_ERROR),
+            StoreError::Sqlite { .. }
+        ));
+    }
+
+    #[test]
+    fn the_text_names_the_file_and_leaves_the_cause_to_the_source() {
+        let error = from_code(ffi::SQLITE_FULL);
+        assert_eq!(
+            error.to_string(),
+            "the disk is full: cannot record samples in /p/.clnrm/state.db"
+        );
+        assert!(error.source().is_some_and(|s| s.to_string() == "words"));
+    }
+
+    #[test]
+    fn hints_are_commands_that_can_be_pasted() {
+        let error = StoreError::Newer {
+            path: "/my files/it's/state.db".into(),
+            found: 7,
+            known: 1,
+        };
+        assert_eq!(
+            error.hint().unwrap(),
+            r"use the newer clnrm, or move its history away: mv '/my files/it'\''s' '/my files/it'\''s.old'"
+        );
+    }
+}

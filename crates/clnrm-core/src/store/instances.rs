@@ -1,0 +1,517 @@
+//! Instances: journalled before they are spawned, forgotten after their directory is gone.
+//!
+//! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use rusqlite::{Params, Row, Transaction, params};
+
+use super::identity::ProcessIdentity;
+use super::rows::{
+    Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
+    ServiceId, StoredReading,
+};
+use super::sql_types::{json, owner, path, shim, to_json};
+use super::{Store, StoreError, path_text};
+use crate::clock::Timestamp;
+
+impl Store {
+    /// Records an instance that is about to be spawned, so that a crash in between loses nothing.
+    pub fn journal_instance(&mut self, new: &NewInstance) -> Result<(), StoreError> {
+        let dir = path_text(&new.dir)?;
+        self.write("record an instance", |transaction| {
+            transaction
+                .prepare_cached(
+                    "INSERT INTO instances (id, service_id, run_id, digest, state, runtime, dir, ports, address,
+                                            owner_pid, owner_start_ticks, owner_boot_id, created_at)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                )?
+                .execute(params![
+                    new.id,
+                    new.service,
+                    new.run,
+                    new.digest,
+                    InstanceState::Starting,
+                    new.runtime,
+                    dir,
+                    to_json(&new.ports)?,
+                    new.address,
+                    new.owner.pid,
+                    new.owner.start_ticks.cast_signed(),
+                    new.owner.boot_id,
+                    new.created_at,
+                ])
+                .map(drop)
+        })
+    }
+
+    /// Records the shim that was spawned. `false` = the instance has already ended: somebody must end the shim.
+    pub fn record_shim(
+        &mut self,
+        instance: &InstanceId,
+        shim: &ProcessIdentity,
+    ) -> Result<bool, StoreError> {
+        self.change(
+            instance,
+            "UPDATE instances SET shim_pid = ?2, shim_start_ticks = ?3, shim_boot_id = ?4
+             WHERE id = ?1 AND stopped_at IS NULL",
+            params![
+                instance,
+                shim.pid,
+                shim.start_ticks.cast_signed(),
+                shim.boot_id
+            ],
+        )
+    }
+
+    /// Records the service's own first process. `false` = the instance has already ended.
+    pub fn record_main_pid(&mut self, instance: &InstanceId, pid: i32) -> Result<bool, StoreError> {
+        self.change(
+            instance,
+            "UPDATE instances SET main_pid = ?2 WHERE id = ?1 AND stopped_at IS NULL",
+            params![instance, pid],
+        )
+    }
+
+    /// Records that a starting instance is ready. `false` = somebody has stopped it meanwhile.
+    pub fn record_ready(
+        &mut self,
+        instance: &InstanceId,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        self.change(
+            instance,
+            "UPDATE instances SET state = 'running', ready_at = ?2 WHERE id = ?1 AND state = 'starting'",
+            params![instance, at],
+        )
+    }
+
+    /// Records that an instance is asked to stop, leased or not. `false` = it has already ended.
+    pub fn record_stopping(&mut self, instance: &InstanceId) -> Result<bool, StoreError> {
+        self.change(
+            instance,
+            "UPDATE instances SET state = 'stopping' WHERE id = ?1 AND stopped_at IS NULL",
+            [instance],
+        )
+    }
+
+    /// Claims a running instance for being stopped, unless a test has leased it: what scale-in may take.
+    /// `false` = it is leased, or not running.
+    pub fn record_stopping_if_idle(&mut self, instance: &InstanceId) -> Result<bool, StoreError> {
+        self.change(
+            instance,
+            "UPDATE instances SET state = 'stopping' WHERE id = ?1 AND state = 'running'
+             AND NOT EXISTS (SELECT 1 FROM leases WHERE instance_id = ?1 AND released_at IS NULL)",
+            [instance],
+        )
+    }
+
+    /// Records that nothing of an instance is left; its lease ends and its last reading goes with it.
+    /// `false` = its end was already recorded, and that first record stands.
+    pub fn record_ended(
+        &mut self,
+        instance: &InstanceId,
+        ending: Ending,
+        exit: &InstanceExit,
+        at: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let changed = self.write("record the end of an instance", |transaction| {
+            let changed = transaction
+                .prepare_cached(
+                    "UPDATE instances SET state = ?2, exit_code = ?3, exit_signal = ?4, exit_message = ?5, stopped_at = ?6
+                     WHERE id = ?1 AND stopped_at IS NULL",
+                )?
+                .execute(params![
+                    instance,
+                    InstanceState::from(ending),
+                    exit.code,
+                    exit.signal,
+                    exit.message,
+                    at
+                ])?;
+            if changed == 0 {
+                return is_known(transaction, instance);
+            }
+            transaction
+                .prepare_cached("UPDATE leases SET released_at = ?2 WHERE instance_id = ?1 AND released_at IS NULL")?
+                .execute(params![instance, at])?;
+            transaction
+                .prepare_cached("DELETE FROM readings WHERE instance_id = ?1")?
+                .execute([instance])?;
+            Ok(Changed::Yes)
+        })?;
+        self.settle(changed, instance)
+    }
+
+    /// Every instance of which something may still run, oldest first.
+    pub fn live_instances(&self) -> Result<Vec<InstanceRow>, StoreError> {
+        self.instances("WHERE stopped_at IS NULL ORDER BY created_at, id", [])
+    }
+
+    /// The live instances of one service, oldest first.
+    pub fn live_instances_of(&self, service: ServiceId) -> Result<Vec<InstanceRow>, StoreError> {
+        self.instances(
+            "WHERE service_id = ?1 AND stopped_at IS NULL ORDER BY created_at, id",
+            [service],
+        )
+    }
+
+    /// The newest instances of one service, ended ones included, newest first.
+    pub fn newest_instances(
+        &self,
+        service: ServiceId,
+        limit: u32,
+    ) -> Result<Vec<InstanceRow>, StoreError> {
+        self.instances(
+            "WHERE service_id = ?1 ORDER BY created_at DESC, id DESC LIMIT ?2",
+            params![service, limit],
+        )
+    }
+
+    /// One instance; `None` = unknown or forgotten.
+    pub fn instance(&self, instance: &InstanceId) -> Result<Option<InstanceRow>, StoreError> {
+        self.instances("WHERE id = ?1", [instance])
+            .map(|mut rows| rows.pop())
+    }
+
+    /// How long the newest instances of a service took from the decision to ready, newest first.
+    pub fn start_durations(
+        &self,
+        service: ServiceId,
+        limit: u32,
+    ) -> Result<Vec<Duration>, StoreError> {
+        self.read("read start times", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT created_at, ready_at FROM instances WHERE service_id = ?1 AND ready_at IS NOT NULL
+                     ORDER BY created_at DESC, id DESC LIMIT ?2",
+                )?
+                .query_map(params![service, limit], |row| {
+                    Ok(row.get::<_, Timestamp>(1)?.since(row.get(0)?))
+                })?
+                .collect()
+        })
+    }
+
+    /// Ended instances beyond the newest `keep_per_service` of their service. Remove the directory of each, then
+    /// [`Store::forget_instances`]: in this order a crash in between leaves nothing behind that nobody knows of.
+    pub fn prunable_instances(
+        &self,
+        keep_per_service: u32,
+    ) -> Result<Vec<PrunableInstance>, StoreError> {
+        self.read("read ended instances", |connection| {
+            connection
+                .prepare_cached(
+                    "SELECT id, dir FROM (
+                         SELECT id, dir, row_number() OVER (
+                             PARTITION BY service_id ORDER BY created_at DESC, id DESC) AS age
+                         FROM instances WHERE stopped_at IS NOT NULL)
+                     WHERE age > ?1",
+                )?
+                .query_map([keep_per_service], |row| {
+                    Ok(PrunableInstance {
+                        id: row.get("id")?,
+                        dir: path(row, "dir")?,
+                    })
+                })?
+                .collect()
+        })
+    }
+
+    /// Forgets ended instances, and ended runs that no instance is left of. Live ones stay.
+    pub fn forget_instances(&mut self, instances: &[InstanceId]) -> Result<(), StoreError> {
+        self.write("forget ended instances", |transaction| {
+            let mut forget = transaction
+                .prepare_cached("DELETE FROM instances WHERE id = ?1 AND stopped_at IS NOT NULL")?;
+            for instance in instances {
+                forget.execute([instance])?;
+            }
+            transaction
+                .prepare_cached(
+                    "DELETE FROM runs WHERE finished_at IS NOT NULL
+                     AND NOT EXISTS (SELECT 1 FROM instances WHERE run_id = runs.id)",
+                )?
+                .execute([])
+                .map(drop)
+        })
+    }
+
+    /// Records the last raw readings of live instances; readings of others are passed over.
+    pub fn record_readings(
+        &mut self,
+        readings: &[(InstanceId, StoredReading)],
+    ) -> Result<(), StoreError> {
+        self.write("record readings", |transaction| {
+            let mut record = transaction.prepare_cached(
+                "INSERT INTO readings (instance_id, read_at, reading)
+                 SELECT id, ?2, ?3 FROM instances WHERE id = ?1 AND stopped_at IS NULL
+                 ON CONFLICT (instance_id) DO UPDATE SET read_at = excluded.read_at, reading = excluded.reading",
+            )?;
+            for (instance, reading) in readings {
+                record.execute(params![instance, reading.read_at, reading.json])?;
+            }
+            Ok(())
+        })
+    }
+
+    /// The last raw reading of every live instance that has one.
+    pub fn readings(&self) -> Result<BTreeMap<InstanceId, StoredReading>, StoreError> {
+        self.read("read the last readings", |connection| {
+            connection
+                .prepare_cached("SELECT instance_id, read_at, reading FROM readings")?
+                .query_map([], |row| {
+                    let reading = StoredReading {
+                        read_at: row.get("read_at")?,
+                        json: row.get("reading")?,
+                    };
+                    Ok((row.get("instance_id")?, reading))
+                })?
+                .collect()
+        })
+    }
+
+    fn instances(
+        &self,
+        condition: &str,
+        parameters: impl Params,
+    ) -> Result<Vec<InstanceRow>, StoreError> {
+        self.read("read the instances", |connection| {
+            connection
+                .prepare_cached(&format!("SELECT * FROM instances {condition}"))?
+                .query_map(parameters, instance_row)?
+                .collect()
+        })
+    }
+
+    fn change(
+        &mut self,
+        instance: &InstanceId,
+        update: &str,
+        parameters: impl Params,
+    ) -> Result<bool, StoreError> {
+        let changed = self.write("record an instance", |transaction| {
+            match transaction.prepare_cached(update)?.execute(parameters)? {
+                0 => is_known(transaction, instance),
+                _ => Ok(Changed::Yes),
+            }
+        })?;
+        self.settle(changed, instance)
+    }
+
+    fn settle(&self, changed: Changed, instance: &InstanceId) -> Result<bool, StoreError> {
+        match changed {
+            Changed::Yes => Ok(true),
+            Changed::No => Ok(false),
+            Changed::Unknown => Err(StoreError::UnknownInstance {
+                path: self.path.clone(),
+                instance: instance.0.clone(),
+            }),
+        }
+    }
+}
+
+enum Changed {
+    Yes,
+    /// Its state did not allow it.
+    No,
+    /// There is no such instance.
+    Unknown,
+}
+
+fn is_known(transaction: &Transaction<'_>, instance: &InstanceId) -> rusqlite::Result<Changed> {
+    let known = transaction
+        .prepare_cached("SELECT 1 FROM instances WHERE id = ?1")?
+        .exists([instance])?;
+    Ok(if known { Changed::No } else { Changed::Unknown })
+}
+
+fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+    Ok(InstanceRow {
+        start: NewInstance {
+            id: row.get("id")?,
+            service: row.get("service_id")?,
+            run: row.get("run_id")?,
+            digest: row.get("digest")?,
+            runtime: row.get("runtime")?,
+            dir: path(row, "dir")?,
+            ports: json(row, "ports")?,
+            address: row.get("address")?,
+            owner: owner(row)?,
+            created_at: row.get("created_at")?,
+        },
+        state: row.get("state")?,
+        shim: shim(row)?,
+        main_pid: row.get("main_pid")?,
+        ready_at: row.get("ready_at")?,
+        stopped_at: row.get("stopped_at")?,
+        exit: InstanceExit {
+            code: row.get("exit_code")?,
+            signal: row.get("exit_signal")?,
+            message: row.get("exit_message")?,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{at, identity, journalled, service, store};
+    use super::*;
+
+    #[test]
+    fn an_instance_lives_and_ends() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let new = journalled(&mut store, service, "cache-1", 1_000);
+        let id = &new.id;
+        assert_eq!(
+            store.instance(id).unwrap().unwrap().state,
+            InstanceState::Starting
+        );
+
+        assert!(store.record_shim(id, &identity(21)).unwrap());
+        assert!(store.record_main_pid(id, 22).unwrap());
+        assert!(store.record_ready(id, at(1_030)).unwrap());
+        let row = store.live_instances_of(service).unwrap().remove(0);
+        assert_eq!(row.start, new);
+        assert_eq!(
+            (row.state, row.main_pid),
+            (InstanceState::Running, Some(22))
+        );
+        assert_eq!(row.shim, Some(identity(21)));
+        assert_eq!(
+            store.start_durations(service, 9).unwrap(),
+            [Duration::from_millis(30)]
+        );
+
+        assert!(store.record_stopping(id).unwrap());
+        let exit = InstanceExit {
+            signal: Some(15),
+            ..InstanceExit::default()
+        };
+        assert!(
+            store
+                .record_ended(id, Ending::Stopped, &exit, at(2_000))
+                .unwrap()
+        );
+        assert!(store.live_instances().unwrap().is_empty());
+        let row = store.newest_instances(service, 1).unwrap().remove(0);
+        assert_eq!(
+            (row.state, row.exit, row.stopped_at),
+            (InstanceState::Stopped, exit, Some(at(2_000)))
+        );
+    }
+
+    #[test]
+    fn what_has_ended_stays_ended() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let id = journalled(&mut store, service, "cache-1", 1_000).id;
+        let exit = InstanceExit {
+            code: Some(3),
+            ..InstanceExit::default()
+        };
+        assert!(
+            store
+                .record_ended(&id, Ending::Failed, &exit, at(1_500))
+                .unwrap()
+        );
+        assert!(!store.record_ready(&id, at(1_600)).unwrap());
+        assert!(!store.record_shim(&id, &identity(5)).unwrap());
+        assert!(!store.record_stopping(&id).unwrap());
+        assert!(
+            !store
+                .record_ended(&id, Ending::Lost, &InstanceExit::default(), at(9_000))
+                .unwrap()
+        );
+        let row = store.instance(&id).unwrap().unwrap();
+        assert_eq!(
+            (row.state, row.exit.code, row.stopped_at),
+            (InstanceState::Failed, Some(3), Some(at(1_500)))
+        );
+    }
+
+    #[test]
+    fn an_unknown_instance_is_an_error() {
+        let (_dir, mut store) = store();
+        let ghost = InstanceId("ghost-1".into());
+        let error = store.record_ready(&ghost, at(1)).unwrap_err();
+        assert!(
+            matches!(error, StoreError::UnknownInstance { ref instance, .. } if instance == "ghost-1")
+        );
+    }
+
+    #[test]
+    fn retention_keeps_the_newest_and_everything_alive() {
+        let (_dir, mut store) = store();
+        let run = store.begin_run(&identity(1), false, at(0)).unwrap();
+        store.finish_run(run, at(1)).unwrap();
+        let (cache, web) = (service(&mut store, "cache"), service(&mut store, "web"));
+        for number in 0..5 {
+            let id = journalled(&mut store, cache, &format!("cache-{number}"), number).id;
+            if number != 0 {
+                store
+                    .record_ended(&id, Ending::Stopped, &InstanceExit::default(), at(9))
+                    .unwrap();
+            }
+        }
+        let only = journalled(&mut store, web, "web-0", 0).id;
+        store
+            .record_ended(&only, Ending::Failed, &InstanceExit::default(), at(9))
+            .unwrap();
+
+        let mut prunable: Vec<_> = store
+            .prunable_instances(2)
+            .unwrap()
+            .into_iter()
+            .map(|p| p.id)
+            .collect();
+        prunable.sort();
+        assert_eq!(
+            prunable,
+            [InstanceId("cache-1".into()), InstanceId("cache-2".into())]
+        );
+        prunable.push(InstanceId("cache-0".into()));
+        store.forget_instances(&prunable).unwrap();
+        assert!(store.prunable_instances(2).unwrap().is_empty());
+        assert_eq!(store.newest_instances(cache, 9).unwrap().len(), 3);
+        assert!(
+            store
+                .instance(&InstanceId("cache-0".into()))
+                .unwrap()
+                .is_some(),
+            "it is alive"
+        );
+        assert_eq!(
+            store.run(run).unwrap(),
+            None,
+            "no instance of that run is left"
+        );
+    }
+
+    #[test]
+    fn readings_belong_to_live_instances() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let id = journalled(&mut store, service, "cache-1", 0).id;
+        let reading = |read_at, json: &str| StoredReading {
+            read_at: at(read_at),
+            json: json.into(),
+        };
+        let ghost = InstanceId("ghost-1".into());
+        store
+            .record_readings(&[(id.clone(), reading(1, "{}")), (ghost, reading(1, "{}"))])
+            .unwrap();
+        store
+            .record_readings(&[(id.clone(), reading(2, "[1]"))])
+            .unwrap();
+        assert_eq!(
+            store.readings().unwrap(),
+            BTreeMap::from([(id.clone(), reading(2, "[1]"))])
+        );
+        store
+            .record_ended(&id, Ending::Stopped, &InstanceExit::default(), at(3))
+            .unwrap();
+        assert!(store.readings().unwrap().is_empty());
+    }
+}

@@ -1,0 +1,158 @@
+//! The history: what was started, measured, scaled and leased, in SQLite.
+//!
+//! One [`Store`] is one connection, synchronous; [`StoreHandle`] bridges it to async code. Several commands may use the
+//! same history at once: every write is one `BEGIN IMMEDIATE` transaction (a deferred one that turns from reading to
+//! writing fails at once, whatever the busy timeout), and every read sees one snapshot.
+//!
+//! Deliberately absent: the time (callers pass it), whether a recorded process still lives, decisions of any kind.
+
+mod actions;
+mod error;
+mod handle;
+mod identity;
+mod instances;
+mod leases;
+mod open;
+mod rollups;
+mod rows;
+mod samples;
+mod services;
+mod sql_types;
+#[cfg(test)]
+mod tests;
+
+use std::cell::OnceCell;
+use std::path::{Path, PathBuf};
+
+use rusqlite::config::DbConfig;
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+
+pub use error::{Cause, StoreError};
+pub use handle::StoreHandle;
+pub use identity::ProcessIdentity;
+pub use rows::{
+    ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
+    InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
+    NewInstance, NewLease, PrunableInstance, RunId, RunRow, RuntimeKind, ServiceId, ServiceRow,
+    StoredHistory, StoredReading, TierSpan,
+};
+pub use samples::{LEAST_SAMPLE_GAP, RING_LENGTH};
+
+use open::Found;
+
+/// A connection to the history of one project.
+#[derive(Debug)]
+pub struct Store {
+    connection: Connection,
+    path: PathBuf,
+    /// What is broken, once it was met: nothing is written from then on.
+    damage: OnceCell<String>,
+}
+
+impl Store {
+    /// Opens the history in `state_dir`; the directory (mode 0700, ignored by git) and the database are created where
+    /// they are missing, and an older database is migrated.
+    ///
+    /// # Errors
+    /// [`StoreError::Damaged`], [`StoreError::Foreign`] and [`StoreError::Newer`] leave the database byte for byte as it
+    /// is. [`StoreError::NotWritable`] and [`StoreError::DiskFull`] name what could not be written.
+    pub fn open(state_dir: &Path) -> Result<Self, StoreError> {
+        let path = open::database_path(state_dir);
+        let mut found = open::look(&path)?;
+        if !matches!(found, Found::Current(_)) {
+            found = open::prepare(state_dir)?;
+        }
+        match found {
+            Found::Current(connection) => Ok(Self {
+                connection,
+                path,
+                damage: OnceCell::new(),
+            }),
+            // Somebody deletes it as fast as it is made.
+            Found::Missing | Found::Outdated => Err(StoreError::from_io(
+                &path,
+                "open the history",
+                std::io::ErrorKind::NotFound.into(),
+            )),
+        }
+    }
+
+    /// Opens the history in `state_dir` for a command that must not create one; `None` = there is none.
+    ///
+    /// # Errors
+    /// As [`Store::open`].
+    pub fn open_existing(state_dir: &Path) -> Result<Option<Self>, StoreError> {
+        match open::look(&open::database_path(state_dir))? {
+            Found::Missing => Ok(None),
+            Found::Outdated => Self::open(state_dir).map(Some),
+            Found::Current(connection) => Ok(Some(Self {
+                connection,
+                path: open::database_path(state_dir),
+                damage: OnceCell::new(),
+            })),
+        }
+    }
+
+    /// The database file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Runs `work` on one snapshot. `operation` completes "cannot …".
+    fn read<T>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        let snapshot = || {
+            let transaction = self.connection.unchecked_transaction()?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        snapshot().map_err(|error| self.failed(operation, error))
+    }
+
+    /// Runs `work` in one transaction that nobody else's write can interrupt. `operation` completes "cannot …".
+    fn write<T>(
+        &mut self,
+        operation: &'static str,
+        work: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
+    ) -> Result<T, StoreError> {
+        if let Some(detail) = self.damage.get() {
+            return Err(StoreError::Damaged {
+                path: self.path.clone(),
+                detail: detail.clone(),
+            });
+        }
+        let connection = &mut self.connection;
+        let attempt = || {
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let value = work(&transaction)?;
+            transaction.commit()?;
+            Ok(value)
+        };
+        attempt().map_err(|error| self.failed(operation, error))
+    }
+
+    /// Names what failed. Damage met along the way keeps the file as it is from here on: not even closing writes to it.
+    fn failed(&self, operation: &'static str, error: rusqlite::Error) -> StoreError {
+        let error = StoreError::from_sqlite(&self.path, operation, error);
+        if let StoreError::Damaged { detail, .. } = &error {
+            self.damage.get_or_init(|| detail.clone());
+            // Failing to set it leaves SQLite's default; there is no better answer to give than the damage itself.
+            let _ = self
+                .connection
+                .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true);
+        }
+        error
+    }
+}
+
+/// A path as the text that is recorded of it.
+fn path_text(path: &Path) -> Result<&str, StoreError> {
+    path.to_str().ok_or_else(|| StoreError::NotUtf8 {
+        path: path.to_path_buf(),
+    })
+}

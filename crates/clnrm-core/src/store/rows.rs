@@ -1,0 +1,344 @@
+//! The rows of the history as plain values.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::identity::ProcessIdentity;
+use crate::clock::Timestamp;
+use crate::config::definition::ServiceDefinition;
+use crate::services::service_manager::{Rollup, ServiceMetrics};
+
+macro_rules! row_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub(super) i64);
+    };
+}
+
+row_id!(
+    /// Names a service.
+    ServiceId
+);
+row_id!(
+    /// Names one `clnrm run`.
+    RunId
+);
+row_id!(
+    /// Names a scaling action. A later action has a greater id.
+    ActionId
+);
+row_id!(
+    /// Names a lease.
+    LeaseId
+);
+
+/// Names an instance, e.g. `cache-7f3a9c`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct InstanceId(pub String);
+
+impl fmt::Display for InstanceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A service: a name and how to start it, with the history that belongs to it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ServiceRow {
+    /// Names it.
+    pub id: ServiceId,
+    /// As in the test file.
+    pub name: String,
+    /// The test file that first declared it; tells services of the same name apart.
+    pub file: PathBuf,
+    /// Of `definition`.
+    pub digest: String,
+    /// How to start, measure and scale it, as last registered.
+    pub definition: ServiceDefinition,
+    /// JSON: where each metric comes from, or why it is absent; `None` = never recorded.
+    pub sources: Option<String>,
+    /// When it was last registered.
+    pub updated_at: Timestamp,
+}
+
+/// One `clnrm run`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RunRow {
+    /// Names it.
+    pub id: RunId,
+    /// The command that runs it.
+    pub owner: ProcessIdentity,
+    /// Whether its services stay up afterwards.
+    pub keep: bool,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `None` = it still runs, or was killed.
+    pub finished_at: Option<Timestamp>,
+}
+
+/// Where an instance is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum InstanceState {
+    /// Journalled, perhaps spawned, not ready yet.
+    Starting,
+    /// Ready.
+    Running,
+    /// Asked to stop.
+    Stopping,
+    /// Ended as asked.
+    Stopped,
+    /// Ended on its own, or never became ready.
+    Failed,
+    /// Its end was not seen: the machine restarted, or its shim was killed.
+    Lost,
+}
+
+impl InstanceState {
+    /// Whether something of it may still be running.
+    pub fn is_live(self) -> bool {
+        matches!(self, Self::Starting | Self::Running | Self::Stopping)
+    }
+}
+
+/// The three ways in which an instance ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ending {
+    /// See [`InstanceState::Stopped`].
+    Stopped,
+    /// See [`InstanceState::Failed`].
+    Failed,
+    /// See [`InstanceState::Lost`].
+    Lost,
+}
+
+impl From<Ending> for InstanceState {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Stopped => Self::Stopped,
+            Ending::Failed => Self::Failed,
+            Ending::Lost => Self::Lost,
+        }
+    }
+}
+
+/// What an instance runs as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RuntimeKind {
+    /// A local process tree.
+    Process,
+    /// A container.
+    Container,
+}
+
+/// The ports of an instance on this machine.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstancePorts {
+    /// The one that `{port}` means; `None` = it has none.
+    pub main: Option<u16>,
+    /// Further ones by name.
+    pub named: BTreeMap<String, u16>,
+}
+
+/// How a process ended; all absent = nobody saw it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InstanceExit {
+    /// Its exit code.
+    pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
+    /// What a person should know about it.
+    pub message: Option<String>,
+}
+
+/// What is known of an instance before it is spawned.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewInstance {
+    /// Names it.
+    pub id: InstanceId,
+    /// Whose instance it is.
+    pub service: ServiceId,
+    /// The run that starts it; `None` = started by `ai-manage` or `services restart`.
+    pub run: Option<RunId>,
+    /// Of the definition that it is started from.
+    pub digest: String,
+    /// What it runs as.
+    pub runtime: RuntimeKind,
+    /// Its own directory, absolute.
+    pub dir: PathBuf,
+    /// Its ports.
+    pub ports: InstancePorts,
+    /// Where clients reach it (`127.0.0.1:6379`); `None` = it has no port.
+    pub address: Option<String>,
+    /// The command that starts it.
+    pub owner: ProcessIdentity,
+    /// When it was decided to start it.
+    pub created_at: Timestamp,
+}
+
+/// An instance as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InstanceRow {
+    /// What was known before it was spawned.
+    pub start: NewInstance,
+    /// Where it is in its life.
+    pub state: InstanceState,
+    /// Its shim; `None` = not spawned yet, or the command was killed before it could tell.
+    pub shim: Option<ProcessIdentity>,
+    /// The service's own first process.
+    pub main_pid: Option<i32>,
+    /// When it became ready.
+    pub ready_at: Option<Timestamp>,
+    /// When it ended.
+    pub stopped_at: Option<Timestamp>,
+    /// How it ended.
+    pub exit: InstanceExit,
+}
+
+/// An ended instance whose directory is no longer needed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunableInstance {
+    /// Names it.
+    pub id: InstanceId,
+    /// Its own directory.
+    pub dir: PathBuf,
+}
+
+/// The raw counters that were last read of an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredReading {
+    /// When they were read.
+    pub read_at: Timestamp,
+    /// JSON of whoever measured.
+    pub json: String,
+}
+
+/// What a ring holds, known without reading it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TierSpan {
+    /// How many samples, 1..=1000.
+    pub samples: u32,
+    /// Time of the sample that was recorded first.
+    pub oldest: Timestamp,
+    /// Time of the sample that was recorded last.
+    pub newest: Timestamp,
+}
+
+/// All three tiers of a service, each oldest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StoredHistory {
+    /// As sampled.
+    pub raw: Vec<ServiceMetrics>,
+    /// One minute each.
+    pub minute: Vec<Rollup>,
+    /// Fifteen minutes each.
+    pub quarter_hour: Vec<Rollup>,
+}
+
+/// How a scaling action went.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ActionOutcome {
+    /// Begun; whoever began it may have been killed since.
+    Started,
+    /// The instances are as decided.
+    Done,
+    /// They are not; the message says why.
+    Failed,
+}
+
+/// A scaling action that is about to be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub struct NewAction {
+    /// What is scaled.
+    pub service: ServiceId,
+    /// The newest action that the decision took into account.
+    pub expected_last: Option<ActionId>,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Instances before.
+    pub from_instances: u32,
+    /// Instances wanted.
+    pub to_instances: u32,
+    /// One sentence.
+    pub reason: String,
+    /// Memory per instance before, in MB (10⁶ bytes): shows later whether memory divides over instances.
+    pub memory_mb_before: Option<f64>,
+}
+
+/// A scaling action as recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ActionRow {
+    /// Names it.
+    pub id: ActionId,
+    /// What was scaled.
+    pub service: ServiceId,
+    /// When it was decided.
+    pub at: Timestamp,
+    /// Instances before.
+    pub from_instances: u32,
+    /// Instances wanted.
+    pub to_instances: u32,
+    /// One sentence.
+    pub reason: String,
+    /// See [`NewAction::memory_mb_before`].
+    pub memory_mb_before: Option<f64>,
+    /// How it went.
+    pub outcome: ActionOutcome,
+    /// Why it failed.
+    pub message: Option<String>,
+    /// From the decision until the instances were as decided.
+    pub took: Option<Duration>,
+}
+
+/// Whether an action may be carried out.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ActionStart {
+    /// Recorded: carry it out, then finish it.
+    Begun(ActionId),
+    /// Another action was recorded since the decision was made: decide again.
+    Superseded(ActionRow),
+}
+
+/// An instance that a test wants for itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NewLease {
+    /// The instance.
+    pub instance: InstanceId,
+    /// The run that the test belongs to.
+    pub run: Option<RunId>,
+    /// The test's name.
+    pub test: String,
+    /// The command that runs the test.
+    pub owner: ProcessIdentity,
+    /// When it was wanted.
+    pub acquired_at: Timestamp,
+}
+
+/// An open lease as recorded.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeaseRow {
+    /// Names it.
+    pub id: LeaseId,
+    /// Whose instance it is.
+    pub service: ServiceId,
+    /// What was leased, by whom, since when.
+    pub lease: NewLease,
+}
+
+/// When a lease was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LeaseSpan {
+    /// Its begin.
+    pub acquired_at: Timestamp,
+    /// Its end; `None` = still held.
+    pub released_at: Option<Timestamp>,
+}

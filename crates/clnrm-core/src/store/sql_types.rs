@@ -1,0 +1,142 @@
+//! How the types of the rows become columns and come back.
+
+use std::path::PathBuf;
+
+use rusqlite::Row;
+use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use serde::de::DeserializeOwned;
+
+use super::identity::ProcessIdentity;
+use super::rows::{
+    ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, RuntimeKind, ServiceId,
+};
+use crate::clock::Timestamp;
+use crate::services::service_manager::Tier;
+
+macro_rules! integer_column {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(self.0.into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                value.as_i64().map(Self)
+            }
+        }
+    )*};
+}
+
+integer_column!(ServiceId, RunId, ActionId, LeaseId);
+
+/// A state and its word; the words are also the CHECKs of the schema.
+macro_rules! word_column {
+    ($name:ident { $($variant:ident = $word:literal),* }) => {
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                Ok(match self { $(Self::$variant => $word),* }.into())
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                match value.as_str()? {
+                    $($word => Ok(Self::$variant),)*
+                    other => Err(FromSqlError::Other(
+                        format!("`{other}` is no {}", stringify!($name)).into(),
+                    )),
+                }
+            }
+        }
+    };
+}
+
+word_column!(InstanceState {
+    Starting = "starting",
+    Running = "running",
+    Stopping = "stopping",
+    Stopped = "stopped",
+    Failed = "failed",
+    Lost = "lost"
+});
+word_column!(RuntimeKind {
+    Process = "process",
+    Container = "container"
+});
+word_column!(ActionOutcome {
+    Started = "started",
+    Done = "done",
+    Failed = "failed"
+});
+word_column!(Tier {
+    Raw = "raw",
+    Minute = "minute",
+    QuarterHour = "quarter_hour"
+});
+
+impl ToSql for InstanceId {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        self.0.to_sql()
+    }
+}
+
+impl FromSql for InstanceId {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        String::column_result(value).map(Self)
+    }
+}
+
+impl ToSql for Timestamp {
+    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+        Ok(self.as_millis().into())
+    }
+}
+
+impl FromSql for Timestamp {
+    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+        value.as_i64().map(Self::from_millis)
+    }
+}
+
+/// A JSON column.
+pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
+    let text = row.get_ref(column)?.as_str()?;
+    serde_json::from_str(text).map_err(|source| {
+        let index = row.as_ref().column_index(column).unwrap_or_default();
+        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(source))
+    })
+}
+
+/// The text of a value whose serialization cannot fail: string keys, UTF-8, no custom serializers.
+pub(super) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String> {
+    serde_json::to_string(value)
+        .map_err(|source| rusqlite::Error::ToSqlConversionFailure(Box::new(source)))
+}
+
+/// A path column.
+pub(super) fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
+    row.get::<_, String>(column).map(PathBuf::from)
+}
+
+/// The three columns of the process that owns a row.
+pub(super) fn owner(row: &Row<'_>) -> rusqlite::Result<ProcessIdentity> {
+    Ok(ProcessIdentity {
+        pid: row.get("owner_pid")?,
+        start_ticks: row.get::<_, i64>("owner_start_ticks")?.cast_unsigned(),
+        boot_id: row.get("owner_boot_id")?,
+    })
+}
+
+/// The three columns of an instance's shim.
+pub(super) fn shim(row: &Row<'_>) -> rusqlite::Result<Option<ProcessIdentity>> {
+    let Some(pid) = row.get("shim_pid")? else {
+        return Ok(None);
+    };
+    Ok(Some(ProcessIdentity {
+        pid,
+        start_ticks: row.get::<_, i64>("shim_start_ticks")?.cast_unsigned(),
+        boot_id: row.get("shim_boot_id")?,
+    }))
+}
