@@ -15,6 +15,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["config"],
     &["services"],
+    &["http", "procfs"],
     &["clock"],
 ];
 

@@ -76,7 +76,8 @@ impl Scenario {
     fn requests_at(&self, second: u32) -> f64 {
         let second = self.load_period_s.map_or(second, |period| second % period);
         let next = self.load.partition_point(|point| point.0 <= second);
-        let before = self.load[next.saturating_sub(1)];
+        let before = next.checked_sub(1).and_then(|place| self.load.get(place));
+        let before = before.expect("the load begins at second 0");
         let Some(after) = self.load.get(next) else {
             return before.1;
         };
