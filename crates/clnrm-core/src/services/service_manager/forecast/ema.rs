@@ -65,8 +65,15 @@ pub(super) fn enough(series: &Series, horizon: Duration) -> Result<Buckets, NotE
 }
 
 fn expected(buckets: &Buckets) -> f64 {
-    let mut state = State::new(&buckets.buckets);
-    for bucket in &buckets.buckets {
+    let all = &buckets.buckets;
+    // The two means need no more than the newest buckets.
+    let (older, newest) = all.split_at(all.len().saturating_sub(LONG_MEAN));
+    let mut state = State::new(newest);
+    state.level = all.first().map_or(0.0, |bucket| bucket.value);
+    for bucket in older {
+        state.smooth(bucket);
+    }
+    for bucket in newest {
         state.observe(bucket);
     }
     buckets.metric.clamp(state.predict(buckets.horizon))
@@ -93,6 +100,12 @@ impl<'a> State<'a> {
     }
 
     fn observe(&mut self, bucket: &Bucket) {
+        self.smooth(bucket);
+        self.short.observe(bucket);
+        self.long.observe(bucket);
+    }
+
+    fn smooth(&mut self, bucket: &Bucket) {
         let steps = self.newest.map_or(1.0, |newest| bucket.position - newest);
         let weight = if steps <= 1.0 {
             ALPHA
@@ -102,8 +115,6 @@ impl<'a> State<'a> {
         // This form is exact when the value does not change.
         self.level += weight * (bucket.value - self.level);
         self.newest = Some(bucket.position);
-        self.short.observe(bucket);
-        self.long.observe(bucket);
     }
 
     fn predict(&self, horizon: f64) -> f64 {

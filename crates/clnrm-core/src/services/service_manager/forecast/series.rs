@@ -59,23 +59,27 @@ impl Series {
 /// The mean distance of neighbours, without those beyond 1.5 medians: a night between two runs must not pass for the
 /// sampling interval, and the median alone drifts off a jittered clock.
 fn usual_distance_ms(points: &[(Timestamp, f64)]) -> f64 {
-    let mut distances: Vec<i64> = points
-        .iter()
-        .zip(points.iter().skip(1))
-        .map(|(a, b)| b.0.as_millis().saturating_sub(a.0.as_millis()))
-        .collect();
-    if distances.is_empty() {
-        return 0.0;
+    let pairs = points.iter().zip(points.iter().skip(1));
+    let distances = pairs.map(|(a, b)| b.0.as_millis().saturating_sub(a.0.as_millis()));
+    let (shortest, mut longest) = distances.clone().fold((i64::MAX, 0), |(least, most), ms| {
+        (least.min(ms), most.max(ms))
+    });
+    if longest > with_half(shortest) {
+        // Only then can any distance be beyond 1.5 medians.
+        let mut sorted: Vec<i64> = distances.clone().collect();
+        let middle = sorted.len().saturating_sub(1) / 2;
+        longest = with_half(*sorted.select_nth_unstable(middle).1);
     }
-    let middle = (distances.len() - 1) / 2;
-    let (_, median, _) = distances.select_nth_unstable(middle);
-    let longest = median.saturating_add(*median / 2);
-    let (mut sum, mut count) = (0.0, 0.0);
-    for distance in distances.into_iter().filter(|&ms| ms <= longest) {
-        sum += distance as f64;
-        count += 1.0;
-    }
-    sum / count
+    let (sum, count) = distances
+        .filter(|&ms| ms <= longest)
+        .fold((0.0, 0.0), |(sum, count), ms| {
+            (sum + ms as f64, count + 1.0)
+        });
+    if count > 0.0 { sum / count } else { 0.0 }
+}
+
+fn with_half(ms: i64) -> i64 {
+    ms.saturating_add(ms / 2)
 }
 
 /// The mean of the points that fell into one bucket.
