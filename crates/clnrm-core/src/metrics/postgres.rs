@@ -125,18 +125,23 @@ impl MetricsSource for Postgres {
             what: self.endpoint.clone(),
             problem: "answered without a row".to_owned(),
         })?;
-        let counters = counters(row, self.own_work);
-        // Our own transaction is published after it has ended: the next reading shows it.
-        self.own_work.transactions += 1.0;
-        self.own_work.active_seconds += number(row, "own_active_ms").unwrap_or_default() / 1e3;
+        let present = OwnWork {
+            transactions: 1.0,
+            active_seconds: number(row, "own_active_ms").unwrap_or_default() / 1e3,
+        };
+        self.own_work.transactions += present.transactions;
+        self.own_work.active_seconds += present.active_seconds;
+        let counters = counters(row, present, self.own_work);
         self.session = Some(session);
         Ok(counters)
     }
 }
 
-fn counters(row: &SimpleQueryRow, own: OwnWork) -> ServiceCounters {
+/// `present` is the transaction that read the row: the server publishes it after its end, so it is added here, for the
+/// next reading may be another collector's. `own` includes it.
+fn counters(row: &SimpleQueryRow, present: OwnWork, own: OwnWork) -> ServiceCounters {
     let count = number(row, "requests").map(|total| Counter {
-        total,
+        total: total + present.transactions,
         own: own.transactions,
     });
     let active_ms = number(row, "active_ms");
@@ -144,7 +149,7 @@ fn counters(row: &SimpleQueryRow, own: OwnWork) -> ServiceCounters {
         epoch: row.try_get("epoch").ok().flatten().map(str::to_owned),
         responses: count.clone().and_then(|count| {
             let seconds = Counter {
-                total: active_ms? / 1e3,
+                total: active_ms? / 1e3 + present.active_seconds,
                 own: own.active_seconds,
             };
             Ok(ResponseCounter { seconds, count })
