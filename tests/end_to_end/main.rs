@@ -7,5 +7,8 @@
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
 
+mod journey;
+mod manage;
+mod project;
 mod runtime;
 mod support;
