@@ -7,8 +7,12 @@
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
 
+mod crashes;
+mod faults;
+mod history_faults;
 mod journey;
 mod manage;
+mod metrics_faults;
 mod project;
 mod runtime;
 mod support;
