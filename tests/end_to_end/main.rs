@@ -7,6 +7,7 @@
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
 
+mod accuracy;
 mod crashes;
 mod faults;
 mod history_faults;
