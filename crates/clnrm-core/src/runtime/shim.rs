@@ -18,7 +18,7 @@ use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, 
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
 use tokio::signal::unix::{SignalKind, signal as listen};
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::log_file::CappedLog;
 use super::mark::{mark_of, mark_self};
@@ -31,6 +31,8 @@ use crate::procfs::{ProcessIdentity, ProcessTable};
 
 /// How often a tree that is being ended is looked at; children report their end at once, this is for the others.
 const STOPPING_LOOK: Duration = Duration::from_millis(20);
+/// How long the rest of the output is read when the tree is gone.
+const LAST_OUTPUT_PATIENCE: Duration = Duration::from_millis(200);
 /// What a step left running in the background gets to end by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
 
@@ -95,6 +97,7 @@ struct Tree {
     main_pid: i32,
     main_status: Option<ExitStatus>,
     log: Option<(CappedLog, pipe::Receiver)>,
+    log_bytes_lost: u64,
     starter: Option<pipe::Receiver>,
     ending: Option<Ending>,
 }
@@ -144,6 +147,7 @@ impl Tree {
             main_pid,
             main_status: None,
             log,
+            log_bytes_lost: 0,
             starter,
             ending: None,
         })
@@ -157,7 +161,7 @@ impl Tree {
         );
         let (Ok(mut terminate), Ok(mut interrupt), Ok(mut child)) = listeners else {
             // Without signals there is no supervision: end what was started.
-            return self.kill_everything();
+            return self.kill_everything().await;
         };
         let mut buffer = vec![0; 64 * 1024];
         while self.advance() == Remaining::Some {
@@ -171,7 +175,7 @@ impl Tree {
                 () = sleep_until(look_again.unwrap_or_else(Instant::now)), if look_again.is_some() => {}
             }
         }
-        self.finish(&mut buffer);
+        self.finish(&mut buffer).await;
     }
 
     /// Reaps, and takes the next step of an ending that is under way.
@@ -257,36 +261,43 @@ impl Tree {
     fn write_log(&mut self, read: io::Result<usize>, buffer: &[u8]) {
         match (read, &mut self.log) {
             (Ok(length), Some((log, _))) if length > 0 => {
-                log.append(buffer.get(..length).unwrap_or_default())
+                log.append(buffer.get(..length).unwrap_or_default());
+                self.log_bytes_lost = log.lost();
             }
             // Every writer is gone; there will be no more output.
             _ => self.log = None,
         }
     }
 
-    fn kill_everything(mut self) {
+    async fn kill_everything(mut self) {
         while self.reap() == Remaining::Some {
             signal_descendants(Signal::KILL);
             std::thread::yield_now();
         }
-        self.finish(&mut vec![0; 64 * 1024]);
+        self.finish(&mut vec![0; 64 * 1024]).await;
     }
 
-    fn finish(mut self, buffer: &mut [u8]) {
-        let mut log_bytes_lost = 0;
-        if let Some((log, receiver)) = &mut self.log {
-            while let Ok(length @ 1..) = receiver.try_read(buffer) {
-                log.append(buffer.get(..length).unwrap_or_default());
-            }
-            log_bytes_lost = log.lost();
+    /// The tree is gone and its ends of the pipe with it: what is left is read to the end, which is at hand. Unless a
+    /// process outside the tree was given the pipe, and then it is not waited for.
+    async fn read_last_output(&mut self, buffer: &mut [u8]) {
+        let give_up = Instant::now() + LAST_OUTPUT_PATIENCE;
+        while self.log.is_some() {
+            let Ok(read) = timeout_at(give_up, read_log(&mut self.log, buffer)).await else {
+                return;
+            };
+            self.write_log(read, buffer);
         }
+    }
+
+    async fn finish(mut self, buffer: &mut [u8]) {
+        self.read_last_output(buffer).await;
         let record = ExitRecord {
             // A main process is always reaped before its tree is empty; signal 9 is what killed one that was not.
             status: self.main_status.unwrap_or(ExitStatus::Signal(9)),
             requested: self.ending.as_ref().is_some_and(|ending| ending.requested),
             killed: self.ending.as_ref().is_some_and(|ending| ending.killed),
             at_ms: SystemClock.now().as_millis(),
-            log_bytes_lost,
+            log_bytes_lost: self.log_bytes_lost,
         };
         if let Some(dir) = &self.spec.record_dir {
             // On a full disk the end goes unrecorded; the next command sees that the shim is gone.
