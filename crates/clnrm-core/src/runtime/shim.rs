@@ -7,6 +7,7 @@
 //! As the subreaper it inherits every orphan, so the tree is empty exactly when it has no child: `waitpid` says so.
 //! Deliberately absent: threads, the history, any knowledge of services.
 
+use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
@@ -274,9 +275,13 @@ impl Tree {
 
     fn finish(mut self, buffer: &mut [u8]) {
         let mut log_bytes_lost = 0;
-        if let Some((log, receiver)) = &mut self.log {
-            while let Ok(length @ 1..) = receiver.try_read(buffer) {
-                log.append(buffer.get(..length).unwrap_or_default());
+        if let Some((mut log, receiver)) = self.log.take() {
+            // Not by `try_read`: it believes what the reactor has seen so far, which is nothing if the tree ended at once.
+            if let Ok(pipe) = receiver.into_nonblocking_fd() {
+                let mut pipe = File::from(pipe);
+                while let Ok(length @ 1..) = pipe.read(buffer) {
+                    log.append(buffer.get(..length).unwrap_or_default());
+                }
             }
             log_bytes_lost = log.lost();
         }
