@@ -7,5 +7,13 @@
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
 
+mod accuracy;
+mod crashes;
+mod faults;
+mod history_faults;
+mod journey;
+mod manage;
+mod metrics_faults;
+mod project;
 mod runtime;
 mod support;

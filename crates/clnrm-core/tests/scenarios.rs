@@ -1,5 +1,12 @@
 //! Plays recorded load models against the decisions, in synthetic time: `scenarios/*.toml`, one line of code for none of them.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
+)]
+
 use std::fs;
 use std::path::Path;
 use std::time::Duration;

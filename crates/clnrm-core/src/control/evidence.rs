@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use super::manage::Decided;
+use super::manage::{Decided, Decider, Undecided};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::project::CostRates;
 use crate::services::service_manager::{
     Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, MetricsHistory, PastAction,
-    PoolCounts, PoolDemand, Requested, ServiceView, assess,
+    PoolCounts, PoolDemand, ServiceView, assess,
 };
-use crate::store::{InstanceRow, LeaseRow, LeaseSpan, ServiceRow, Store, StoreError};
+use crate::store::{LeaseSpan, Store, StoreError};
 
 /// Past leases, actions and starts that are looked at.
 const LOOK_BACK: u32 = 200;
@@ -18,13 +18,11 @@ const LOOK_BACK: u32 = 200;
 /// Reads what is known of a service and decides about it.
 pub(super) fn decide_one(
     store: &Store,
-    row: ServiceRow,
-    live: Vec<InstanceRow>,
-    leases: &[LeaseRow],
-    requested: &Requested,
-    cost: &CostRates,
-    now: Timestamp,
+    service: Undecided,
+    decider: &Decider,
 ) -> Result<Decided, StoreError> {
+    let Undecided { row, live, sources } = service;
+    let requested = &decider.requested;
     let history = store.history(row.id)?;
     let history = MetricsHistory::from_parts(history.raw, history.minute, history.quarter_hour);
     let actions = store.actions(row.id, LOOK_BACK)?;
@@ -44,7 +42,8 @@ pub(super) fn decide_one(
         Vec::new()
     };
     let concurrent = concurrency(&spans);
-    let leased = leases
+    let leased = decider
+        .leases
         .iter()
         .filter(|lease| lease.service == row.id)
         .count();
@@ -64,7 +63,7 @@ pub(super) fn decide_one(
         history: &history,
         scale: &row.definition.scale,
         limits: limits(&row.definition),
-        allotment: allotment(&row.definition, cost),
+        allotment: allotment(&row.definition, &decider.cost),
         fleet: Fleet {
             instances: count(live.len()),
             leased: counts.in_use,
@@ -81,7 +80,7 @@ pub(super) fn decide_one(
         },
         pool: Some((counts, demand)),
     };
-    let assessment = assess(&view, requested, now);
+    let assessment = assess(&view, requested, decider.now);
     let pool_basis = demand
         .advised_size()
         .map(|_| pool_basis(&concurrent, &demand));
@@ -92,7 +91,7 @@ pub(super) fn decide_one(
         assessment,
         pool_basis,
         last_action,
-        sources: None,
+        sources,
     })
 }
 

@@ -17,7 +17,12 @@ use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::metrics::Reading;
 use crate::services::service_manager::{Assessment, Requested};
-use crate::store::{ActionId, InstanceRow, InstanceState, ServiceId, ServiceRow, StoreError};
+use crate::store::{
+    ActionId, InstanceRow, InstanceState, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
+};
+
+/// From so many services on, a second connection that reads half of them saves more than opening it costs.
+const WORTH_TWO_READERS: usize = 50;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -165,48 +170,98 @@ async fn sample(
     Ok(())
 }
 
-/// Decide: service by service, so that memory does not grow with their number.
+/// A service that is to be decided about.
+pub(super) struct Undecided {
+    pub(super) row: ServiceRow,
+    pub(super) live: Vec<InstanceRow>,
+    pub(super) sources: Option<String>,
+}
+
+/// Decide: service by service, so that memory does not grow with the length of their histories.
 async fn decide(
     project: &Arc<Project>,
     services: Vec<ServiceRow>,
     options: &ManageOptions,
     now: Timestamp,
 ) -> Result<Vec<Decided>, ManageError> {
-    let requested = Requested {
-        horizon: options.horizon,
-        predict_load: options.predict_load,
-        auto_scale: options.auto_scale,
-        optimize_resources: options.optimize_resources,
-    };
-    let cost = options.cost.clone();
-    project
+    // The samples that were just taken carry sources newer than those of `services`.
+    let (instances, leases, mut sources) = project
         .store
-        .call(move |store| {
-            // Read again: the samples that were just taken carry their sources.
-            let sources: BTreeMap<ServiceId, Option<String>> = store
-                .services()?
-                .into_iter()
-                .map(|service| (service.id, service.sources))
-                .collect();
-            let mut live: BTreeMap<ServiceId, Vec<InstanceRow>> = BTreeMap::new();
-            for instance in store.live_instances()? {
-                live.entry(instance.start.service)
-                    .or_default()
-                    .push(instance);
-            }
-            let leases = store.open_leases()?;
-            services
-                .into_iter()
-                .map(|row| {
-                    let live = live.remove(&row.id).unwrap_or_default();
-                    let sources = sources.get(&row.id).cloned().flatten();
-                    evidence::decide_one(store, row, live, &leases, &requested, &cost, now)
-                        .map(|decided| Decided { sources, ..decided })
-                })
-                .collect()
+        .call(|store| {
+            Ok((
+                store.live_instances()?,
+                store.open_leases()?,
+                store.sources()?,
+            ))
         })
         .await
-        .map_err(ManageError::Store)
+        .map_err(ManageError::Store)?;
+    let mut live: BTreeMap<ServiceId, Vec<InstanceRow>> = BTreeMap::new();
+    for instance in instances {
+        live.entry(instance.start.service)
+            .or_default()
+            .push(instance);
+    }
+    let mut first: Vec<Undecided> = services
+        .into_iter()
+        .map(|row| Undecided {
+            live: live.remove(&row.id).unwrap_or_default(),
+            sources: sources.remove(&row.id),
+            row,
+        })
+        .collect();
+    let decider = Decider {
+        leases: Arc::new(leases),
+        requested: Requested {
+            horizon: options.horizon,
+            predict_load: options.predict_load,
+            auto_scale: options.auto_scale,
+            optimize_resources: options.optimize_resources,
+        },
+        cost: options.cost.clone(),
+        now,
+    };
+    if first.len() < WORTH_TWO_READERS {
+        return decider
+            .decide(&project.store, first)
+            .await
+            .map_err(ManageError::Store);
+    }
+    let second = first.split_off(first.len() / 2);
+    let another = project.store.another().await.map_err(ManageError::Store)?;
+    let (mut decided, others) = tokio::try_join!(
+        decider.clone().decide(&project.store, first),
+        decider.decide(&another, second),
+    )
+    .map_err(ManageError::Store)?;
+    decided.extend(others);
+    Ok(decided)
+}
+
+/// What all decisions of one pass share.
+#[derive(Clone)]
+pub(super) struct Decider {
+    pub(super) leases: Arc<Vec<LeaseRow>>,
+    pub(super) requested: Requested,
+    pub(super) cost: CostRates,
+    pub(super) now: Timestamp,
+}
+
+impl Decider {
+    async fn decide(
+        self,
+        store: &StoreHandle,
+        services: Vec<Undecided>,
+    ) -> Result<Vec<Decided>, StoreError> {
+        store
+            .call(move |store| {
+                services
+                    .into_iter()
+                    .map(|service| evidence::decide_one(store, service, &self))
+                    .collect()
+            })
+            .await
+    }
 }
 
 /// Act: carry out what was decided, all services at once.

@@ -7,6 +7,7 @@ mod evidence;
 pub mod lifecycle;
 pub mod manage;
 pub mod manage_report;
+mod preparation;
 pub mod project;
 pub mod recover;
 pub mod sampler;
@@ -18,6 +19,7 @@ pub mod status_report;
 pub mod stop;
 
 pub use lifecycle::{LiveInstance, StartPlan};
+pub use preparation::render_command;
 pub use project::Project;
 pub use start::{StartCause, StartFailure};
 

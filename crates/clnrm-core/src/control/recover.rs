@@ -140,7 +140,7 @@ fn judge(row: &InstanceRow, unfinished_runs: &[RunRow]) -> Result<Verdict, EndEr
             InstanceState::Starting => {
                 Verdict::End("the command that started it was killed before it was ready")
             }
-            InstanceState::Stopping => Verdict::End("the command that was stopping it was killed"),
+            InstanceState::Stopping => Verdict::End("a stop had begun, and is finished now"),
             _ if of_a_killed_run_that_would_stop_it(row, unfinished_runs) => {
                 Verdict::End("its run was killed before it could stop it")
             }

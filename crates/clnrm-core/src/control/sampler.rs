@@ -29,7 +29,7 @@ pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A rate over less than this says little; the last sample of a test waits for it.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 /// A stored reading that is older says nothing about now.
-const STALE_AFTER: Duration = Duration::from_secs(10);
+const STALE_AFTER: Duration = Duration::from_secs(20);
 
 /// One sample of one service, and where each of its fields came from.
 #[derive(Debug, Clone)]

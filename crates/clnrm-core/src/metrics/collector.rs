@@ -60,7 +60,7 @@ struct Kernel {
 /// A service that can be asked, and what it was made from.
 struct Service {
     spec: MetricsSpec,
-    address: SocketAddr,
+    address: Option<SocketAddr>,
     source: Box<dyn MetricsSource>,
 }
 
@@ -169,9 +169,7 @@ impl Collector {
         self.services.retain(|id, _| wanted.contains(id.as_str()));
         let mut reading = JoinSet::new();
         for target in targets {
-            let Some(address) = target.address else {
-                continue;
-            };
+            let address = target.address;
             let known = self
                 .services
                 .remove(&target.instance_id)
@@ -218,6 +216,17 @@ fn unread_service(
     ServiceReading {
         counters: Err(reason),
         ..ServiceReading::without_source(at)
+    }
+}
+
+/// Whether the specification says where to ask, so that it matters not whether the service has a port.
+fn has_own_address(spec: &MetricsSpec) -> bool {
+    match spec {
+        MetricsSpec::Nginx { path } => path.contains("://"),
+        MetricsSpec::Prometheus(spec) => spec.endpoint.contains("://"),
+        MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {
+            false
+        }
     }
 }
 
@@ -278,8 +287,12 @@ impl Kernel {
 
 impl Service {
     /// `None` when there is nothing to ask.
-    fn new(spec: &MetricsSpec, address: SocketAddr, own: &OwnConnections) -> Option<Self> {
-        let host_and_port = address.to_string();
+    fn new(spec: &MetricsSpec, address: Option<SocketAddr>, own: &OwnConnections) -> Option<Self> {
+        let host_and_port = match address {
+            Some(address) => address.to_string(),
+            None if has_own_address(spec) => String::new(),
+            None => return None,
+        };
         let page = |path: &str| Page::new(path, &host_and_port, own.clone());
         let source: Box<dyn MetricsSource> = match spec {
             MetricsSpec::ProcessOnly => return None,

@@ -48,10 +48,18 @@ pub(super) fn first_violation(expected: &Expectations, observed: Observed<'_>) -
     None
 }
 
+/// Whether a pattern matches the text, or the text without its last newline: nearly every command ends its output
+/// with one, and `^PONG$` means the line.
+///
 /// Patterns were compiled once when the file was read, so an error here means a definition made by hand.
 fn matches(pattern: &str, text: &str) -> Result<bool, String> {
     match Regex::new(pattern) {
-        Ok(regex) => Ok(regex.is_match(text)),
+        Ok(regex) => {
+            let line = text
+                .strip_suffix('\n')
+                .map(|text| text.strip_suffix('\r').unwrap_or(text));
+            Ok(regex.is_match(text) || line.is_some_and(|line| regex.is_match(line)))
+        }
         Err(error) => Err(format!("`{pattern}` is not a regular expression: {error}")),
     }
 }
@@ -93,6 +101,8 @@ mod tests {
     #[test]
     fn each_expectation_is_checked_and_named() {
         assert_eq!(violation(&expect("^PONG", "ERR", "ON"), "PONG\n", 0), None);
+        assert_eq!(violation(&expect("^PONG$", "", ""), "PONG\n", 0), None);
+        assert!(violation(&expect("", "^PONG$", ""), "PONG\r\n", 0).is_some());
         assert_eq!(
             violation(&expect("^PING", "", ""), "PONG", 0).unwrap(),
             "the output does not match `^PING`"

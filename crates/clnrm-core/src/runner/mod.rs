@@ -7,6 +7,7 @@ mod expectations;
 mod http_step;
 mod run;
 mod service_set;
+mod shared;
 mod step;
 mod test_run;
 

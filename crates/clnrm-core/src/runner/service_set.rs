@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{RunEvent, ServiceFailure};
-use super::run::Shared;
+use super::shared::Shared;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};

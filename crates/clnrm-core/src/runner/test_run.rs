@@ -12,8 +12,8 @@ use super::event::{
     InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus,
 };
-use super::run::Shared;
 use super::service_set::{self, ServiceSet};
+use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;

@@ -21,6 +21,11 @@ impl StoreHandle {
         }
     }
 
+    /// A connection of its own to the same history: its calls do not wait for those of this one.
+    pub async fn another(&self) -> Result<Self, StoreError> {
+        self.call(|store| store.another().map(Self::new)).await
+    }
+
     /// Runs `work` on the store, after the calls before it. Once begun it is carried out, even if the caller is dropped.
     ///
     /// # Errors
@@ -77,5 +82,29 @@ mod tests {
         }
         let runs = handle.call(|store| store.unfinished_runs()).await.unwrap();
         assert_eq!(runs.len(), 16);
+    }
+
+    #[tokio::test]
+    async fn another_connection_sees_the_same_history_and_does_not_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let handle = StoreHandle::new(Store::open(dir.path()).unwrap());
+        let another = handle.another().await.unwrap();
+        let owner = crate::store::tests::identity(1);
+        let now = crate::clock::Timestamp::default();
+        let begin = move |store: &mut Store| store.begin_run(&owner, false, now);
+        let run = handle.call(begin).await.unwrap();
+
+        // The first connection is busy until the second has answered.
+        let (answered, answer) = std::sync::mpsc::channel();
+        let busy =
+            handle.call(move |_| Ok(answer.recv_timeout(std::time::Duration::from_secs(10))));
+        let ask = async {
+            let runs = another.call(|store| store.unfinished_runs()).await;
+            answered.send(()).unwrap();
+            runs
+        };
+        let (busy, runs) = tokio::join!(busy, ask);
+        assert_eq!(busy.unwrap(), Ok(()));
+        assert_eq!(runs.unwrap().first().map(|row| row.id), Some(run));
     }
 }

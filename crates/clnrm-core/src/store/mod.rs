@@ -94,6 +94,12 @@ impl Store {
         }
     }
 
+    /// A second connection to the same history.
+    fn another(&self) -> Result<Self, StoreError> {
+        let state_dir = self.path.parent().unwrap_or(Path::new(""));
+        Self::open(state_dir)
+    }
+
     /// The database file.
     pub fn path(&self) -> &Path {
         &self.path

@@ -1,5 +1,6 @@
 //! Services and the runs that use them.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -57,6 +58,16 @@ impl Store {
             connection
                 .prepare_cached("SELECT * FROM services ORDER BY name, file")?
                 .query_map([], service_row)?
+                .collect()
+        })
+    }
+
+    /// Where the metrics of each service come from (JSON); a service of which that was never recorded is left out.
+    pub fn sources(&self) -> Result<BTreeMap<ServiceId, String>, StoreError> {
+        self.read("read the sources of metrics", |connection| {
+            connection
+                .prepare_cached("SELECT id, sources FROM services WHERE sources IS NOT NULL")?
+                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })
     }
@@ -192,6 +203,11 @@ mod tests {
         assert_eq!(row.digest, cache.digest());
         assert_eq!(row.definition.cpus, Some(2.0));
         assert_eq!(row.sources.as_deref(), Some(r#"{"cpu_percent":"procfs"}"#));
+
+        let (other, file) = (definition("other"), Path::new("/a"));
+        store.register_service(&other, file, at(3)).unwrap();
+        let sources = store.sources().unwrap();
+        assert_eq!(sources, [(first, row.sources.unwrap())].into());
     }
 
     #[test]

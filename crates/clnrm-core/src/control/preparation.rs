@@ -1,0 +1,223 @@
+//! Everything that an instance's start takes, chosen and filled in before anything is done.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use regex::Regex;
+
+use super::lifecycle::{HOST, StartPlan};
+use super::project::Project;
+use super::start::StartCause;
+use crate::config::definition::{CommandLine, Launch, ReadyCheck, ServiceDefinition};
+use crate::config::placeholder::{
+    Bindings, InstanceBinding, PlaceholderError, needed_ports, render,
+};
+use crate::runtime::process::data_dir;
+use crate::runtime::readiness::Probe;
+use crate::runtime::{CommandRequest, StartRequest, ports};
+use crate::store::{InstanceId, InstancePorts};
+
+/// One look of a `ready = { command = … }` check.
+const PROBE_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One attempt's choices, all placeholders filled in.
+pub(super) struct Prepared {
+    pub(super) id: InstanceId,
+    pub(super) dir: PathBuf,
+    pub(super) ports: InstancePorts,
+    pub(super) address: Option<String>,
+    pub(super) bindings: Bindings,
+    pub(super) env: BTreeMap<String, String>,
+    pub(super) request: StartRequest,
+    pub(super) probes: Vec<Probe>,
+}
+
+impl Project {
+    pub(super) async fn prepare(&self, plan: &StartPlan<'_>) -> Result<Prepared, StartCause> {
+        let definition = plan.definition;
+        let command = match &definition.launch {
+            Launch::Process(command) => command,
+            Launch::Container(container) => {
+                return Err(StartCause::ContainersNotSupported {
+                    image: container.image.clone(),
+                });
+            }
+        };
+        let id = self.new_instance_id(&definition.name);
+        let dir = self.instance_dir(&id);
+        let ports = self.choose_ports(plan).await?;
+        let binding = InstanceBinding {
+            host: HOST.to_owned(),
+            port: ports.main,
+            named_ports: ports.named.clone(),
+            data_dir: data_dir(&dir),
+        };
+        let mut bindings = self.empty_bindings();
+        bindings.own = Some(definition.name.clone());
+        bindings.services = plan.neighbours.clone();
+        bindings.services.insert(definition.name.clone(), binding);
+
+        let rendered = self
+            .render(definition, command, &bindings)
+            .map_err(StartCause::Placeholder)?;
+        let working_dir = definition
+            .working_dir
+            .clone()
+            .unwrap_or_else(|| definition.base_dir.clone());
+        let mut env = self.inherited_environment();
+        env.extend(rendered.env.clone());
+        let probes =
+            probes(definition, &bindings, &env, &working_dir).map_err(StartCause::Placeholder)?;
+        let request = StartRequest {
+            id: id.0.clone(),
+            dir: dir.clone(),
+            argv: rendered.argv,
+            env,
+            working_dir,
+            stop: definition.stop,
+            log_limit_bytes: definition.log_limit_bytes,
+        };
+        let address = ports.main.map(|port| format!("{HOST}:{port}"));
+        Ok(Prepared {
+            id,
+            dir,
+            ports,
+            address,
+            bindings,
+            env: rendered.env,
+            request,
+            probes,
+        })
+    }
+
+    async fn choose_ports(&self, plan: &StartPlan<'_>) -> Result<InstancePorts, StartCause> {
+        let definition = plan.definition;
+        for port in &definition.fixed_ports {
+            if !ports::is_free(*port) {
+                return Err(StartCause::PortTaken {
+                    port: *port,
+                    holder: ports::holder(*port),
+                });
+            }
+        }
+        let needs = needed_ports(definition);
+        let live = self
+            .store
+            .call(|store| store.live_instances())
+            .await
+            .map_err(StartCause::Store)?;
+        let mut taken: Vec<u16> = live
+            .iter()
+            .flat_map(|instance| {
+                instance
+                    .start
+                    .ports
+                    .main
+                    .into_iter()
+                    .chain(instance.start.ports.named.values().copied())
+            })
+            .collect();
+        let preferred = plan.preferred.clone().unwrap_or_default();
+        let mut choose = |preferred: Option<u16>| {
+            let port = preferred
+                .filter(|port| !taken.contains(port) && ports::is_free(*port))
+                .or_else(|| self.free_port(&taken))
+                .ok_or(StartCause::NoFreePort)?;
+            taken.push(port);
+            Ok(port)
+        };
+        let main = match definition.fixed_ports.first() {
+            Some(port) => Some(*port),
+            None if needs.main => Some(choose(preferred.main)?),
+            None => None,
+        };
+        let named = needs
+            .named
+            .into_iter()
+            .map(|name| Ok((name.clone(), choose(preferred.named.get(&name).copied())?)))
+            .collect::<Result<_, StartCause>>()?;
+        Ok(InstancePorts { main, named })
+    }
+
+    fn render(
+        &self,
+        definition: &ServiceDefinition,
+        command: &CommandLine,
+        bindings: &Bindings,
+    ) -> Result<Rendered, PlaceholderError> {
+        let mut argv = render_command(command, bindings)?;
+        if let Some(program) = argv
+            .first_mut()
+            .filter(|program| program.contains('/') && !program.starts_with('/'))
+        {
+            *program = definition
+                .base_dir
+                .join(&*program)
+                .to_string_lossy()
+                .into_owned();
+        }
+        let env = definition
+            .env
+            .iter()
+            .map(|(name, value)| Ok((name.clone(), render(value, bindings)?)))
+            .collect::<Result<_, PlaceholderError>>()?;
+        Ok(Rendered { argv, env })
+    }
+}
+
+struct Rendered {
+    argv: Vec<String>,
+    env: BTreeMap<String, String>,
+}
+
+/// Program and arguments with their placeholders filled in.
+pub fn render_command(
+    command: &CommandLine,
+    bindings: &Bindings,
+) -> Result<Vec<String>, PlaceholderError> {
+    match command {
+        CommandLine::Exec(arguments) => arguments
+            .iter()
+            .map(|argument| render(argument, bindings))
+            .collect(),
+        CommandLine::Shell(script) => Ok(vec![
+            "sh".to_owned(),
+            "-c".to_owned(),
+            render(script, bindings)?,
+        ]),
+    }
+}
+
+fn probes(
+    definition: &ServiceDefinition,
+    bindings: &Bindings,
+    env: &BTreeMap<String, String>,
+    working_dir: &Path,
+) -> Result<Vec<Probe>, PlaceholderError> {
+    let addr = || render("{addr}", bindings);
+    let probe = |check: &ReadyCheck| {
+        Ok(match check {
+            ReadyCheck::Tcp => Probe::Tcp(addr()?),
+            ReadyCheck::Http(url) if url.starts_with("http://") => {
+                Probe::Http(render(url, bindings)?)
+            }
+            ReadyCheck::Http(path) => {
+                Probe::Http(format!("http://{}{}", addr()?, render(path, bindings)?))
+            }
+            ReadyCheck::Log(pattern) => {
+                // Compiled once when the file was read, so a definition made by hand is the only one to get here.
+                let regex = Regex::new(pattern).or_else(|_| Regex::new(&regex::escape(pattern)));
+                Probe::Log(regex.expect("an escaped pattern is a regular expression"))
+            }
+            ReadyCheck::Command(command) => Probe::Command(CommandRequest {
+                id: format!("ready-{}", definition.name),
+                argv: render_command(command, bindings)?,
+                env: env.clone(),
+                working_dir: working_dir.to_owned(),
+                timeout: PROBE_COMMAND_TIMEOUT,
+            }),
+        })
+    };
+    definition.ready.checks.iter().map(probe).collect()
+}

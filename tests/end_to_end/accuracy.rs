@@ -1,0 +1,134 @@
+//! What is reported is what the servers and the kernel counted themselves.
+
+use std::fs;
+use std::process::Command;
+use std::time::{Duration, Instant, SystemTime};
+
+use clnrm_core::procfs::ProcessTable;
+use serde_json::Value;
+
+use crate::project::{TestProject, answer, installed};
+
+/// Requests that redis-benchmark sends.
+const REQUESTS: f64 = 100_000.0;
+
+/// What the server itself has counted.
+async fn redis_commands(port: &str) -> f64 {
+    let mut info = Command::new("redis-cli");
+    info.args(["-p", port, "info", "stats"]);
+    let text = answer(info).await.expect(0).out;
+    let line = text
+        .lines()
+        .find_map(|line| line.strip_prefix("total_commands_processed:"));
+    line.unwrap().trim().parse().unwrap()
+}
+
+/// The newest sample and the time it was taken, in seconds.
+async fn sample(project: &TestProject) -> (Value, f64) {
+    let current = project.manage(&[]).await["services"][0]["current"].clone();
+    let at = humantime::parse_rfc3339(current["sampled_at"].as_str().unwrap()).unwrap();
+    (
+        current,
+        at.duration_since(SystemTime::UNIX_EPOCH)
+            .unwrap()
+            .as_secs_f64(),
+    )
+}
+
+#[tokio::test]
+async fn the_request_rate_is_what_redis_counts() {
+    if !["redis-server", "redis-cli", "redis-benchmark"]
+        .map(installed)
+        .iter()
+        .all(|found| *found)
+    {
+        return;
+    }
+    let project = TestProject::of_services(
+        r#"
+[services.cache]
+command = ["redis-server", "--bind", "127.0.0.1", "--port", "{port}", "--dir", "{data_dir}", "--save", ""]
+ready = { tcp = true, timeout = "10s" }
+metrics = "redis"
+"#,
+    );
+    project.run(&["run", "--keep"]).await.expect(0);
+    let address = project.running().await[0]["address"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let port = address.rsplit(':').next().unwrap();
+
+    let (_, from) = sample(&project).await;
+    let before = redis_commands(port).await;
+    let mut load = Command::new("redis-benchmark");
+    load.args([
+        "-p",
+        port,
+        "-n",
+        &REQUESTS.to_string(),
+        "-c",
+        "10",
+        "-t",
+        "get",
+        "-q",
+    ]);
+    answer(load).await.expect(0);
+    let counted = redis_commands(port).await - before;
+    let (current, to) = sample(&project).await;
+    let reported = current["request_rate"].as_f64().unwrap() * (to - from);
+
+    for truth in [REQUESTS, counted] {
+        let off = (reported - truth).abs() / truth;
+        assert!(
+            off < 0.05,
+            "{reported} requests reported, {truth} sent and counted"
+        );
+    }
+    project.stop_all().await;
+}
+
+/// Processor time of a process and its descendants, in seconds, from `/proc`.
+fn cpu_seconds(pid: i32) -> f64 {
+    let table = ProcessTable::scan().unwrap();
+    let tree = table.descendants(pid).into_iter().chain(table.get(pid));
+    // Every Linux that clnrm runs on counts 100 ticks per second.
+    tree.map(|process| process.cpu_ticks as f64 / 100.0).sum()
+}
+
+#[tokio::test]
+async fn cpu_and_memory_are_what_the_kernel_counts() {
+    let project = TestProject::of_services(
+        "[services.busy]\ncommand = '''while :; do :; done'''\ncpus = 2.0\n",
+    );
+    project.run(&["run", "--keep"]).await.expect(0);
+    let pid = project.running().await[0]["pid"].as_i64().unwrap();
+    let pid = i32::try_from(pid).unwrap();
+    let (before, from) = (cpu_seconds(pid), Instant::now());
+    sample(&project).await;
+    // The interval is what is measured; nothing waits for a condition here.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    let (current, _) = sample(&project).await;
+    let seconds = from.elapsed().as_secs_f64();
+    // 100 % is the allotment: two processors.
+    let counted = (cpu_seconds(pid) - before) / seconds / 2.0 * 100.0;
+    let reported = current["cpu_percent"].as_f64().unwrap();
+    assert!(
+        (reported - counted).abs() < 5.0,
+        "{reported} % reported, {counted} % counted"
+    );
+    assert!(reported > 5.0, "{reported} %: it is busy");
+
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let resident = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .unwrap();
+    let kib: f64 = resident.trim().trim_end_matches(" kB").parse().unwrap();
+    let (reported, counted) = (current["memory_mb"].as_f64().unwrap(), kib * 1024.0 / 1e6);
+    assert!(
+        (reported - counted).abs() < 1.0,
+        "{reported} MB reported, {counted} MB counted"
+    );
+    project.stop_all().await;
+}
