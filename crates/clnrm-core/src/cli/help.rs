@@ -30,7 +30,7 @@ Examples:
   clnrm run --keep tests             leave the services running afterwards
   clnrm run -f junit tests > junit.xml
 
-Services stay up after a run at a terminal and are stopped where CI is set, unless --keep or --stop says otherwise.";
+Services stay up after a run, and are stopped where CI is set. --keep and --stop, and `keep` in clnrm.toml, override that.";
 
 /// `clnrm validate --help`.
 pub(super) const VALIDATE: &str = "\

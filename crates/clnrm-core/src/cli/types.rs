@@ -175,7 +175,7 @@ pub enum ServicesCommand {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = help::LOGS)]
 pub struct LogsOptions {
-    /// The service
+    /// The service, by name or pattern, or one instance by its id
     #[arg(value_name = "NAME")]
     pub name: String,
     /// Show so many lines
@@ -190,7 +190,7 @@ pub struct LogsOptions {
 #[derive(Debug, Clone, Args)]
 #[command(after_help = help::RESTART)]
 pub struct RestartOptions {
-    /// The service
+    /// The service, by name or pattern, or one instance by its id
     #[arg(value_name = "NAME")]
     pub name: String,
 }
@@ -200,7 +200,7 @@ pub struct RestartOptions {
 #[group(id = "what", required = true)]
 #[command(after_help = help::STOP)]
 pub struct StopOptions {
-    /// The services to stop
+    /// The services to stop, by name or pattern
     #[arg(value_name = "NAME", conflicts_with = "all")]
     pub names: Vec<String>,
     /// Stop every service of this project

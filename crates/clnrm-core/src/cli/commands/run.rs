@@ -70,7 +70,7 @@ fn load(
     }
 }
 
-/// Flag, then variable or project file, then default: keep at a terminal, stop where `CI` is set.
+/// Flag, then variable or project file, then default: keep, but stop where `CI` is set.
 fn resolve(
     options: &types::RunOptions,
     config: &ProjectConfig,

@@ -12,7 +12,7 @@ use crate::config::definition::{Launch, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::needed_ports;
 use crate::config::reader::{Place, Table, Value};
 
-/// Enough for the last minutes of a chatty server; at most twice this is on disk.
+/// Enough for the last minutes of a chatty server; what is on disk stays below this.
 const DEFAULT_LOG_LIMIT_BYTES: u64 = 16_000_000;
 /// Health is not reduced up to here (the specification's default).
 const DEFAULT_RESPONSE_TARGET: Duration = Duration::from_millis(100);
