@@ -274,9 +274,14 @@ impl Tree {
 
     fn finish(mut self, buffer: &mut [u8]) {
         let mut log_bytes_lost = 0;
-        if let Some((log, receiver)) = &mut self.log {
-            while let Ok(length @ 1..) = receiver.try_read(buffer) {
-                log.append(buffer.get(..length).unwrap_or_default());
+        if let Some((mut log, receiver)) = self.log.take() {
+            // Asked of the pipe itself: the reactor may not have heard yet that there is something to read, and the
+            // last words of a service that died at once are those that matter most.
+            if let Ok(pipe) = receiver.into_nonblocking_fd() {
+                let mut pipe = std::fs::File::from(pipe);
+                while let Ok(length @ 1..) = pipe.read(buffer) {
+                    log.append(buffer.get(..length).unwrap_or_default());
+                }
             }
             log_bytes_lost = log.lost();
         }
