@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::process::Command;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use clnrm_core::procfs::ProcessTable;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use crate::project::{TestProject, answer, installed};
 

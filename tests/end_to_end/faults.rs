@@ -1,7 +1,9 @@
 //! What goes wrong with services, steps and files: it is named, it ends soon, and nothing is left.
 
 use std::net::TcpListener;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use tokio::time::Instant;
 
 use crate::project::{Answer, TestProject, WEB, test_file};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::project::{TestProject, WEB, answer, installed};
+use crate::project::{TestProject, WEB, answer, installed, skipped};
 
 /// Commands that need the history.
 const COMMANDS: [&[&str]; 4] = [
@@ -76,10 +76,10 @@ impl<'a> SmallDisk<'a> {
         mount.arg(at);
         let mounted = answer(mount).await;
         if mounted.code != Some(0) {
-            eprintln!(
-                "skipped: no file system can be mounted here: {}",
+            skipped(&format!(
+                "no file system can be mounted here: {}",
                 mounted.err
-            );
+            ));
             return None;
         }
         Some(Self(at))

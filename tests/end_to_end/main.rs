@@ -9,6 +9,7 @@
 
 mod accuracy;
 mod crashes;
+mod examples;
 mod faults;
 mod history_faults;
 mod journey;

@@ -212,14 +212,23 @@ impl Drop for Background {
     }
 }
 
+/// Says why a test is not carried out; fails it where every test must be.
+#[allow(
+    clippy::print_stderr,
+    reason = "whoever runs the tests must see what was not tested"
+)]
+pub(crate) fn skipped(reason: &str) {
+    let required = std::env::var_os("CLNRM_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
+    assert!(!required, "{reason}");
+    eprintln!("skipped: {reason}");
+}
+
 /// Whether a program is installed; says so when a test is skipped for it.
 pub(crate) fn installed(program: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let found = std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
-    let required = std::env::var_os("CLNRM_TEST_REQUIRE_ALL").is_some_and(|value| value == "1");
-    assert!(found || !required, "{program} is not installed");
     if !found {
-        eprintln!("skipped: {program} is not installed");
+        skipped(&format!("{program} is not installed"));
     }
     found
 }
