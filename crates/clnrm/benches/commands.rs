@@ -5,6 +5,10 @@
 //! samples each takes at most 500 ms and 150 MB; redis is ready within 10 ms of what it needs by itself.
 
 #![expect(clippy::print_stdout, reason = "a benchmark prints its result")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a benchmark reads the real clock, and waits for another program without an async runtime"
+)]
 
 use std::error::Error;
 use std::fs;
