@@ -21,7 +21,7 @@ async fn refused(state: &[u8], words: &str) {
     let database = project.state_dir().join("state.db");
     fs::write(&database, state).unwrap();
     for command in COMMANDS {
-        let answer = project.run(command).await.expect(70);
+        let answer = project.run(command).await.expect(2);
         answer.says(words).says("hint: ");
         assert!(
             fs::read(&database).unwrap() == state,
@@ -56,7 +56,7 @@ async fn a_state_folder_that_cannot_be_made_is_told() {
     ] {
         let mut run = project.command(&["run", "--stop"]);
         run.env("CLNRM_STATE_DIR", &folder);
-        let told = answer(run).await.expect(70);
+        let told = answer(run).await.expect(2);
         told.says(folder.to_str().unwrap()).says("CLNRM_STATE_DIR");
     }
     assert_eq!(project.processes(), [""; 0]);
@@ -114,7 +114,7 @@ async fn a_full_disk_is_told_and_nothing_is_left() {
         fs::write(&filler, vec![0; 524_288 - left]).unwrap();
         let told = project.run(&["run", "--stop"]).await;
         if told.code != Some(0) {
-            assert!(matches!(told.code, Some(3 | 70)), "{left} left: {told:#?}");
+            assert!(matches!(told.code, Some(2 | 3)), "{left} left: {told:#?}");
             told.says("hint: ");
         }
         assert_eq!(project.processes(), [""; 0], "{left} left");

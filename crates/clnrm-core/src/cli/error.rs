@@ -99,6 +99,14 @@ pub(super) enum CliError {
 
 impl CliError {
     pub(super) fn exit(&self) -> Exit {
+        if let Some(error) = self.store_error() {
+            // What a person can mend is no internal error.
+            return if error.hint().is_some() {
+                Exit::Usage
+            } else {
+                Exit::Internal
+            };
+        }
         match self {
             Self::Discovery(DiscoveryError::NothingFound { .. }) => Exit::NothingSelected,
             Self::Discovery(_) | Self::Config(_) | Self::SeveralFiles { .. } | Self::Project(_) => {
@@ -125,6 +133,22 @@ impl CliError {
         }
     }
 
+    /// The error of the history that is behind this one.
+    fn store_error(&self) -> Option<&StoreError> {
+        match self {
+            Self::Store(error)
+            | Self::Run(RunError::Store(error) | RunError::Recover(RecoverError::Store(error)))
+            | Self::Recover(RecoverError::Store(error))
+            | Self::Manage(
+                ManageError::Store(error) | ManageError::Recover(RecoverError::Store(error)),
+            )
+            | Self::Services(
+                ServicesError::Store(error) | ServicesError::Recover(RecoverError::Store(error)),
+            ) => Some(error),
+            _ => None,
+        }
+    }
+
     /// The way out, where one is known.
     pub(super) fn hint(&self) -> Option<String> {
         match self {
@@ -133,22 +157,14 @@ impl CliError {
             }
             Self::FileExists { .. } => Some("--force replaces it".to_owned()),
             Self::DemoTarget { .. } => Some("write 'http://127.0.0.1:8080/work,rate=40..180'".to_owned()),
-            Self::Store(error) => error.hint(),
-            Self::Run(RunError::Store(error) | RunError::Recover(RecoverError::Store(error))) => error.hint(),
-            Self::Recover(RecoverError::Store(error)) => error.hint(),
-            Self::Manage(error) => match error {
-                ManageError::Selection(error) => error.hint(),
-                ManageError::Store(error) | ManageError::Recover(RecoverError::Store(error)) => error.hint(),
-                ManageError::Recover(RecoverError::Instance(_)) => None,
-            },
-            Self::Services(error) => match error {
-                ServicesError::Selection(error) => error.hint(),
-                ServicesError::Store(error) | ServicesError::Recover(RecoverError::Store(error)) => error.hint(),
-                ServicesError::NotRunning { .. } => Some("`clnrm run --keep` starts it and leaves it up".to_owned()),
-                ServicesError::Start(failure) => failure.cause.hint(),
-                ServicesError::Stop(_) | ServicesError::Recover(RecoverError::Instance(_)) => None,
-            },
-            _ => None,
+            Self::Manage(ManageError::Selection(error)) | Self::Services(ServicesError::Selection(error)) => {
+                error.hint()
+            }
+            Self::Services(ServicesError::NotRunning { .. }) => {
+                Some("`clnrm run --keep` starts it and leaves it up".to_owned())
+            }
+            Self::Services(ServicesError::Start(failure)) => failure.cause.hint(),
+            _ => self.store_error().and_then(StoreError::hint),
         }
     }
 }

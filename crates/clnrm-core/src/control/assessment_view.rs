@@ -9,6 +9,7 @@ use super::manage_report::{
     ServiceReport, SkillReport,
 };
 use crate::metrics::rates::Sources;
+use crate::services::service_manager::PoolAdvice;
 use crate::services::service_manager::cost::{Resize, SavingsBasis};
 use crate::services::service_manager::{
     Alert, CostKind, CostRecommendation, Forecast, Health, HealthStatus, LoadPrediction, Metric,
@@ -55,7 +56,10 @@ pub(super) fn service(
                 available: pool.available,
                 in_use: pool.in_use,
                 utilization: pool.utilization,
-                advice: pool.advice.map(|advice| advice.to_string()),
+                advice: pool
+                    .advice
+                    .filter(|advice| *advice == PoolAdvice::Reduce || row.definition.pool.size > 0)
+                    .map(|advice| advice.to_string()),
                 advised_size: pool.advised_size,
                 advice_basis: pool_basis.clone(),
             }),

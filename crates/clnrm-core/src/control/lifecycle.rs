@@ -15,7 +15,9 @@ use super::start::{StartCause, StartFailure};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::runtime::process::log_path;
-use crate::runtime::{NotReady, ReadyContext, RunningProcess, log_file, wait_until_ready};
+use crate::runtime::{
+    NotReady, ReadyContext, RunningProcess, TreeState, log_file, wait_until_ready,
+};
 use crate::store::{
     Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RunId, RuntimeKind, ServiceId,
 };
@@ -65,6 +67,16 @@ pub struct LiveInstance {
     pub process: RunningProcess,
     /// Start to ready.
     pub ready_in: Duration,
+}
+
+impl LiveInstance {
+    /// Whether it has not ended since it became ready, as far as its shim has told.
+    pub fn is_up(&self) -> bool {
+        matches!(
+            *self.process.state.borrow(),
+            TreeState::Running | TreeState::MainLeft
+        )
+    }
 }
 
 impl Project {
@@ -191,15 +203,25 @@ impl Project {
             .end_instance_at(&prepared.id, &prepared.dir, plan.definition.stop.grace)
             .await;
         let log = log_path(&prepared.dir);
+        let given_up = cause.is_cancellation();
+        let ending = if given_up {
+            Ending::Stopped
+        } else {
+            Ending::Failed
+        };
         let exit = InstanceExit {
-            message: Some(cause.to_string()),
+            message: Some(if given_up {
+                "its start was interrupted".to_owned()
+            } else {
+                super::one_line(&cause)
+            }),
             ..ended.map(|ended| ended.exit).unwrap_or_default()
         };
         let (id, now) = (prepared.id.clone(), self.now());
         // The failure itself is what the user must see; the next command finds a row that was not closed.
         let _ = self
             .store
-            .call(move |store| store.record_ended(&id, Ending::Failed, &exit, now))
+            .call(move |store| store.record_ended(&id, ending, &exit, now))
             .await;
         StartFailure {
             service: plan.definition.name.clone(),

@@ -147,6 +147,9 @@ fn judge(row: &InstanceRow, unfinished_runs: &[RunRow]) -> Result<Verdict, EndEr
             _ => Verdict::Leave,
         },
         Observed::Ended(_) if owner_lives && row.state != InstanceState::Running => Verdict::Leave,
+        Observed::Ended(record) if record.requested => {
+            Verdict::End("the command that stopped it was killed")
+        }
         Observed::Ended(_) => Verdict::End("it ended by itself"),
         Observed::Lost(_) => Verdict::End("its supervisor was killed"),
         Observed::NeverStarted if owner_lives => Verdict::Leave,

@@ -65,9 +65,10 @@ impl Scaling {
             Ok(ActionStart::Begun(action)) => action,
             Ok(ActionStart::Superseded(other)) => {
                 report.error = Some(format!(
-                    "another command scaled this service at {} ({} → {}); decide again",
+                    "another command scaled this service at {} ({} → {}) since this was decided",
                     other.at, other.from_instances, other.to_instances
                 ));
+                report.instances_after = self.live_now(project).await;
                 return report;
             }
             Err(error) => {
@@ -89,6 +90,16 @@ impl Scaling {
             report.error.get_or_insert(error.to_string());
         }
         report
+    }
+
+    async fn live_now(&self, project: &Project) -> Option<u32> {
+        let service = self.service;
+        let live = project
+            .store
+            .call(move |store| store.live_instances_of(service))
+            .await
+            .ok()?;
+        u32::try_from(live.len()).ok()
     }
 
     /// The action is on record before anything is started: the cool-down holds even if we are killed now.

@@ -77,11 +77,13 @@ impl Project {
             source,
         };
         let stopping = id.clone();
-        self.store
+        // On a full disk nothing can be recorded, but everything can be stopped: the error comes afterwards.
+        let noted = self
+            .store
             .call(move |store| store.record_stopping(&stopping).map(drop))
-            .await
-            .map_err(store_error)?;
+            .await;
         let ended = self.end_instance_at(&id, &row.start.dir, grace).await?;
+        noted.map_err(store_error)?;
         let (exit, ending, now) = (ended.exit.clone(), ended.ending, self.now());
         let recorded = id.clone();
         self.store
@@ -247,6 +249,7 @@ fn from_record(record: ExitRecord) -> Ended {
 fn unseen(killed: bool, leftovers: Vec<String>) -> Ended {
     let message = match leftovers.len() {
         0 => None,
+        1 => Some("its supervisor was killed; one process that it left was ended".to_owned()),
         count => Some(format!(
             "its supervisor was killed; {count} processes that it left were ended"
         )),

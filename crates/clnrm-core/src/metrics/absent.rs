@@ -24,6 +24,9 @@ pub enum Absent {
     /// A rate needs two readings.
     #[error("first reading")]
     FirstReading,
+    /// Connections that were closed between two commands leave no trace.
+    #[error("connections were not watched since the last reading, which another command took")]
+    NotWatched,
     /// The two readings are too close together to be divided.
     #[error("only {millis} ms since the last reading")]
     TooSoon {

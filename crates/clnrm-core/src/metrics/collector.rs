@@ -6,8 +6,10 @@ use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use tokio::task::{self, JoinSet};
+use tokio::time::Instant;
 
 use super::absent::{Absent, Measured};
 use super::http_get::Page;
@@ -57,11 +59,16 @@ struct Kernel {
     sockets: Option<SocketStatistics>,
 }
 
+/// How long a service that did not answer in time is left alone.
+const REST_AFTER_TIMEOUT: Duration = Duration::from_secs(15);
+
 /// A service that can be asked, and what it was made from.
 struct Service {
     spec: MetricsSpec,
     address: Option<SocketAddr>,
     source: Box<dyn MetricsSource>,
+    /// Set after a time-out: until then it is not asked again, so that it does not slow every sample down.
+    rests_until: Option<Instant>,
 }
 
 impl fmt::Debug for Service {
@@ -320,17 +327,25 @@ impl Service {
             spec: spec.clone(),
             address,
             source,
+            rests_until: None,
         })
     }
 
+    fn timed_out(&self) -> Absent {
+        Absent::Unreadable {
+            what: self.source.endpoint().to_owned(),
+            problem: format!("timed out after {} s", READ_TIMEOUT.as_secs()),
+        }
+    }
+
     async fn read(&mut self, clock: &dyn Clock) -> ServiceReading {
-        let answer = tokio::time::timeout(READ_TIMEOUT, self.source.read()).await;
-        let counters = answer.unwrap_or_else(|_| {
-            Err(Absent::Unreadable {
-                what: self.source.endpoint().to_owned(),
-                problem: format!("timed out after {} s", READ_TIMEOUT.as_secs()),
-            })
-        });
+        let counters = if self.rests_until.is_some_and(|until| Instant::now() < until) {
+            Err(self.timed_out())
+        } else {
+            let answer = tokio::time::timeout(READ_TIMEOUT, self.source.read()).await;
+            self.rests_until = answer.is_err().then(|| Instant::now() + REST_AFTER_TIMEOUT);
+            answer.unwrap_or_else(|_| Err(self.timed_out()))
+        };
         ServiceReading {
             at: clock.now(),
             source: Some(self.source.source()),

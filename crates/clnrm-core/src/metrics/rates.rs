@@ -206,7 +206,7 @@ fn network_mb_per_s(previous: &Measured<&Reading>, current: &Reading) -> Measure
     let before = before.map_err(|_| Absent::FirstReading)?;
     if previous.collector != current.collector {
         // Nobody watched the connections that were closed in between.
-        return Err(Absent::FirstReading);
+        return Err(Absent::NotWatched);
     }
     if before.epoch != now.epoch {
         return Err(Absent::EventsLost);

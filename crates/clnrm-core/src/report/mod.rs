@@ -95,6 +95,18 @@ impl<'w> Printer<'w> {
         })
     }
 
+    /// One report of `services ai-manage --watch`: JSON takes one line each, so that a stream of them can be read.
+    pub fn manage_again(&mut self, report: &ManageReport, format: Format) -> io::Result<()> {
+        match format {
+            Format::Human => {
+                self.text(&format!("── {}\n", report.generated_at))?;
+                self.manage(report, format)?;
+                self.text("\n")
+            }
+            Format::Json => self.buffered(|out| json::write_line(out, report)),
+        }
+    }
+
     /// The report of `run`.
     pub fn run(&mut self, report: &RunReport, format: RunFormat) -> io::Result<()> {
         let view = self.view();

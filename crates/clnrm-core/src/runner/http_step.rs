@@ -6,7 +6,7 @@ use std::time::Duration;
 use regex::Regex;
 
 use super::expectations::{Observed, first_violation};
-use super::step::Attempt;
+use super::step::{Attempt, rendered};
 use crate::config::definition::HttpStep;
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::control::one_line;
@@ -27,7 +27,7 @@ pub(super) async fn attempt(step: &HttpStep, bindings: &Bindings, timeout: Durat
     };
     let Prepared { url, headers, body } = request;
     match http::request(&step.method, &url, &headers, body, limits).await {
-        Ok(answer) => judge(step, &answer),
+        Ok(answer) => judge(step, &answer, bindings),
         Err(error) => Attempt::failed(one_line(&error)),
     }
 }
@@ -55,13 +55,13 @@ fn prepare(step: &HttpStep, bindings: &Bindings) -> Result<Prepared, Placeholder
     })
 }
 
-fn judge(step: &HttpStep, answer: &http::Answer) -> Attempt {
+fn judge(step: &HttpStep, answer: &http::Answer, bindings: &Bindings) -> Attempt {
     let body = String::from_utf8_lossy(&answer.body);
     let violation = status_violation(step, answer.status)
         .or_else(|| header_violation(step, answer))
         .or_else(|| {
             first_violation(
-                &step.body_expectations,
+                &rendered(&step.body_expectations, bindings),
                 Observed {
                     text: &body,
                     dropped: 0,

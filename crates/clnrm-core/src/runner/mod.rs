@@ -11,4 +11,4 @@ mod shared;
 mod step;
 mod test_run;
 
-pub use run::{Notify, RunError, RunOptions, run};
+pub use run::{Notify, RunError, RunOptions, RunOutcome, run};

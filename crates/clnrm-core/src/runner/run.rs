@@ -42,6 +42,15 @@ pub enum RunError {
     Store(#[source] StoreError),
 }
 
+/// A run that came to its end.
+#[derive(Debug)]
+pub struct RunOutcome {
+    /// What happened.
+    pub report: RunReport,
+    /// Why the end of the run could not be recorded: a full disk, say. The report holds all the same.
+    pub not_recorded: Option<StoreError>,
+}
+
 /// Told of every event.
 pub type Notify = dyn Fn(RunEvent) + Send + Sync;
 
@@ -52,7 +61,7 @@ pub async fn run(
     options: RunOptions,
     notify: Arc<Notify>,
     cancel: CancellationToken,
-) -> Result<RunReport, RunError> {
+) -> Result<RunOutcome, RunError> {
     let started = Instant::now();
     let started_at = project.now();
     let recovered = project.recover().await.map_err(RunError::Recover)?;
@@ -79,9 +88,16 @@ pub async fn run(
         .into_iter()
         .map(|test| (test.report, test.instances))
         .unzip();
-    let kept: Vec<LiveInstance> = kept.into_iter().flatten().collect();
+    // Whoever interrupts a run wants nothing of it.
+    let interrupted = shared.cancel.is_cancelled();
+    let kept: Vec<LiveInstance> = kept
+        .into_iter()
+        .flatten()
+        .filter(|_| !interrupted)
+        .collect();
     let leaks = shared.clean_up(&kept).await.map_err(RunError::Store)?;
-    Ok(RunReport {
+    let not_recorded = shared.close().await.err();
+    let report = RunReport {
         schema: RunReport::SCHEMA,
         run_id: shared.run.to_string(),
         started_at,
@@ -97,6 +113,10 @@ pub async fn run(
             .collect(),
         leaks,
         interrupted_by: None,
+    };
+    Ok(RunOutcome {
+        report,
+        not_recorded,
     })
 }
 

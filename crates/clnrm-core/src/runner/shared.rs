@@ -81,7 +81,7 @@ impl Shared {
         // Dependents before what they depend on: the reverse of the order in which they became ready.
         for instance in instances.into_iter().rev() {
             let last_use = self.was_last_use(&instance.definition);
-            if self.keep && last_use && !self.cancel.is_cancelled() {
+            if self.keep && last_use && instance.is_up() && !self.cancel.is_cancelled() {
                 finished.instances.push(instance);
                 continue;
             }
@@ -199,16 +199,20 @@ impl Shared {
         self.stop_rows(left).await;
         let ids: Vec<String> = ended.iter().map(|row| row.start.id.0.clone()).collect();
         let leaked = recovery::end_survivors(&ids).await;
-        let now = self.project.now();
-        self.project
-            .store
-            .call(move |store| store.finish_run(run, now))
-            .await?;
-        self.project.prune(KEPT_LOGS).await?;
         Ok(LeakReport {
             processes_checked: u32::try_from(ended.len() + kept_rows.len()).unwrap_or(u32::MAX),
             leaked,
         })
+    }
+
+    /// Records that the run has ended, and forgets what is too old.
+    pub(super) async fn close(&self) -> Result<(), StoreError> {
+        let (run, now) = (self.run, self.project.now());
+        self.project
+            .store
+            .call(move |store| store.finish_run(run, now))
+            .await?;
+        self.project.prune(KEPT_LOGS).await
     }
 
     fn warn(&self, error: &dyn std::error::Error) {

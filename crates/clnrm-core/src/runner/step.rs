@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::{RunEvent, StepReport, StepStatus};
 use super::expectations::{Observed, first_violation};
 use super::http_step;
-use crate::config::definition::{CommandStep, StepAction, StepDefinition};
+use crate::config::definition::{CommandStep, Expectations, StepAction, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::control::{one_line, render_command};
 use crate::runtime::shim_protocol::ExitStatus;
@@ -165,7 +165,7 @@ async fn command_attempt(
         ));
     }
     match context.runtime.run_command(&request, context.cancel).await {
-        Ok(result) => judge(step, command, &result, &request),
+        Ok(result) => judge(step, command, &result, &request, context.bindings),
         Err(error) => Attempt::failed(one_line(&error)),
     }
 }
@@ -205,11 +205,21 @@ fn prepare(
     })
 }
 
+/// Expected text may name a service's port; anything that is not a placeholder of this test is meant literally.
+pub(super) fn rendered(expected: &Expectations, bindings: &Bindings) -> Expectations {
+    let fill_in = |text: &String| render(text, bindings).unwrap_or_else(|_| text.clone());
+    Expectations {
+        contains: expected.contains.as_ref().map(fill_in),
+        ..expected.clone()
+    }
+}
+
 fn judge(
     step: &StepDefinition,
     command: &CommandStep,
     result: &CommandResult,
     request: &CommandRequest,
+    bindings: &Bindings,
 ) -> Attempt {
     let text = String::from_utf8_lossy(&result.output);
     let observed = Observed {
@@ -219,9 +229,10 @@ fn judge(
     };
     let program = request.argv.first().map_or("", String::as_str);
     let (exit_code, reason) = match &result.outcome {
-        CommandOutcome::Exited(ExitStatus::Code(code)) if *code == command.exit_code => {
-            (Some(*code), first_violation(&command.output, observed))
-        }
+        CommandOutcome::Exited(ExitStatus::Code(code)) if *code == command.exit_code => (
+            Some(*code),
+            first_violation(&rendered(&command.output, bindings), observed),
+        ),
         CommandOutcome::Exited(ExitStatus::Code(code)) => (
             Some(*code),
             Some(format!("exit code {code}, expected {}", command.exit_code)),

@@ -199,7 +199,7 @@ impl StoreError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } | Self::Unreadable { path, .. } => Some(format!(
-                "stop what still runs, then start a new history by moving this one away: {}",
+                "start a new history by moving this one away (the next command ends what still runs): {}",
                 move_away(path)
             )),
             Self::Newer { path, .. } => Some(format!(
@@ -226,17 +226,11 @@ impl StoreError {
     }
 }
 
-/// Moves the whole directory: the database's `-wal` file, which holds its newest rows, must go with it,
-/// and `mv` onto an existing directory moves into it, so an earlier one is never overwritten.
+/// Moves the database with its `-wal` file, which holds the newest rows. The instances' folders stay: the next command
+/// finds in them what still runs without a row, and ends it.
 fn move_away(database: &Path) -> String {
-    let directory = database.parent().unwrap_or(database);
-    let mut target = directory.as_os_str().to_owned();
-    target.push(".old");
-    format!(
-        "mv {} {}",
-        shell_quoted(directory),
-        shell_quoted(Path::new(&target))
-    )
+    let directory = shell_quoted(database.parent().unwrap_or(database));
+    format!("cd {directory} && mkdir old-history && mv state.db* old-history/")
 }
 
 /// The path as one word of a shell command.
@@ -308,7 +302,7 @@ mod tests {
         };
         assert_eq!(
             error.hint().unwrap(),
-            r"use the newer clnrm, or move its history away: mv '/my files/it'\''s' '/my files/it'\''s.old'"
+            r"use the newer clnrm, or move its history away: cd '/my files/it'\''s' && mkdir old-history && mv state.db* old-history/"
         );
     }
 }

@@ -161,9 +161,10 @@ async fn run_tour(
         fail_fast: false,
         keep: false,
     };
-    runner::run(project, vec![test], options, Arc::new(drop), cancel)
+    let outcome = runner::run(project, vec![test], options, Arc::new(drop), cancel)
         .await
-        .map_err(|error: RunError| error.into())
+        .map_err(|error: RunError| CliError::from(error))?;
+    Ok(outcome.report)
 }
 
 async fn report_under_load(

@@ -16,8 +16,8 @@ use crate::config::project::ProjectConfig;
 use crate::config::{self, ConfigError};
 use crate::control::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
-use crate::runner::event::{RunEvent, RunReport};
-use crate::runner::{self, RunError, RunOptions};
+use crate::runner::event::RunEvent;
+use crate::runner::{self, RunError, RunOptions, RunOutcome};
 
 /// Runs tests against their services.
 pub(in crate::cli) async fn run(
@@ -32,7 +32,10 @@ pub(in crate::cli) async fn run(
     let run_options = resolve(&options, &settings.config, invocation);
     let project = invocation.open(&settings)?;
     let interrupt = Interrupt::listen()?;
-    let report = run_and_show(project, tests, run_options, &interrupt, printer).await?;
+    let RunOutcome {
+        report,
+        not_recorded,
+    } = run_and_show(project, tests, run_options, &interrupt, printer).await?;
     unless_closed(printer.run(&report, format))?;
     if let Some(summary) = invocation
         .variables
@@ -41,7 +44,10 @@ pub(in crate::cli) async fn run(
     {
         unless_closed(printer.step_summary(Path::new(summary), &report))?;
     }
-    Ok(Exit::of_run(&report, interrupt.signal()))
+    match (Exit::of_run(&report, interrupt.signal()), not_recorded) {
+        (Exit::Good, Some(error)) => Err(error.into()),
+        (exit, _) => Ok(exit),
+    }
 }
 
 /// All files are read before anything starts, and every mistake in them is told at once.
@@ -100,7 +106,7 @@ pub(super) async fn run_and_show(
     options: RunOptions,
     interrupt: &Interrupt,
     printer: &mut Printer<'_>,
-) -> Result<RunReport, RunError> {
+) -> Result<RunOutcome, RunError> {
     let (sender, mut events) = mpsc::unbounded_channel();
     let told = sender.clone();
     // Fails only when nobody shows events any more.
@@ -127,8 +133,7 @@ pub(super) async fn run_and_show(
         drop(progress.on_event(&event));
     }
     progress.finish();
-    report.map(|report| RunReport {
-        interrupted_by: interrupt.name(),
-        ..report
-    })
+    let mut outcome = report?;
+    outcome.report.interrupted_by = interrupt.name();
+    Ok(outcome)
 }

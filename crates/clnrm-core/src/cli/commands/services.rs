@@ -110,7 +110,11 @@ pub(in crate::cli) async fn ai_manage(
         let pass = pass(&project, &options, printer);
         // An interrupt takes effect between passes: a scaling that has begun is finished first.
         let report = pass.await?;
-        printer.manage(&report, format)?;
+        if watch {
+            printer.manage_again(&report, format)?;
+        } else {
+            printer.manage(&report, format)?;
+        }
         let failed = report.services.iter().any(has_failed);
         if !watch {
             return Ok(if failed {

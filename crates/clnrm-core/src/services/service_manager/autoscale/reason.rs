@@ -287,7 +287,7 @@ impl fmt::Display for HoldReason {
             Self::AtMinimum { min } => {
                 write!(
                     f,
-                    "load is low and the minimum of {min} instance(s) is running"
+                    "nothing measured asks for more, and the minimum of {min} instance(s) is running"
                 )
             }
             Self::NotMeasured { metric } => write!(
