@@ -111,6 +111,13 @@ pub fn load_test_with(
         path: path.to_owned(),
         source,
     })?;
+    // It is recorded and shown as text; a name that is none would be lost on the way.
+    if base_dir.to_str().is_none() {
+        return Err(ConfigError::Unreadable {
+            path: base_dir,
+            source: io::Error::new(io::ErrorKind::InvalidData, "the folder's name is not UTF-8"),
+        });
+    }
     let context = test_file::Context {
         file: path,
         base_dir: &base_dir,

@@ -123,6 +123,7 @@ fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Prediction {
                 .next()
                 .map(|forecast| forecast.model.to_string())
                 .unwrap_or_default(),
+            history_seconds: made.history.as_secs(),
             cpu_percent: made.get(Metric::CpuPercent).map(predicted),
             memory_mb: made.get(Metric::MemoryMb).map(predicted),
             request_rate: made.get(Metric::RequestRate).map(predicted),

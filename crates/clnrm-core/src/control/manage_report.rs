@@ -114,6 +114,8 @@ pub struct SampleCounts {
 pub struct ForecastReport {
     /// The model's name, e.g. `ema`.
     pub model: String,
+    /// How far the history goes back that was forecast from.
+    pub history_seconds: u64,
     /// Percent of the allotted CPU.
     pub cpu_percent: Option<PredictedValue>,
     /// MB per instance.

@@ -187,7 +187,7 @@ fn network_bytes_of_another_collector_or_epoch_are_not_compared() {
     now.collector = CollectorId("two".to_owned());
     assert_eq!(
         sample(&reading(1.0), &now).network_mb_per_s,
-        Err(Absent::FirstReading)
+        Err(Absent::NotWatched)
     );
 }
 

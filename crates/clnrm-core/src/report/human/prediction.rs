@@ -34,7 +34,10 @@ pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View)
                 "     Not enough data: {} of the {} samples that a prediction takes",
                 not_enough_data.have, not_enough_data.need
             )?,
-            Prediction::Forecast(forecast) => values(out, service, forecast)?,
+            Prediction::Forecast(forecast) => {
+                values(out, service, forecast)?;
+                short_history(out, forecast, report.horizon_minutes)?;
+            }
         }
         health(out, service, view)?;
     }
@@ -75,6 +78,23 @@ fn values(
         writeln!(out, "     {}: {}", line.label, line.text(&model))?;
     }
     Ok(())
+}
+
+/// A history shorter than four horizons holds little that could repeat (see `docs/algorithms.md`, history).
+fn short_history(
+    out: &mut dyn Write,
+    forecast: &ForecastReport,
+    horizon_minutes: u64,
+) -> io::Result<()> {
+    let seconds = forecast.history_seconds;
+    if seconds >= horizon_minutes.saturating_mul(4 * 60) {
+        return Ok(());
+    }
+    let history = humantime::format_duration(std::time::Duration::from_secs(seconds));
+    writeln!(
+        out,
+        "     Only {history} of history for a horizon of {horizon_minutes}min"
+    )
 }
 
 /// One metric, now and at the horizon.

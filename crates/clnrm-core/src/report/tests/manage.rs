@@ -76,6 +76,7 @@ pub(super) fn predicted(value: f64, interval: (f64, f64), better_percent: f64) -
 pub(super) fn with_prediction(mut service: ServiceReport) -> ServiceReport {
     service.prediction = Some(Prediction::Forecast(Box::new(ForecastReport {
         model: "ema".to_owned(),
+        history_seconds: 7_200,
         cpu_percent: Some(predicted(52.8, (49.0, 57.1), 12.0)),
         memory_mb: Some(predicted(356.0, (340.0, 371.0), -8.4)),
         request_rate: Some(PredictedValue {

@@ -126,6 +126,7 @@ fn predictions_are_as_sure_as_they_may_be() {
     let mut point = predicted(89.1, (0.0, 0.0), 0.3);
     point.lower = None;
     partly.prediction = Some(Prediction::Forecast(Box::new(ForecastReport {
+        history_seconds: 35,
         model: "ema".to_owned(),
         cpu_percent: Some(unjudged),
         memory_mb: None,
@@ -152,6 +153,7 @@ fn predictions_are_as_sure_as_they_may_be() {
        CPU: 45.2% → 52.8%  (90%: 49.0–57.1, ema, not yet judged: too few samples)
        Memory: 312MB → n/a  (too few measurements to predict it)
        RPS: n/a → 89.1  (ema, no better than last value)
+       Only 35s of history for a horizon of 5min
        Health Score: 78.5/100  (from cpu, memory, errors)
        Predicted Health: ⚠️ Degraded  (55.0/100)
     📦 blind

@@ -71,6 +71,7 @@ impl Case {
             }),
         };
         self.prediction = Some(LoadPrediction {
+            history: Duration::from_secs(3_600),
             horizon: Duration::from_secs(300),
             tier: Tier::Raw,
             at: at(NOW + 300),

@@ -108,6 +108,9 @@ pub struct LoadPrediction {
     pub horizon: Duration,
     /// The resolution that was forecast from.
     pub tier: Tier,
+    /// How far the history goes back that was forecast from.
+    #[serde(rename = "history_seconds", serialize_with = "as_seconds")]
+    pub history: Duration,
     /// The moment that is predicted: the newest sample's time plus the horizon.
     #[serde(serialize_with = "crate::clock::rfc3339::serialize")]
     pub at: Timestamp,
@@ -144,6 +147,7 @@ impl LoadPrediction {
         let mut prediction = Self {
             horizon,
             tier,
+            history: Duration::ZERO,
             at: newest.sampled_at + horizon,
             instances: newest.instances,
             forecasts: BTreeMap::new(),
@@ -151,9 +155,10 @@ impl LoadPrediction {
         };
         for metric in Self::METRICS {
             let points = history.series(metric, tier);
-            if points.is_empty() {
+            let Some((oldest, _)) = points.first() else {
                 continue;
-            }
+            };
+            prediction.history = prediction.history.max(newest.sampled_at.since(*oldest));
             let series = Series::new(metric, points).counted_from(newest.sampled_at);
             match forecaster.forecast(&series, horizon) {
                 Ok(forecast) => {
