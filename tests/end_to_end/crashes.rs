@@ -29,10 +29,10 @@ async fn exit_code(child: &mut Child) -> Option<i32> {
 
 #[tokio::test]
 async fn an_interrupted_run_ends_what_it_started() {
-    for (signal, code) in [("-INT", 130), ("-TERM", 143)] {
+    for (signal, code, mode) in [("-INT", 130, "--keep"), ("-TERM", 143, "--stop")] {
         let step = "touch begun; setsid sleep 86400 & sleep 86400";
         let project = TestProject::with(&test_file("t", WEB, step));
-        let mut run = Background(project.command(&["run", "--stop"]).spawn().unwrap());
+        let mut run = Background(project.command(&["run", mode]).spawn().unwrap());
         eventually("the step begins", || {
             match project.path().join("begun").exists() {
                 true => Ok(()),

@@ -187,3 +187,32 @@ async fn without_a_test_file_there_is_nothing_to_run() {
         .expect(2)
         .says("absent.toml");
 }
+
+#[tokio::test]
+async fn a_service_that_dies_during_the_test_is_not_among_those_that_stay_up() {
+    let services = script("echo up; sleep 0.3; echo boom >&2; exit 7", "");
+    let project = TestProject::with(&test_file("t", &services, "sleep 60"));
+    let answer = project
+        .run(&["run", "--keep", "--format", "json"])
+        .await
+        .expect(3);
+    let report = answer.json();
+    assert_eq!(report["kept"], serde_json::json!([]));
+    assert_eq!(
+        report["tests"][0]["service_failures"][0]["log_tail"][1],
+        "boom"
+    );
+    assert_eq!(project.status().await[0]["state"], "failed");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn an_expected_text_may_name_a_port_of_a_service() {
+    let file = test_file("t", WEB, "echo port {web.port} of {something.else}");
+    let file =
+        format!("{file}expected_output_contains = \"port {{web.port}} of {{something.else}}\"\n");
+    TestProject::with(&file)
+        .run(&["run", "--stop"])
+        .await
+        .expect(0);
+}

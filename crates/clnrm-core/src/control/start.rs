@@ -79,6 +79,11 @@ impl StartCause {
         matches!(self, Self::NotReady(NotReady::Cancelled))
     }
 
+    /// Whether its process ended by itself: only its log can say why.
+    pub fn is_death(&self) -> bool {
+        matches!(self, Self::NotReady(NotReady::Died { .. }))
+    }
+
     /// The way out, where one is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {

@@ -51,6 +51,12 @@ impl<'w> Progress<'w> {
 
     /// Shows one event.
     pub fn on_event(&mut self, event: &RunEvent) -> io::Result<()> {
+        if let RunEvent::Interrupted { .. } = event
+            && let Some(bar) = self.bar.take()
+        {
+            // The terminal has written `^C` into the bar's line: what follows are plain lines.
+            bar.finish_and_clear();
+        }
         if let Some((level, line)) = self.run.line(event, self.paint)
             && level <= self.lines
         {

@@ -124,7 +124,9 @@ pub(super) fn describe(failure: &StartFailure) -> ServiceFailure {
             StartCause::Spawn(source) => one_line(source),
             other => one_line(other),
         },
-        hint: cause.hint(),
+        hint: cause
+            .hint()
+            .filter(|_| !(log_tail.is_empty() && cause.is_death())),
         log_tail: log_tail.clone(),
         log_file: log_file.clone(),
     }
