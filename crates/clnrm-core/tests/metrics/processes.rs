@@ -1,6 +1,7 @@
 //! CPU and memory of process trees.
 
 use std::fs;
+use std::io::Write as _;
 use std::process::Command;
 
 use clnrm_core::config::definition::MetricsSpec;
@@ -109,7 +110,8 @@ async fn memory_is_what_ps_shows() {
         .args(["-o", "rss=", "-p", &pid.to_string()])
         .output();
     let Ok(ps) = ps else {
-        println!("skipped: ps is not installed");
+        // Not by a macro: the test harness hides what those print in a test that passes.
+        let _ = writeln!(std::io::stderr(), "skipped: ps is not installed");
         return;
     };
     let kibibytes: f64 = String::from_utf8(ps.stdout)
