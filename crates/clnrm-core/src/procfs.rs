@@ -400,7 +400,14 @@ mod tests {
         assert!(identity.is_alive());
         let own_pid = i32::try_from(std::process::id()).unwrap();
         assert!(pids(&ProcessTable::scan().unwrap().descendants(own_pid)).contains(&pid));
-        assert!(resident_bytes(pid).unwrap().unwrap() > 100_000);
+        // Just executed, it has hardly touched its memory.
+        tokio::time::timeout(Duration::from_secs(10), async {
+            while resident_bytes(pid).unwrap().unwrap() <= 100_000 {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .expect("a running program has resident memory");
 
         drop(child.stdin.take());
         tokio::time::timeout(Duration::from_secs(10), async {
