@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
-use clnrm_core::metrics::{Collector, Target};
+use clnrm_core::metrics::{Collector, Root, Target};
 use clnrm_core::procfs::{ProcessIdentity, ProcessStat, ProcessTable};
 use tokio::time::{MissedTickBehavior, interval};
 
@@ -47,7 +47,7 @@ impl Instance {
         };
         let target = Target {
             instance_id: port.to_string(),
-            root,
+            root: Root::ProcessTree(root),
             ports: vec![port],
             address: Some(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
             metrics,

@@ -19,7 +19,7 @@ use crate::clock::Timestamp;
 use crate::config::definition::{MetricsSpec, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
 use crate::metrics::rates::{InstanceSample, Sources, combine, instance_sample};
-use crate::metrics::{Collector, Reading, Target};
+use crate::metrics::{Collector, Reading, Root, Target};
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::ServiceMetrics;
 use crate::store::{InstanceId, ServiceId, StoreError, StoredReading};
@@ -292,7 +292,7 @@ pub fn watched(
         .collect();
     let target = Target {
         instance_id: id.0.clone(),
-        root: shim.clone(),
+        root: Root::ProcessTree(shim.clone()),
         ports,
         address: binding
             .port

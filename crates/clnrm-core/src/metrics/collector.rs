@@ -19,6 +19,7 @@ use super::procfs::ProcessTrees;
 use super::prometheus::Prometheus;
 use super::reading::{CollectorId, ProcessUsage, Reading, ServiceReading, SocketUsage};
 use super::redis::Redis;
+use super::root::Root;
 use super::sock_diag::{OwnConnections, SocketStatistics};
 use super::{MetricsSource, READ_TIMEOUT};
 use crate::clock::{Clock, Timestamp};
@@ -30,8 +31,8 @@ use crate::procfs::ProcessIdentity;
 pub struct Target {
     /// Names the instance in its readings.
     pub instance_id: String,
-    /// The root of its process tree: its shim, which is not counted itself.
-    pub root: ProcessIdentity,
+    /// Its process tree or its container.
+    pub root: Root,
     /// Every port that it listens on.
     pub ports: Vec<u16>,
     /// Its main address; `None` = it has no port.
@@ -142,7 +143,7 @@ impl Collector {
                 .map_err(|error| Absent::unreadable("sock_diag", &error)),
         };
         let clock = Arc::clone(&self.clock);
-        let wanted: Vec<(ProcessIdentity, Vec<u16>)> = targets
+        let wanted: Vec<(Root, Vec<u16>)> = targets
             .iter()
             .map(|target| (target.root.clone(), target.ports.clone()))
             .collect();
@@ -238,15 +239,38 @@ fn has_own_address(spec: &MetricsSpec) -> bool {
 }
 
 impl Kernel {
+    /// Usage per target, in the same order.
+    fn read_processes(
+        &mut self,
+        wanted: &[(Root, Vec<u16>)],
+        clock: &dyn Clock,
+    ) -> Vec<Measured<ProcessUsage>> {
+        let trees: Vec<&ProcessIdentity> = wanted
+            .iter()
+            .filter_map(|(root, _)| match root {
+                Root::ProcessTree(shim) => Some(shim),
+                Root::Container(_) => None,
+            })
+            .collect();
+        let mut of_trees = self.processes.read(&trees, clock).into_iter();
+        let usage = |(root, _): &(Root, _)| match root {
+            Root::ProcessTree(_) => of_trees.next().unwrap_or(Err(Absent::NoInstance)),
+            Root::Container(container) => Err(Absent::Unreadable {
+                what: format!("container {}", container.container_id),
+                problem: "cannot be measured yet".to_owned(),
+            }),
+        };
+        wanted.iter().map(usage).collect()
+    }
+
     fn read(
         &mut self,
         sockets: Measured<SocketStatistics>,
-        wanted: &[(ProcessIdentity, Vec<u16>)],
+        wanted: &[(Root, Vec<u16>)],
         clock: &dyn Clock,
     ) -> Vec<(Measured<ProcessUsage>, SocketUsage)> {
-        let roots: Vec<&ProcessIdentity> = wanted.iter().map(|(root, _)| root).collect();
         let ports: Vec<&[u16]> = wanted.iter().map(|(_, ports)| ports.as_slice()).collect();
-        let processes = self.processes.read(&roots, clock);
+        let processes = self.read_processes(wanted, clock);
 
         let at = clock.now();
         let usage = sockets.and_then(|mut sockets| {

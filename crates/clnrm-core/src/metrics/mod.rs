@@ -13,6 +13,7 @@ mod prometheus;
 pub mod rates;
 mod reading;
 mod redis;
+mod root;
 mod sock_diag;
 
 use std::time::Duration;
@@ -25,6 +26,7 @@ pub use self::reading::{
     CollectorId, Counter, NetworkCounter, ProcessUsage, Reading, ResponseCounter, ServiceCounters,
     ServiceReading, SocketUsage, Source,
 };
+pub use self::root::{ContainerRoot, Root};
 
 /// Longest time that a service may take to answer for its metrics. Every source has its own, at the same time.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);

@@ -7,8 +7,8 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::absent::{Absent, Measured};
+use super::root::Root;
 use crate::clock::Timestamp;
-use crate::procfs::ProcessIdentity;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -53,8 +53,8 @@ pub struct Reading {
     pub at: Timestamp,
     /// The instance.
     pub instance_id: String,
-    /// The root of its process tree (its shim).
-    pub root: ProcessIdentity,
+    /// What was read.
+    pub root: Root,
     /// Who read.
     pub collector: CollectorId,
     /// What its processes use.

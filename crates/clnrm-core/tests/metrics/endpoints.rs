@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clnrm_core::config::definition::{MetricsSpec, PrometheusSpec};
-use clnrm_core::metrics::{Absent, Reading, Source, Target};
+use clnrm_core::metrics::{Absent, Reading, Root, Source, Target};
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::Metric;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -52,7 +52,7 @@ impl Endpoint {
         let pid = i32::try_from(std::process::id()).unwrap();
         Target {
             instance_id: "endpoint".to_owned(),
-            root: ProcessIdentity::of(pid).unwrap().unwrap(),
+            root: Root::ProcessTree(ProcessIdentity::of(pid).unwrap().unwrap()),
             ports: vec![self.address.port()],
             address: Some(self.address),
             metrics: MetricsSpec::Prometheus(PrometheusSpec {

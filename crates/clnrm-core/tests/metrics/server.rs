@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use clnrm_core::config::definition::MetricsSpec;
-use clnrm_core::metrics::Target;
+use clnrm_core::metrics::{Root, Target};
 use clnrm_core::procfs::{ProcessIdentity, ProcessTable};
 use rustix::process::{Pid, Signal};
 use tempfile::TempDir;
@@ -61,7 +61,7 @@ impl Tree {
     pub(crate) fn target(&self, metrics: MetricsSpec) -> Target {
         Target {
             instance_id: format!("instance-{}", self.root.pid),
-            root: self.root.clone(),
+            root: Root::ProcessTree(self.root.clone()),
             ports: vec![self.port],
             address: Some(self.address()),
             metrics,

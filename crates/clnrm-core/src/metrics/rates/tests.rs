@@ -4,7 +4,23 @@ use super::*;
 use crate::metrics::reading::{
     CollectorId, NetworkCounter, ProcessUsage, ResponseCounter, ServiceReading, SocketUsage,
 };
+use crate::metrics::root::{ContainerRoot, Root};
 use crate::procfs::ProcessIdentity;
+
+fn process_tree(start_ticks: u64) -> Root {
+    Root::ProcessTree(ProcessIdentity {
+        pid: 7,
+        start_ticks,
+        boot_id: "boot".to_owned(),
+    })
+}
+
+fn container(container_id: &str, main_pid: Option<i32>) -> Root {
+    Root::Container(ContainerRoot {
+        container_id: container_id.to_owned(),
+        main_pid,
+    })
+}
 
 fn counter(total: f64, own: f64) -> Counter {
     Counter { total, own }
@@ -23,11 +39,7 @@ fn reading(seconds: f64) -> Reading {
     Reading {
         at,
         instance_id: "a".to_owned(),
-        root: ProcessIdentity {
-            pid: 7,
-            start_ticks: 1,
-            boot_id: "boot".to_owned(),
-        },
+        root: process_tree(1),
         collector: CollectorId("one".to_owned()),
         process: Ok(ProcessUsage {
             at,
@@ -124,12 +136,20 @@ fn a_first_reading_has_gauges_but_no_rates() {
 
 #[test]
 fn another_instance_or_root_is_not_compared() {
-    let mut restarted = reading(2.0);
-    restarted.root.start_ticks += 1;
-    let sample = sample(&reading(1.0), &restarted);
-    assert_eq!(sample.cpu_percent, Err(Absent::Restarted));
-    assert_eq!(sample.requests_per_s, Err(Absent::Restarted));
-    assert_eq!(sample.network_mb_per_s, Err(Absent::Restarted));
+    let roots = [
+        (process_tree(1), process_tree(2)),
+        (container("a", Some(7)), container("b", Some(7))),
+        (container("a", Some(7)), container("a", Some(8))),
+        (process_tree(1), container("a", Some(7))),
+    ];
+    for (root_before, root_now) in roots {
+        let (mut before, mut now) = (reading(1.0), reading(2.0));
+        (before.root, now.root) = (root_before, root_now);
+        let sample = sample(&before, &now);
+        assert_eq!(sample.cpu_percent, Err(Absent::Restarted));
+        assert_eq!(sample.requests_per_s, Err(Absent::Restarted));
+        assert_eq!(sample.network_mb_per_s, Err(Absent::Restarted));
+    }
 }
 
 #[test]
