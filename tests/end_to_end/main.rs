@@ -8,7 +8,10 @@
 )]
 
 mod accuracy;
+mod container_images;
 mod crashes;
+#[path = "../support/docker.rs"]
+mod docker;
 mod examples;
 mod faults;
 mod history_faults;

@@ -6,6 +6,8 @@
     reason = "helpers of tests; a test that skips says so"
 )]
 
+#[path = "../../../../tests/support/docker.rs"]
+mod docker;
 mod endpoints;
 mod processes;
 mod server;
