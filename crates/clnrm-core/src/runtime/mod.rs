@@ -5,6 +5,7 @@
 //! Deliberately absent: what to start and when (`control`), and the history (`store`).
 
 pub mod command;
+pub mod docker;
 pub mod log_file;
 pub mod mark;
 pub mod ports;

@@ -1,0 +1,227 @@
+//! The connection to a container engine: found once, when something first needs it.
+//!
+//! Docker, rootless Docker and Podman's compatible socket are one and the same here. Deliberately absent: TLS and ssh
+//! (forward the socket instead), and the `docker` command with its contexts.
+
+use std::collections::BTreeMap;
+use std::future::Future;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use bollard::{API_DEFAULT_VERSION, Docker};
+use tokio::net::UnixStream;
+use tokio::sync::OnceCell;
+
+use super::error::EngineError;
+
+/// A request that is not answered by then fails. Creating a container may wait for a slow disk.
+const REQUEST_TIMEOUT_SECONDS: u64 = 120;
+
+/// A container engine, connected to when it is first asked for something.
+#[derive(Debug)]
+pub struct Engine {
+    candidates: Candidates,
+    connected: OnceCell<Connected>,
+}
+
+/// The client and where it is connected to.
+#[derive(Debug, Clone)]
+pub(super) struct Connected {
+    pub(super) client: Docker,
+    pub(super) address: String,
+}
+
+#[derive(Debug)]
+enum Candidates {
+    Sockets(Vec<PathBuf>),
+    Http(String),
+    NotSupported(String),
+}
+
+impl Engine {
+    /// The engine that this environment means: `DOCKER_HOST`, else the first usable of the usual sockets.
+    pub fn of_environment(environment: &BTreeMap<String, String>) -> Self {
+        Self {
+            candidates: candidates(environment),
+            connected: OnceCell::new(),
+        }
+    }
+
+    /// Where the engine is, once it was asked.
+    pub fn address(&self) -> Option<&str> {
+        self.connected
+            .get()
+            .map(|connected| connected.address.as_str())
+    }
+
+    /// Asks the engine; `action` completes "refused to …".
+    pub(super) async fn ask<T, F>(
+        &self,
+        action: &'static str,
+        question: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        let connected = self.connected().await?;
+        question(connected.client.clone())
+            .await
+            .map_err(|error| EngineError::from_client(error, action, &connected.address))
+    }
+
+    pub(super) async fn connected(&self) -> Result<&Connected, EngineError> {
+        self.connected.get_or_try_init(|| self.connect()).await
+    }
+
+    async fn connect(&self) -> Result<Connected, EngineError> {
+        match &self.candidates {
+            Candidates::NotSupported(address) => Err(EngineError::AddressNotSupported {
+                address: address.clone(),
+            }),
+            Candidates::Http(address) => {
+                let client = Docker::connect_with_http(
+                    address,
+                    REQUEST_TIMEOUT_SECONDS,
+                    API_DEFAULT_VERSION,
+                )
+                .map_err(|error| EngineError::from_client(error, "connect", address))?;
+                Ok(Connected {
+                    client,
+                    address: address.clone(),
+                })
+            }
+            Candidates::Sockets(paths) => first_usable(paths).await,
+        }
+    }
+}
+
+/// The first socket that somebody listens on; else the most telling of the failures.
+async fn first_usable(paths: &[PathBuf]) -> Result<Connected, EngineError> {
+    let mut failure = EngineError::Absent {
+        tried: paths.to_vec(),
+    };
+    for path in paths {
+        match try_socket(path).await {
+            Ok(connected) => return Ok(connected),
+            Err(Some(better)) if matches!(failure, EngineError::Absent { .. }) => failure = better,
+            Err(_) => {}
+        }
+    }
+    Err(failure)
+}
+
+/// `Err(None)` = there is none.
+async fn try_socket(path: &Path) -> Result<Connected, Option<EngineError>> {
+    let address = format!("unix://{}", path.display());
+    // The client library says of every failure that the connection failed; the socket itself says why.
+    if let Err(error) = UnixStream::connect(path).await {
+        return Err(match error.kind() {
+            io::ErrorKind::NotFound => None,
+            io::ErrorKind::PermissionDenied => Some(EngineError::NoPermission { address }),
+            _ => Some(EngineError::Unreachable {
+                address,
+                message: error.to_string(),
+            }),
+        });
+    }
+    let client = Docker::connect_with_unix(&address, REQUEST_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
+        .map_err(|error| Some(EngineError::from_client(error, "connect", &address)))?;
+    Ok(Connected { client, address })
+}
+
+fn candidates(environment: &BTreeMap<String, String>) -> Candidates {
+    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
+    if let Some(host) = set("DOCKER_HOST") {
+        let plain = host.starts_with("tcp://") || host.starts_with("http://");
+        return match host.strip_prefix("unix://") {
+            Some(path) => Candidates::Sockets(vec![PathBuf::from(path)]),
+            None if plain && set("DOCKER_TLS_VERIFY").is_none() => Candidates::Http(host.clone()),
+            None => Candidates::NotSupported(host.clone()),
+        };
+    }
+    let mut sockets = vec![PathBuf::from("/var/run/docker.sock")];
+    if let Some(runtime_dir) = set("XDG_RUNTIME_DIR").map(PathBuf::from) {
+        sockets.push(runtime_dir.join("docker.sock"));
+        sockets.push(runtime_dir.join("podman/podman.sock"));
+    }
+    sockets.push(PathBuf::from("/run/podman/podman.sock"));
+    Candidates::Sockets(sockets)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn engine(variables: &[(&str, &str)]) -> Engine {
+        let variables = variables
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
+        Engine::of_environment(&variables.collect())
+    }
+
+    async fn failure(engine: &Engine) -> EngineError {
+        engine.connected().await.unwrap_err()
+    }
+
+    #[tokio::test]
+    async fn an_absent_engine_says_where_it_was_looked_for() {
+        let missing = failure(&engine(&[("DOCKER_HOST", "unix:///nowhere/engine.sock")])).await;
+        assert_eq!(
+            missing.to_string(),
+            "no container engine answers: there is no /nowhere/engine.sock"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_socket_that_nobody_listens_on_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("engine.sock");
+        drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+        let host = format!("unix://{}", path.display());
+        let refused = failure(&engine(&[("DOCKER_HOST", &host)])).await;
+        assert_eq!(
+            refused.to_string(),
+            format!(
+                "the container engine at {host} does not answer: Connection refused (os error 111)"
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_talked_to_is_refused_by_name() {
+        for variables in [
+            &[("DOCKER_HOST", "ssh://me@host")][..],
+            &[
+                ("DOCKER_HOST", "tcp://host:2376"),
+                ("DOCKER_TLS_VERIFY", "1"),
+            ],
+        ] {
+            let error = failure(&engine(variables)).await;
+            assert!(
+                matches!(error, EngineError::AddressNotSupported { .. }),
+                "{error}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_usual_sockets_come_in_their_order() {
+        let engine = engine(&[("XDG_RUNTIME_DIR", "/run/user/1000")]);
+        let Candidates::Sockets(paths) = engine.candidates else {
+            unreachable!("no DOCKER_HOST is set")
+        };
+        let paths: Vec<_> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        assert_eq!(
+            paths,
+            [
+                "/var/run/docker.sock",
+                "/run/user/1000/docker.sock",
+                "/run/user/1000/podman/podman.sock",
+                "/run/podman/podman.sock"
+            ]
+        );
+    }
+}
