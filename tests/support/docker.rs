@@ -136,7 +136,7 @@ impl Docker {
         checked(&output.map_err(|error| format!("the docker command: {error}"))?)
     }
 
-    /// `docker run --detach` with these options, an image that is there, and the arguments behind it.
+    /// A started container with these options, of an image that is there, with the arguments behind it.
     #[track_caller]
     pub(crate) fn start(
         &self,
@@ -146,13 +146,16 @@ impl Docker {
     ) -> Container {
         let tag = image.tag().unwrap();
         let all = [
-            &["run", "--detach", "--label", TEST_LABEL][..],
+            &["create", "--label", TEST_LABEL][..],
             options,
             &[&tag],
             arguments,
         ];
         let id = self.run(&all.concat()).unwrap();
-        Container { id }
+        // Removed also when it cannot be started.
+        let container = Container { id };
+        self.run(&["start", &container.id]).unwrap();
+        container
     }
 
     /// One field of a container, by a Go template: `{{.State.Pid}}`.

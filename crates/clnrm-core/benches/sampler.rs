@@ -109,7 +109,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let readings = collector.read(&targets).await; // opens all connections
     let complete = readings
         .iter()
-        .filter(|reading| reading.process.is_ok())
+        .filter(|reading| reading.usage.cpu_seconds.is_ok())
         .filter(|reading| reading.service.counters.is_ok() || !with_redis)
         .count();
     let mut timer = interval(Duration::from_secs(1));

@@ -11,20 +11,19 @@ use std::time::Duration;
 use tokio::task::{self, JoinSet};
 use tokio::time::Instant;
 
-use super::absent::{Absent, Measured};
+use super::absent::Absent;
 use super::http_get::Page;
+use super::kernel::{Kernel, Look};
 use super::nginx::Nginx;
 use super::postgres::Postgres;
-use super::procfs::ProcessTrees;
 use super::prometheus::Prometheus;
-use super::reading::{CollectorId, ProcessUsage, Reading, ServiceReading, SocketUsage};
+use super::reading::{CollectorId, Reading, ServiceReading};
 use super::redis::Redis;
 use super::root::Root;
-use super::sock_diag::{OwnConnections, SocketStatistics};
+use super::sock_diag::OwnConnections;
 use super::{MetricsSource, READ_TIMEOUT};
 use crate::clock::{Clock, Timestamp};
 use crate::config::definition::MetricsSpec;
-use crate::procfs::ProcessIdentity;
 
 /// An instance that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,13 +50,6 @@ pub struct Collector {
     kernel: Option<Kernel>,
     /// By instance.
     services: HashMap<String, Service>,
-}
-
-/// What is read from the kernel, in one go for all instances.
-#[derive(Debug)]
-struct Kernel {
-    processes: ProcessTrees,
-    sockets: Option<SocketStatistics>,
 }
 
 /// How long a service that did not answer in time is left alone.
@@ -100,72 +92,72 @@ impl Collector {
 
     /// One reading per target, in the same order. Takes at most about two seconds, however slow the services are.
     pub async fn read(&mut self, targets: &[Target]) -> Vec<Reading> {
-        let kernel_readings = self.read_kernel(targets).await;
+        let looks = self.read_kernel(targets).await;
+        let looks = self.complete(targets, looks).await;
         let living: Vec<&Target> = targets
             .iter()
-            .zip(&kernel_readings)
-            .filter(|(_, (process, _))| process != &Err(Absent::ProcessEnded))
+            .zip(&looks)
+            .filter(|(_, look)| !look.usage.has_ended())
             .map(|(target, _)| target)
             .collect();
         let mut services = self.read_services(&living).await;
 
         let at = self.clock.now();
-        let into_reading = |(target, (process, sockets)): (&Target, _)| Reading {
+        let into_reading = |(target, look): (&Target, Look)| Reading {
             at,
             instance_id: target.instance_id.clone(),
             root: target.root.clone(),
             collector: self.id.clone(),
             service: services
                 .remove(&target.instance_id)
-                .unwrap_or_else(|| unread_service(target, &process, at)),
-            process,
-            sockets,
+                .unwrap_or_else(|| unread_service(target, look.usage.has_ended(), at)),
+            usage: look.usage,
+            traffic: look.traffic,
         };
-        targets
-            .iter()
-            .zip(kernel_readings)
-            .map(into_reading)
-            .collect()
+        targets.iter().zip(looks).map(into_reading).collect()
     }
 
-    /// Process and socket usage per target. Blocks a thread of the blocking pool for a few milliseconds.
-    async fn read_kernel(
-        &mut self,
-        targets: &[Target],
-    ) -> Vec<(Measured<ProcessUsage>, SocketUsage)> {
-        let mut kernel = self.kernel.take().unwrap_or_else(|| Kernel {
-            processes: ProcessTrees::default(),
-            sockets: None,
-        });
-        let opened = match kernel.sockets.take() {
-            Some(sockets) => Ok(sockets),
-            None => SocketStatistics::open(self.own.clone())
-                .map_err(|error| Absent::unreadable("sock_diag", &error)),
-        };
+    /// What this machine's kernel shows of each target. Blocks a thread of the blocking pool for a few milliseconds.
+    async fn read_kernel(&mut self, targets: &[Target]) -> Vec<Option<Look>> {
+        let mut kernel = self
+            .kernel
+            .take()
+            .unwrap_or_else(|| Kernel::new(self.own.clone()));
         let clock = Arc::clone(&self.clock);
         let wanted: Vec<(Root, Vec<u16>)> = targets
             .iter()
             .map(|target| (target.root.clone(), target.ports.clone()))
             .collect();
         let blocking = task::spawn_blocking(move || {
-            let readings = kernel.read(opened, &wanted, clock.as_ref());
-            (kernel, readings)
+            let looks = kernel.read(&wanted, clock.as_ref());
+            (kernel, looks)
         });
         match blocking.await {
-            Ok((kernel, readings)) => {
+            Ok((kernel, looks)) => {
                 self.kernel = Some(kernel);
-                readings
+                looks
             }
             Err(error) => {
                 let reason = Absent::unreadable("the kernel", &error);
-                let sockets = SocketUsage {
-                    at: self.clock.now(),
-                    connections: Err(reason.clone()),
-                    network: Err(reason.clone()),
-                };
-                vec![(Err(reason), sockets); targets.len()]
+                vec![Some(Look::absent(self.clock.now(), &reason)); targets.len()]
             }
         }
+    }
+
+    /// Adds what the kernel does not show: containers of other machines.
+    async fn complete(&mut self, targets: &[Target], looks: Vec<Option<Look>>) -> Vec<Look> {
+        let at = self.clock.now();
+        let complete = |(target, look): (&Target, Option<Look>)| {
+            look.unwrap_or_else(|| {
+                let what = match &target.root {
+                    Root::ProcessTree(root) => format!("process {}", root.pid),
+                    Root::Container(root) => format!("container {}", root.container_id),
+                };
+                let problem = "cannot be read on this machine".to_owned();
+                Look::absent(at, &Absent::Unreadable { what, problem })
+            })
+        };
+        targets.iter().zip(looks).map(complete).collect()
     }
 
     /// Asks all services at the same time.
@@ -207,16 +199,12 @@ impl Collector {
 }
 
 /// The service's part of a reading when nobody was asked.
-fn unread_service(
-    target: &Target,
-    process: &Measured<ProcessUsage>,
-    at: Timestamp,
-) -> ServiceReading {
-    let reason = match (process, &target.metrics, target.address) {
-        (_, MetricsSpec::ProcessOnly, _) => return ServiceReading::without_source(at),
-        (Err(reason), _, _) => reason.clone(),
-        (_, _, None) => Absent::NoPort,
-        (_, _, Some(address)) => Absent::Unreadable {
+fn unread_service(target: &Target, has_ended: bool, at: Timestamp) -> ServiceReading {
+    let reason = match (&target.metrics, target.address) {
+        (MetricsSpec::ProcessOnly, _) => return ServiceReading::without_source(at),
+        _ if has_ended => Absent::ProcessEnded,
+        (_, None) => Absent::NoPort,
+        (_, Some(address)) => Absent::Unreadable {
             what: address.to_string(),
             problem: "could not be asked".to_owned(),
         },
@@ -235,84 +223,6 @@ fn has_own_address(spec: &MetricsSpec) -> bool {
         MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {
             false
         }
-    }
-}
-
-impl Kernel {
-    /// Usage per target, in the same order.
-    fn read_processes(
-        &mut self,
-        wanted: &[(Root, Vec<u16>)],
-        clock: &dyn Clock,
-    ) -> Vec<Measured<ProcessUsage>> {
-        let trees: Vec<&ProcessIdentity> = wanted
-            .iter()
-            .filter_map(|(root, _)| match root {
-                Root::ProcessTree(shim) => Some(shim),
-                Root::Container(_) => None,
-            })
-            .collect();
-        let mut of_trees = self.processes.read(&trees, clock).into_iter();
-        let usage = |(root, _): &(Root, _)| match root {
-            Root::ProcessTree(_) => of_trees.next().unwrap_or(Err(Absent::NoInstance)),
-            Root::Container(container) => Err(Absent::Unreadable {
-                what: format!("container {}", container.container_id),
-                problem: "cannot be measured yet".to_owned(),
-            }),
-        };
-        wanted.iter().map(usage).collect()
-    }
-
-    fn read(
-        &mut self,
-        sockets: Measured<SocketStatistics>,
-        wanted: &[(Root, Vec<u16>)],
-        clock: &dyn Clock,
-    ) -> Vec<(Measured<ProcessUsage>, SocketUsage)> {
-        let ports: Vec<&[u16]> = wanted.iter().map(|(_, ports)| ports.as_slice()).collect();
-        let processes = self.read_processes(wanted, clock);
-
-        let at = clock.now();
-        let usage = sockets.and_then(|mut sockets| {
-            let usage = sockets
-                .read(&ports)
-                .map_err(|error| Absent::unreadable("sock_diag", &error))?;
-            // Kept only while it works.
-            self.sockets = Some(sockets);
-            Ok(usage)
-        });
-        let socket_usage = |(index, ports): (usize, &&[u16])| {
-            let usage = match &usage {
-                _ if ports.is_empty() => Err(Absent::NoPort),
-                Ok(usage) => usage.get(index).ok_or(Absent::NoPort),
-                Err(reason) => Err(reason.clone()),
-            };
-            SocketUsage {
-                at,
-                connections: usage.clone().map(|usage| usage.connections),
-                network: usage.and_then(|usage| usage.network.clone()),
-            }
-        };
-        let sockets: Vec<SocketUsage> = ports.iter().enumerate().map(socket_usage).collect();
-        // What a process that has ended listened on may be another's by now.
-        let of_the_living = |(process, sockets): (Measured<ProcessUsage>, SocketUsage)| {
-            let ended = process == Err(Absent::ProcessEnded);
-            let sockets = if ended {
-                SocketUsage {
-                    at,
-                    connections: Err(Absent::ProcessEnded),
-                    network: Err(Absent::ProcessEnded),
-                }
-            } else {
-                sockets
-            };
-            (process, sockets)
-        };
-        processes
-            .into_iter()
-            .zip(sockets)
-            .map(of_the_living)
-            .collect()
     }
 }
 

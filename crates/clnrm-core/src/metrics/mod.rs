@@ -4,8 +4,12 @@
 //! absent: when to read, and what to do with the samples, which is the control layer's business.
 
 mod absent;
+mod cgroup;
 mod collector;
 mod http_get;
+mod kernel;
+mod local_container;
+mod network_namespace;
 mod nginx;
 mod postgres;
 mod procfs;
@@ -23,8 +27,8 @@ use async_trait::async_trait;
 pub use self::absent::{Absent, Measured};
 pub use self::collector::{Collector, Target};
 pub use self::reading::{
-    CollectorId, Counter, NetworkCounter, ProcessUsage, Reading, ResponseCounter, ServiceCounters,
-    ServiceReading, SocketUsage, Source,
+    CollectorId, Counter, NetworkCounter, Reading, ResourceUsage, ResponseCounter, ServiceCounters,
+    ServiceReading, Source, Traffic,
 };
 pub use self::root::{ContainerRoot, Root};
 

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use std::io;
 
 use super::absent::{Absent, Measured};
-use super::reading::ProcessUsage;
+use super::reading::{ResourceUsage, Source};
 use crate::clock::Clock;
 use crate::procfs::{ProcessIdentity, ProcessStat, ProcessTable, resident_bytes};
 
@@ -28,25 +28,40 @@ impl ProcessTrees {
         &mut self,
         roots: &[&ProcessIdentity],
         clock: &dyn Clock,
-    ) -> Vec<Measured<ProcessUsage>> {
+    ) -> Vec<ResourceUsage> {
         self.progress.retain(|root, _| roots.contains(&root));
-        let table = match ProcessTable::scan() {
-            Ok(table) => table,
-            Err(error) => return vec![Err(Absent::unreadable("/proc", &error)); roots.len()],
-        };
-        let read_tree = |root: &&ProcessIdentity| {
+        if roots.is_empty() {
+            return Vec::new();
+        }
+        let table = ProcessTable::scan().map_err(|error| Absent::unreadable("/proc", &error));
+        let usage = |root: &&ProcessIdentity| {
             let at = clock.now();
-            let tree = Tree::read(root, &table)
-                .map_err(|error| Absent::unreadable("/proc", &error))?
-                .ok_or(Absent::ProcessEnded)?;
-            let progress = self.progress.entry((*root).clone()).or_default();
-            Ok(ProcessUsage {
-                at,
-                cpu_seconds: seconds(progress.advance(tree.cpu_ticks, tree.settled)),
-                memory_bytes: tree.memory_bytes,
-            })
+            match self.read_tree(root, &table) {
+                Ok((cpu_seconds, memory_bytes)) => ResourceUsage {
+                    at,
+                    source: Source::Procfs,
+                    cpu_seconds: Ok(cpu_seconds),
+                    memory_bytes: Ok(memory_bytes),
+                },
+                Err(reason) => ResourceUsage::absent(at, Source::Procfs, &reason),
+            }
         };
-        roots.iter().map(read_tree).collect()
+        roots.iter().map(usage).collect()
+    }
+
+    /// CPU in seconds and memory in bytes.
+    fn read_tree(
+        &mut self,
+        root: &ProcessIdentity,
+        table: &Measured<ProcessTable>,
+    ) -> Measured<(f64, u64)> {
+        let table = table.as_ref().map_err(Absent::clone)?;
+        let tree = Tree::read(root, table)
+            .map_err(|error| Absent::unreadable("/proc", &error))?
+            .ok_or(Absent::ProcessEnded)?;
+        let progress = self.progress.entry(root.clone()).or_default();
+        let ticks = progress.advance(tree.cpu_ticks, tree.settled);
+        Ok((seconds(ticks), tree.memory_bytes))
     }
 }
 

@@ -25,8 +25,12 @@ pub struct InstanceSample {
     pub cpu_percent: Measured<f64>,
     /// Resident memory in MB (10⁶ bytes).
     pub memory_mb: Measured<f64>,
-    /// Bytes exchanged with clients, in MB (10⁶ bytes) per second.
+    /// Who read CPU and memory.
+    pub usage_source: Source,
+    /// Bytes exchanged with others, in MB (10⁶ bytes) per second.
     pub network_mb_per_s: Measured<f64>,
+    /// Who counted those bytes.
+    pub traffic_source: Source,
     /// Open client connections.
     pub connections: Measured<f64>,
     /// Who counted `connections`.
@@ -94,16 +98,16 @@ pub fn instance_sample(previous: Option<&Reading>, current: &Reading, cpus: f64)
         (Ok(Ok(connections)), Some(source)) => (Ok(*connections), source),
         // The kernel knows too, whatever the service could not say.
         _ => (
-            current.sockets.connections.clone().map(lossy),
-            Source::SockDiag,
+            current.traffic.connections.clone().map(lossy),
+            current.traffic.source,
         ),
     };
     InstanceSample {
         cpu_percent: cpu_percent(&previous, current, cpus),
-        memory_mb: (current.process.as_ref())
-            .map(|usage| lossy(usage.memory_bytes) / BYTES_PER_MB)
-            .map_err(Absent::clone),
+        memory_mb: (current.usage.memory_bytes.clone()).map(|bytes| lossy(bytes) / BYTES_PER_MB),
+        usage_source: current.usage.source,
         network_mb_per_s: network_mb_per_s(&previous, current),
+        traffic_source: current.traffic.source,
         connections,
         connections_source,
         requests_per_s: service.requests,
@@ -121,9 +125,11 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
         let source = samples.iter().find_map(|sample| sample.service_source);
         source.ok_or(Absent::NoSource)
     };
-    let connections_source = samples
-        .first()
-        .map_or(Source::SockDiag, |sample| sample.connections_source);
+    // Instances of one service are read alike; without any, no value asks for its source.
+    let of_first = |source: fn(&InstanceSample) -> Source| {
+        samples.first().map(source).ok_or(Absent::NoInstance)
+    };
+    let usage_source = of_first(|sample| sample.usage_source);
     let requests = total(samples, |sample| &sample.requests_per_s);
     let memory_total = total(samples, |sample| &sample.memory_mb);
 
@@ -132,17 +138,21 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
         sources: Sources::default(),
     };
     let cpu = total(samples, |sample| &sample.cpu_percent).map(|sum| sum / count);
-    combined.set(Metric::CpuPercent, cpu, Ok(Source::Procfs));
+    combined.set(Metric::CpuPercent, cpu, usage_source.clone());
     let memory = memory_total.clone().map(|sum| sum / count);
-    combined.set(Metric::MemoryMb, memory, Ok(Source::Procfs));
-    combined.set(Metric::MemoryTotalMb, memory_total, Ok(Source::Procfs));
+    combined.set(Metric::MemoryMb, memory, usage_source.clone());
+    combined.set(Metric::MemoryTotalMb, memory_total, usage_source);
     let network = total(samples, |sample| &sample.network_mb_per_s);
-    combined.set(Metric::NetworkMbPerS, network, Ok(Source::SockDiag));
+    combined.set(
+        Metric::NetworkMbPerS,
+        network,
+        of_first(|sample| sample.traffic_source),
+    );
     let connections = total(samples, |sample| &sample.connections);
     combined.set(
         Metric::ActiveConnections,
         connections,
-        Ok(connections_source),
+        of_first(|sample| sample.connections_source),
     );
     let response_time = response_time_ms(samples);
     combined.set(Metric::ResponseTimeMs, response_time, service_source());
@@ -191,27 +201,34 @@ fn seconds_between(earlier: Timestamp, later: Timestamp) -> Measured<f64> {
 }
 
 fn cpu_percent(previous: &Measured<&Reading>, current: &Reading, cpus: f64) -> Measured<f64> {
-    let now = current.process.clone()?;
-    let before = previous.clone()?.process.as_ref();
-    let before = before.map_err(|_| Absent::FirstReading)?;
-    let seconds = seconds_between(before.at, now.at)?;
-    let used = increase(before.cpu_seconds, now.cpu_seconds)?;
+    let now = current.usage.cpu_seconds.clone()?;
+    let before = &previous.clone()?.usage;
+    if before.source != current.usage.source {
+        return Err(Absent::FirstReading);
+    }
+    let before_seconds = before.cpu_seconds.as_ref();
+    let before_seconds = before_seconds.map_err(|_| Absent::FirstReading)?;
+    let seconds = seconds_between(before.at, current.usage.at)?;
+    let used = increase(*before_seconds, now)?;
     Ok(100.0 * used / seconds / cpus)
 }
 
 fn network_mb_per_s(previous: &Measured<&Reading>, current: &Reading) -> Measured<f64> {
-    let now = current.sockets.network.clone()?;
+    let now = current.traffic.network.clone()?;
     let previous = previous.clone()?;
-    let before = previous.sockets.network.as_ref();
+    let before = previous.traffic.network.as_ref();
     let before = before.map_err(|_| Absent::FirstReading)?;
-    if previous.collector != current.collector {
+    if previous.traffic.source != current.traffic.source {
+        return Err(Absent::FirstReading);
+    }
+    if now.epoch.is_some() && previous.collector != current.collector {
         // Nobody watched the connections that were closed in between.
         return Err(Absent::NotWatched);
     }
     if before.epoch != now.epoch {
         return Err(Absent::EventsLost);
     }
-    let seconds = seconds_between(previous.sockets.at, current.sockets.at)?;
+    let seconds = seconds_between(previous.traffic.at, current.traffic.at)?;
     let bytes = now
         .bytes
         .checked_sub(before.bytes)

@@ -18,6 +18,12 @@ pub enum Source {
     Procfs,
     /// The kernel's socket statistics, over the instance's ports.
     SockDiag,
+    /// The control group of a container on this machine.
+    Cgroup,
+    /// The interfaces and sockets of a container on this machine.
+    NetworkNamespace,
+    /// The engine's stream of statistics of a container that cannot be read here.
+    EngineStats,
     /// `INFO`.
     Redis,
     /// `stub_status`.
@@ -33,6 +39,9 @@ impl fmt::Display for Source {
         f.write_str(match self {
             Self::Procfs => "procfs",
             Self::SockDiag => "sock_diag",
+            Self::Cgroup => "cgroup",
+            Self::NetworkNamespace => "network_namespace",
+            Self::EngineStats => "engine_stats",
             Self::Redis => "redis",
             Self::Nginx => "nginx",
             Self::Postgres => "postgres",
@@ -58,42 +67,84 @@ pub struct Reading {
     /// Who read.
     pub collector: CollectorId,
     /// What its processes use.
-    pub process: Measured<ProcessUsage>,
-    /// What passes through its ports.
-    pub sockets: SocketUsage,
+    pub usage: ResourceUsage,
+    /// What passes between it and others.
+    pub traffic: Traffic,
     /// What the service says of itself.
     pub service: ServiceReading,
 }
 
-/// What a process tree used and uses.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct ProcessUsage {
-    /// When it was read.
+/// What a process tree or a container used and uses.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ResourceUsage {
+    /// When it was read, by the clock of whoever read it.
     pub at: Timestamp,
+    /// Who read it.
+    pub source: Source,
     /// CPU time used so far, ended children included, in seconds.
-    pub cpu_seconds: f64,
-    /// Resident memory of all living processes, in bytes.
-    pub memory_bytes: u64,
+    pub cpu_seconds: Measured<f64>,
+    /// Memory in use, in bytes: resident memory of all living processes; of a container without the file cache that
+    /// the kernel may drop.
+    pub memory_bytes: Measured<u64>,
 }
 
-/// What the kernel knows of the TCP connections to an instance's ports; clnrm's own are left out.
+impl ResourceUsage {
+    /// All absent for one reason.
+    pub(super) fn absent(at: Timestamp, source: Source, reason: &Absent) -> Self {
+        Self {
+            at,
+            source,
+            cpu_seconds: Err(reason.clone()),
+            memory_bytes: Err(reason.clone()),
+        }
+    }
+
+    /// Whether there is nothing left to read.
+    pub(super) fn has_ended(&self) -> bool {
+        self.cpu_seconds == Err(Absent::ProcessEnded)
+    }
+}
+
+/// What is known of an instance's connections and bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub struct SocketUsage {
-    /// When it was read.
+pub struct Traffic {
+    /// When it was read, by the clock of whoever read it.
     pub at: Timestamp,
-    /// Established connections.
+    /// Who read it.
+    pub source: Source,
+    /// Established connections to it; clnrm's own are left out.
     pub connections: Measured<u64>,
-    /// Bytes sent and received.
+    /// Bytes sent and received. clnrm's own are left out where the source can tell them apart.
     pub network: Measured<NetworkCounter>,
 }
 
-/// Bytes counted since some moment. Two values are comparable if they are of one collector and one epoch.
+impl Traffic {
+    /// All absent for one reason.
+    pub(super) fn absent(at: Timestamp, source: Source, reason: &Absent) -> Self {
+        Self {
+            at,
+            source,
+            connections: Err(reason.clone()),
+            network: Err(reason.clone()),
+        }
+    }
+}
+
+/// Bytes counted since some moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NetworkCounter {
-    /// Bytes acknowledged by clients plus bytes received from them.
+    /// Received plus sent.
     pub bytes: u64,
-    /// Changes whenever the collector may have missed a closed connection.
-    pub epoch: u64,
+    /// `None` = counted since the start of what is read, whoever reads it. Else the collector counts, this changes
+    /// whenever it may have missed a closed connection, and two values of another collector or epoch do not compare.
+    pub epoch: Option<u64>,
+}
+
+impl NetworkCounter {
+    /// Of a source that counts by itself.
+    pub(super) fn since_start(bytes: u64) -> Self {
+        Self { bytes, epoch: None }
+    }
 }
 
 /// What a service says of itself.

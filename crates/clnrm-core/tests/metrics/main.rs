@@ -6,6 +6,7 @@
     reason = "helpers of tests; a test that skips says so"
 )]
 
+mod containers;
 #[path = "../../../../tests/support/docker.rs"]
 mod docker;
 mod endpoints;

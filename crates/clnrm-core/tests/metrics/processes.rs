@@ -82,9 +82,10 @@ async fn cpu_of_children_that_have_ended_is_included() {
     })
     .await;
     for _ in 0..3 {
-        let usage = read_one(&mut collector, &target).await.process.unwrap();
-        assert!(usage.cpu_seconds >= last);
-        last = usage.cpu_seconds;
+        let usage = read_one(&mut collector, &target).await.usage;
+        let cpu_seconds = usage.cpu_seconds.unwrap();
+        assert!(cpu_seconds >= last);
+        last = cpu_seconds;
     }
     // The second line: user and system time of all children, as `0m1.230000s 0m0.010000s`.
     let text = fs::read_to_string(&times).unwrap();
@@ -120,7 +121,7 @@ async fn memory_is_what_ps_shows() {
         .parse()
         .unwrap();
     let reading = read_one(&mut collector(), &tree.target(MetricsSpec::ProcessOnly)).await;
-    let measured = reading.process.unwrap().memory_bytes;
+    let measured = reading.usage.memory_bytes.unwrap();
     let expected = kibibytes * 1_024.0;
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let difference = (measured as f64 - expected).abs();
@@ -144,7 +145,7 @@ async fn nothing_is_read_of_an_instance_that_has_ended() {
     );
     drop(tree);
     let reading = read_one(&mut collector, &target).await;
-    assert_eq!(reading.process, Err(Absent::ProcessEnded));
-    assert_eq!(reading.sockets.connections, Err(Absent::ProcessEnded));
+    assert_eq!(reading.usage.cpu_seconds, Err(Absent::ProcessEnded));
+    assert_eq!(reading.traffic.connections, Err(Absent::ProcessEnded));
     assert_eq!(reading.service.counters, Err(Absent::ProcessEnded));
 }

@@ -93,7 +93,7 @@ async fn redis_errors_and_connections_are_exact_and_an_idle_server_is_idle() {
     let (metrics, sources) = sample(&before, &after);
     assert_eq!(metrics.active_connections, Some(5.0));
     assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::Redis));
-    assert_eq!(after.sockets.connections, Ok(5));
+    assert_eq!(after.traffic.connections, Ok(5));
     assert_eq!(metrics.error_rate, Some(0.75));
 
     let idle = read_after_interval(&mut collector, &target, &after).await;
@@ -212,7 +212,7 @@ async fn nginx_connections_are_exact_without_our_own() {
     }
     let reading = read_one(&mut collector(), &target).await;
     assert_eq!(reading.service.counters.unwrap().connections, Ok(4.0));
-    assert_eq!(reading.sockets.connections, Ok(4));
+    assert_eq!(reading.traffic.connections, Ok(4));
 }
 
 async fn connect_postgres(tree: &Tree) -> Option<Client> {

@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::reading::{
-    CollectorId, NetworkCounter, ProcessUsage, ResponseCounter, ServiceReading, SocketUsage,
+    CollectorId, NetworkCounter, ResourceUsage, ResponseCounter, ServiceReading, Traffic,
 };
 use crate::metrics::root::{ContainerRoot, Root};
 use crate::procfs::ProcessIdentity;
@@ -41,15 +41,20 @@ fn reading(seconds: f64) -> Reading {
         instance_id: "a".to_owned(),
         root: process_tree(1),
         collector: CollectorId("one".to_owned()),
-        process: Ok(ProcessUsage {
+        usage: ResourceUsage {
             at,
-            cpu_seconds: seconds / 2.0,
-            memory_bytes: 64_000_000,
-        }),
-        sockets: SocketUsage {
+            source: Source::Procfs,
+            cpu_seconds: Ok(seconds / 2.0),
+            memory_bytes: Ok(64_000_000),
+        },
+        traffic: Traffic {
             at,
+            source: Source::SockDiag,
             connections: Ok(3),
-            network: Ok(NetworkCounter { bytes, epoch: 1 }),
+            network: Ok(NetworkCounter {
+                bytes,
+                epoch: Some(1),
+            }),
         },
         service: ServiceReading {
             at,
@@ -88,11 +93,8 @@ fn close(value: Option<f64>, expected: f64) {
 fn rates_are_differences_over_time_and_the_service_is_the_sum() {
     let one = instance_sample(Some(&reading(10.0)), &reading(12.0), 2.0);
     let mut idle = reading(12.0);
-    idle.process = Ok(ProcessUsage {
-        cpu_seconds: 5.0,
-        memory_bytes: 16_000_000,
-        ..idle.process.unwrap()
-    });
+    idle.usage.cpu_seconds = Ok(5.0);
+    idle.usage.memory_bytes = Ok(16_000_000);
     idle.service = reading(10.0).service;
     idle.service.at = idle.at;
     let two = instance_sample(Some(&reading(10.0)), &idle, 2.0);
@@ -153,10 +155,38 @@ fn another_instance_or_root_is_not_compared() {
 }
 
 #[test]
+fn what_is_counted_since_the_start_is_compared_across_commands() {
+    let (mut before, mut now) = (reading(1.0), reading(2.0));
+    before.collector = CollectorId("another".to_owned());
+    assert_eq!(
+        sample(&before, &now).network_mb_per_s,
+        Err(Absent::NotWatched)
+    );
+    for (reading, bytes) in [(&mut before, 1_000_000), (&mut now, 5_000_000)] {
+        reading.traffic.source = Source::NetworkNamespace;
+        reading.traffic.network = Ok(NetworkCounter::since_start(bytes));
+    }
+    assert_eq!(sample(&before, &now).network_mb_per_s, Ok(4.0));
+}
+
+#[test]
+fn counters_of_two_sources_are_not_compared() {
+    let (mut before, now) = (reading(1.0), reading(2.0));
+    before.usage.source = Source::Cgroup;
+    before.traffic.source = Source::NetworkNamespace;
+    let sample = sample(&before, &now);
+    assert_eq!(sample.cpu_percent, Err(Absent::FirstReading));
+    assert_eq!(sample.network_mb_per_s, Err(Absent::FirstReading));
+}
+
+#[test]
 fn a_reset_is_absent_and_never_negative() {
     let mut now = reading(2.0);
     counters(&mut now).requests = Ok(Counter::untouched(3.0));
-    now.sockets.network = Ok(NetworkCounter { bytes: 1, epoch: 1 });
+    now.traffic.network = Ok(NetworkCounter {
+        bytes: 1,
+        epoch: Some(1),
+    });
     let one = sample(&reading(1.0), &now);
     assert_eq!(one.requests_per_s, Err(Absent::CounterReset));
     assert_eq!(one.network_mb_per_s, Err(Absent::CounterReset));
@@ -196,9 +226,9 @@ fn what_clnrm_itself_adds_is_taken_off() {
 #[test]
 fn network_bytes_of_another_collector_or_epoch_are_not_compared() {
     let mut now = reading(2.0);
-    now.sockets.network = Ok(NetworkCounter {
+    now.traffic.network = Ok(NetworkCounter {
         bytes: 9_000_000,
-        epoch: 2,
+        epoch: Some(2),
     });
     assert_eq!(
         sample(&reading(1.0), &now).network_mb_per_s,
@@ -287,9 +317,9 @@ proptest! {
         let (mut before, mut now) = (reading(1.0), reading(2.0));
         for (reading, index) in [(&mut before, 0), (&mut now, 1)] {
             let at = Timestamp::from_millis(millis[index]);
-            reading.process = Ok(ProcessUsage { at, cpu_seconds: cpu[index], memory_bytes: bytes[index] });
-            reading.sockets.at = at;
-            reading.sockets.network = Ok(NetworkCounter { bytes: bytes[index], epoch: 1 });
+            reading.usage = ResourceUsage { at, source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]) };
+            reading.traffic.at = at;
+            reading.traffic.network = Ok(NetworkCounter { bytes: bytes[index], epoch: Some(1) });
             reading.service.at = at;
             counters(reading).requests = Ok(counter(totals[index], totals[index + 2]));
             counters(reading).errors = Ok(counter(totals[index + 2], totals[index]));

@@ -14,6 +14,8 @@ const MAX_UNSEEN_DUMPS: u32 = 60;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PortUsage {
     pub(crate) connections: u64,
+    /// Those that clnrm itself holds to it, not counted in `connections`.
+    pub(crate) own_connections: u64,
     pub(crate) network: Measured<NetworkCounter>,
 }
 
@@ -30,6 +32,7 @@ pub(super) struct Ledger {
 #[derive(Debug)]
 struct Port {
     established: u64,
+    own_established: u64,
     closed_bytes: u64,
     /// Of this port's counter: another one from each start of watching, and after each loss.
     epoch: u64,
@@ -64,6 +67,7 @@ impl Ledger {
                 *next_epoch += 1;
                 Port {
                     established: 0,
+                    own_established: 0,
                     closed_bytes: 0,
                     epoch: *next_epoch,
                 }
@@ -85,11 +89,18 @@ impl Ledger {
     pub(super) fn book_dump(&mut self, sockets: &[TcpSocket]) {
         for port in self.ports.values_mut() {
             port.established = 0;
+            port.own_established = 0;
         }
         for open in self.open.values_mut() {
             open.unseen_dumps += 1;
         }
         for socket in sockets {
+            // Our end: the other one is not in our network where the kernel redirects a published port.
+            if self.own.contains(socket.remote_port, socket.local_port)
+                && let Some(port) = self.ports.get_mut(&socket.remote_port)
+            {
+                port.own_established += u64::from(socket.established);
+            }
             let Some(port) = self.ports.get_mut(&socket.local_port) else {
                 continue;
             };
@@ -137,12 +148,13 @@ impl Ledger {
             .map(|open| open.bytes);
         PortUsage {
             connections: watched().map(|port| port.established).sum(),
+            own_connections: watched().map(|port| port.own_established).sum(),
             network: Ok(NetworkCounter {
                 bytes: watched()
                     .map(|port| port.closed_bytes)
                     .chain(open_bytes)
                     .fold(0, u64::saturating_add),
-                epoch: watched().map(|port| port.epoch).max().unwrap_or_default(),
+                epoch: watched().map(|port| port.epoch).max(),
             }),
         }
     }

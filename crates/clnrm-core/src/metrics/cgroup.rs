@@ -1,0 +1,121 @@
+//! CPU and memory of a container from its control group's files, of version 1 and 2. See cgroups(7).
+//!
+//! A group's counters cover the groups below it, so a container that divides itself further is counted whole.
+
+mod parse;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use self::parse::{CgroupMount, Hierarchy, Membership};
+use super::absent::{Absent, Measured};
+
+/// The directories with one container's counters. A hybrid host has some controllers in version 1 and some in 2.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Cgroup {
+    cpu: (Version, PathBuf),
+    memory: (Version, PathBuf),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    V1,
+    V2,
+}
+
+impl Cgroup {
+    /// The group that carries this container's id and that the process is in, if its counters can be read here.
+    ///
+    /// `None` also when the process is another machine's (or another PID namespace's): then its number names nobody
+    /// here, or somebody in another group.
+    pub(super) fn of_container(container_id: &str, main_pid: i32) -> Option<Self> {
+        let memberships = fs::read(format!("/proc/{main_pid}/cgroup")).ok()?;
+        let mounts = fs::read("/proc/self/mountinfo").ok()?;
+        Self::find(
+            container_id,
+            &String::from_utf8_lossy(&memberships),
+            &String::from_utf8_lossy(&mounts),
+            &|cgroup: &Self| cgroup.cpu_seconds().is_ok() && cgroup.memory_bytes().is_ok(),
+        )
+    }
+
+    fn find(
+        container_id: &str,
+        memberships: &str,
+        mounts: &str,
+        readable: &dyn Fn(&Self) -> bool,
+    ) -> Option<Self> {
+        let memberships: Vec<Membership<'_>> = parse::memberships(memberships).collect();
+        let mounts: Vec<CgroupMount> = parse::cgroup_mounts(mounts).collect();
+        let candidates = |controller: &str| -> Vec<(Version, PathBuf)> {
+            let of = |version, hierarchy: Hierarchy<'_>| {
+                let paths = parse::directories(&memberships, &mounts, hierarchy, container_id);
+                paths.into_iter().map(move |path| (version, path))
+            };
+            // Where version 1 has the controller, version 2 has it not.
+            of(Version::V1, Hierarchy::Controller(controller))
+                .chain(of(Version::V2, Hierarchy::Unified))
+                .collect()
+        };
+        let memories = candidates("memory");
+        candidates("cpuacct")
+            .into_iter()
+            .flat_map(|cpu| {
+                memories
+                    .iter()
+                    .map(move |memory| (cpu.clone(), memory.clone()))
+            })
+            .map(|(cpu, memory)| Self { cpu, memory })
+            .find(readable)
+    }
+
+    /// CPU time used so far.
+    pub(super) fn cpu_seconds(&self) -> Measured<f64> {
+        let (version, directory) = &self.cpu;
+        match version {
+            Version::V1 => read(&directory.join("cpuacct.usage"), |text| {
+                Some(Duration::from_nanos(parse::number(text)?).as_secs_f64())
+            }),
+            Version::V2 => read(&directory.join("cpu.stat"), |text| {
+                Some(Duration::from_micros(parse::field(text, "usage_usec")?).as_secs_f64())
+            }),
+        }
+    }
+
+    /// Memory in use without the file cache that the kernel may drop at any time: what `docker stats` shows.
+    pub(super) fn memory_bytes(&self) -> Measured<u64> {
+        let (version, directory) = &self.memory;
+        let (usage, cache) = match version {
+            Version::V1 => ("memory.usage_in_bytes", "total_inactive_file"),
+            Version::V2 => ("memory.current", "inactive_file"),
+        };
+        let usage = read(&directory.join(usage), parse::number)?;
+        let cache = read(&directory.join("memory.stat"), |text| {
+            parse::field(text, cache)
+        })?;
+        Ok(without_cache(usage, cache))
+    }
+}
+
+/// As `docker stats` computes it (`calculateMemUsageUnixNoCache` of docker/cli): a cache that seems as large as all
+/// memory was read later than it, and is not subtracted.
+pub(crate) fn without_cache(usage_bytes: u64, cache_bytes: u64) -> u64 {
+    usage_bytes
+        .checked_sub(cache_bytes)
+        .filter(|rest| *rest > 0)
+        .unwrap_or(usage_bytes)
+}
+
+/// One value of one file.
+pub(super) fn read<T>(path: &Path, value: impl Fn(&str) -> Option<T>) -> Measured<T> {
+    let what = || path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| Absent::unreadable(&what(), &error))?;
+    value(&text).ok_or_else(|| Absent::Unreadable {
+        what: what(),
+        problem: "is malformed".to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
