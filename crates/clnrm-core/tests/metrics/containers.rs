@@ -9,9 +9,10 @@ use clnrm_core::metrics::rates::{combine, instance_sample};
 use clnrm_core::metrics::{Absent, ContainerRoot, Reading, Root, Source, Target};
 use clnrm_core::services::service_manager::Metric;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::docker::{Container, Docker, TestImage, docker};
-use super::server::wait_for;
+use super::server::{DEADLINE, wait_for};
 use super::{collector, read_after_interval, read_one};
 
 const BUSY: &[&str] = &["sh", "-c", "while :; do :; done"];
@@ -54,7 +55,9 @@ fn engine_stats(container: &Container) -> Value {
 
 fn number(stats: &Value, pointer: &str) -> f64 {
     let value = stats.pointer(pointer).and_then(Value::as_f64);
-    value.unwrap_or_else(|| panic!("no {pointer} in {stats}"))
+    value
+        .ok_or_else(|| format!("no {pointer} in {stats}"))
+        .unwrap()
 }
 
 /// As the docker command computes it, on either version of cgroups.
@@ -249,16 +252,17 @@ async fn expect_connections(
     target: &Target,
     expected: u64,
 ) {
-    let mut last = None;
-    for _ in 0..1_000 {
-        let reading = read_one(collector, target).await;
-        last = Some(reading.traffic.connections);
-        if last == Some(Ok(expected)) {
+    let begun = Instant::now();
+    loop {
+        let connections = read_one(collector, target).await.traffic.connections;
+        if connections == Ok(expected) {
             return;
         }
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "{connections:?} are not {expected}"
+        );
     }
-    panic!("{last:?} are not {expected} connections");
 }
 
 #[tokio::test]
@@ -266,7 +270,7 @@ async fn a_container_that_is_gone_has_ended() {
     let Some(docker) = docker(&[TestImage::Busybox]) else {
         return;
     };
-    let busy = docker.start(&[], TestImage::Busybox, BUSY);
+    let busy = docker.start(&["--cpus", "0.1"], TestImage::Busybox, BUSY);
     let target = local_target(&docker, &busy, &[]);
     let mut collector = collector();
     let before = read_one(&mut collector, &target).await;
