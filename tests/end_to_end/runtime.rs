@@ -2,20 +2,29 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clnrm_core::config::definition::{StopSignal, StopSpec};
-use clnrm_core::runtime::process::Observed;
+use clnrm_core::procfs::ProcessIdentity;
+use clnrm_core::runtime::process::Found;
 use clnrm_core::runtime::shim_protocol::ExitStatus;
 use clnrm_core::runtime::{
-    CommandOutcome, CommandRequest, CommandResult, NotReady, ProcessRuntime, ReadyContext,
-    StartError, StartRequest, TreeState, readiness::Probe, recovery, wait_until_ready,
+    CommandOutcome, CommandRequest, CommandResult, InstancePlace, NotReady, ProcessRuntime,
+    ReadyContext, Running, StartError, StartRequest, Supervisor, TreeState, readiness::Probe,
+    recovery, wait_until_ready,
 };
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{clnrm, content, eventually, processes_with};
+
+fn shim(instance: &Running) -> &ProcessIdentity {
+    match &instance.supervisor {
+        Supervisor::Shim(shim) => shim,
+        Supervisor::Container(id) => panic!("a process has no container {id}"),
+    }
+}
 
 fn runtime() -> ProcessRuntime {
     ProcessRuntime::new(clnrm().to_owned())
@@ -45,7 +54,7 @@ fn command(script: &str, timeout: Duration) -> CommandRequest {
         id: "step".to_owned(),
         argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
         env: environment(),
-        working_dir: std::env::temp_dir(),
+        working_dir: Some(std::env::temp_dir()),
         timeout,
     }
 }
@@ -93,14 +102,14 @@ async fn a_tree_that_hides_in_every_way_is_ended_whole() {
     })
     .await;
     assert!(matches!(
-        ProcessRuntime::observe(dir.path()).unwrap(),
-        Observed::Alive(_)
+        ProcessRuntime::find(dir.path()).unwrap(),
+        Found::Alive(_)
     ));
 
     let outcome = ProcessRuntime::stop(
         "hider-1",
         dir.path(),
-        &instance.shim,
+        shim(&instance),
         Duration::from_secs(1),
     )
     .await
@@ -111,8 +120,8 @@ async fn a_tree_that_hides_in_every_way_is_ended_whole() {
     let exit = outcome.exit.unwrap();
     assert!(exit.requested);
     assert_eq!(
-        ProcessRuntime::observe(dir.path()).unwrap(),
-        Observed::Ended(exit)
+        ProcessRuntime::find(dir.path()).unwrap(),
+        Found::Ended(exit)
     );
 }
 
@@ -132,10 +141,10 @@ async fn what_a_killed_shim_leaves_is_found_by_its_mark_and_ended() {
     })
     .await;
 
-    rustix_kill(instance.shim.pid);
+    rustix_kill(shim(&instance).pid);
     eventually("the shim is dead", || {
-        match ProcessRuntime::observe(dir.path()).unwrap() {
-            Observed::Lost(_) => Ok(()),
+        match ProcessRuntime::find(dir.path()).unwrap() {
+            Found::Lost(_) => Ok(()),
             other => Err(format!("{other:?}")),
         }
     })
@@ -145,7 +154,7 @@ async fn what_a_killed_shim_leaves_is_found_by_its_mark_and_ended() {
         "they outlive their supervisor"
     );
 
-    let ended = recovery::end_leftovers(&id, instance.shim.pid)
+    let ended = recovery::end_leftovers(&id, shim(&instance).pid)
         .await
         .unwrap();
     assert!(ended.len() >= 4, "{ended:?}");
@@ -178,13 +187,13 @@ async fn a_service_that_daemonizes_stays_alive_until_it_is_stopped() {
         .await
         .unwrap();
     assert!(matches!(
-        ProcessRuntime::observe(dir.path()).unwrap(),
-        Observed::Alive(_)
+        ProcessRuntime::find(dir.path()).unwrap(),
+        Found::Alive(_)
     ));
     ProcessRuntime::stop(
         "daemon-1",
         dir.path(),
-        &instance.shim,
+        shim(&instance),
         Duration::from_secs(5),
     )
     .await
@@ -202,6 +211,10 @@ async fn readiness_gives_up_at_once_when_the_process_dies() {
     let failure = wait_until_ready(
         &runtime(),
         ReadyContext {
+            place: InstancePlace {
+                id: String::new(),
+                dir: PathBuf::new(),
+            },
             probes: vec![Probe::Tcp("127.0.0.1:1".to_owned())],
             timeout: Duration::from_secs(600),
             max_interval: Duration::from_millis(250),

@@ -5,6 +5,7 @@
 
 use std::fmt;
 use std::ops::{Add, Sub};
+use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
@@ -63,6 +64,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
+/// Reads RFC 3339 in UTC, fractions of a second included.
+impl FromStr for Timestamp {
+    type Err = humantime::TimestampError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let since_epoch = humantime::parse_rfc3339(text)?
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        Ok(Self(
+            i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX),
+        ))
+    }
+}
+
 /// Serializes a [`Timestamp`] as its RFC 3339 text, the form that reports use.
 pub mod rfc3339 {
     use serde::Serializer;
@@ -101,6 +116,15 @@ impl Clock for SystemClock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_and_back() {
+        let at = Timestamp::from_millis(1_763_892_000_123);
+        assert_eq!(at.to_string().parse(), Ok(at));
+        let of_an_engine: Timestamp = "2026-11-23T10:00:00.123456789Z".parse().unwrap();
+        assert_eq!(of_an_engine.to_string(), "2026-11-23T10:00:00.123Z");
+        assert!("yesterday".parse::<Timestamp>().is_err());
+    }
 
     #[test]
     fn a_clock_that_went_backwards_yields_zero() {

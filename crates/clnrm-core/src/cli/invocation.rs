@@ -16,7 +16,7 @@ use crate::config::project::{self, STATE_DIR_VARIABLE};
 use crate::control::Project;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
-use crate::runtime::ProcessRuntime;
+use crate::runtime::{DockerRuntime, ProcessRuntime};
 use crate::store::{Store, StoreHandle};
 
 /// Environment, working directory and this binary.
@@ -75,7 +75,8 @@ impl Invocation {
             .unwrap_or_else(|_| settings.state_dir.clone());
         Ok(Arc::new(Project {
             store: StoreHandle::new(store),
-            runtime: ProcessRuntime::new(self.program.clone()),
+            processes: ProcessRuntime::new(self.program.clone()),
+            containers: DockerRuntime::new(&self.variables, &state_dir),
             clock: Arc::new(SystemClock),
             state_dir,
             owner,

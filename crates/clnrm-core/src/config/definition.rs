@@ -84,7 +84,7 @@ pub struct ServiceDefinition {
 pub enum Launch {
     /// A local process tree.
     Process(CommandLine),
-    /// A container. The process runtime answers that it does not support this.
+    /// A container.
     Container(ContainerLaunch),
 }
 
@@ -266,7 +266,7 @@ pub struct Retry {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StepAction {
-    /// Runs a command on this machine.
+    /// Runs a command, on this machine or inside a container.
     Command(CommandStep),
     /// Sends one HTTP request.
     Http(HttpStep),
@@ -277,11 +277,13 @@ pub enum StepAction {
 pub struct CommandStep {
     /// What to run.
     pub command: CommandLine,
-    /// The service in whose place it runs: its environment and data directory.
+    /// The service in whose place it runs: inside its container, or with the environment and data directory of its
+    /// process.
     pub service: Option<String>,
     /// Added to the inherited environment.
     pub env: BTreeMap<String, String>,
-    /// Working directory; `None` = the folder of the test file.
+    /// Working directory, relative to the folder of the test file; absolute inside a container. `None` = that folder,
+    /// the service's own, or the image's.
     pub working_dir: Option<PathBuf>,
     /// Expected exit code (0 unless the file says otherwise).
     pub exit_code: i32,

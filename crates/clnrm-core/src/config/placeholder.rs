@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::PathBuf;
 
+use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::definition::{CommandLine, Launch, ServiceDefinition};
@@ -60,6 +61,11 @@ impl fmt::Display for Placeholder {
 }
 
 impl Placeholder {
+    /// Whether it says where a service is reached.
+    pub(crate) fn is_address(&self) -> bool {
+        !matches!(self.property, Property::DataDir | Property::Clnrm)
+    }
+
     /// Whether it needs a main port.
     pub(crate) fn needs_main_port(&self) -> bool {
         matches!(self.property, Property::Port | Property::Addr)
@@ -75,6 +81,8 @@ pub struct Bindings {
     pub own: Option<String>,
     /// One instance per service name.
     pub services: BTreeMap<String, InstanceBinding>,
+    /// Local processes that the reader of the text, a container, cannot reach.
+    pub unreachable: BTreeSet<String>,
 }
 
 /// The values of one instance.
@@ -88,6 +96,51 @@ pub struct InstanceBinding {
     pub named_ports: BTreeMap<String, u16>,
     /// Its own directory.
     pub data_dir: PathBuf,
+    /// Of a container: the same, as other containers of the project see it.
+    pub inside: Option<InsideBinding>,
+}
+
+/// A container, seen from inside the project's network.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InsideBinding {
+    /// Its name there.
+    pub name: String,
+    /// Its address there.
+    pub ip: Option<String>,
+    /// Main port, if it has one.
+    pub port: Option<u16>,
+    /// Further ports, by name.
+    pub named_ports: BTreeMap<String, u16>,
+    /// Its own directory.
+    pub data_dir: PathBuf,
+}
+
+impl Bindings {
+    /// The same values as the container of `own` must use them; `own_host` is what it calls itself.
+    #[must_use]
+    pub fn seen_from_container(&self, own: &str, own_host: &str) -> Self {
+        let mut seen = Self {
+            clnrm: self.clnrm.clone(),
+            own: self.own.clone(),
+            ..Self::default()
+        };
+        for (name, binding) in &self.services {
+            let Some(inside) = &binding.inside else {
+                seen.unreachable.insert(name.clone());
+                continue;
+            };
+            let host = if name == own { own_host } else { &inside.name };
+            let binding = InstanceBinding {
+                host: host.to_owned(),
+                port: inside.port,
+                named_ports: inside.named_ports.clone(),
+                data_dir: inside.data_dir.clone(),
+                inside: None,
+            };
+            seen.services.insert(name.clone(), binding);
+        }
+        seen
+    }
 }
 
 /// A placeholder that has no value.
@@ -110,6 +163,16 @@ pub enum PlaceholderError {
     /// The service has no such port.
     #[error("{{{placeholder}}}: service `{service}` has no such port")]
     NoPort {
+        /// Without its braces.
+        placeholder: String,
+        /// The service.
+        service: String,
+    },
+    /// A container asks where a local process is.
+    #[error(
+        "{{{placeholder}}}: service `{service}` is a local process, which a container cannot reach"
+    )]
+    OutOfReach {
         /// Without its braces.
         placeholder: String,
         /// The service.
@@ -168,27 +231,41 @@ pub(crate) fn qualify(text: &str, service: &str) -> String {
     }
 }
 
-/// The free ports that an instance of a process service needs; a container publishes its own.
+/// The ports that an instance needs beyond those that its file states: on this machine for a process, inside for a
+/// container.
 pub fn needed_ports(service: &ServiceDefinition) -> PortNeeds {
-    let Launch::Process(command) = &service.launch else {
-        return PortNeeds::default();
+    let states_one = match &service.launch {
+        Launch::Process(_) => !service.fixed_ports.is_empty(),
+        Launch::Container(container) => !container.ports.is_empty(),
     };
     let mut needs = PortNeeds::default();
-    let texts = command_texts(command).iter().chain(service.env.values());
-    for placeholder in texts.flat_map(|text| placeholders_in(text)) {
-        if placeholder
-            .service
-            .as_ref()
-            .is_some_and(|name| *name != service.name)
-        {
-            continue;
-        }
-        needs.main |= placeholder.needs_main_port() && service.fixed_ports.is_empty();
+    for placeholder in own_placeholders(service) {
+        needs.main |= placeholder.needs_main_port() && !states_one;
         if let Property::NamedPort(name) = placeholder.property {
             needs.named.insert(name);
         }
     }
     needs
+}
+
+/// Whether a service's command or environment asks for its own directory.
+pub(crate) fn needs_data_dir(service: &ServiceDefinition) -> bool {
+    own_placeholders(service).any(|placeholder| placeholder.property == Property::DataDir)
+}
+
+/// What a service's command and environment ask about itself.
+fn own_placeholders(service: &ServiceDefinition) -> impl Iterator<Item = Placeholder> {
+    let command = match &service.launch {
+        Launch::Process(command) => Some(command),
+        Launch::Container(container) => container.command.as_ref(),
+    };
+    let texts = command.map(command_texts).unwrap_or_default().iter();
+    texts
+        .chain(service.env.values())
+        .flat_map(|text| placeholders_in(text))
+        .filter(|placeholder| {
+            (placeholder.service.as_ref()).is_none_or(|name| *name == service.name)
+        })
 }
 
 pub(crate) fn command_texts(command: &CommandLine) -> &[String] {
@@ -240,6 +317,12 @@ fn value(
         placeholder: written(),
     })?;
     let Some(instance) = bindings.services.get(&service) else {
+        if bindings.unreachable.contains(&service) {
+            return Err(PlaceholderError::OutOfReach {
+                placeholder: written(),
+                service,
+            });
+        }
         return Err(PlaceholderError::UnknownService {
             placeholder: written(),
             service,
@@ -276,8 +359,10 @@ mod tests {
             port,
             named_ports: BTreeMap::from([("admin".to_owned(), 9001)]),
             data_dir: PathBuf::from("/data"),
+            inside: None,
         };
         Bindings {
+            unreachable: BTreeSet::new(),
             clnrm: PathBuf::from("/bin/clnrm"),
             own: Some("my.app".to_owned()),
             services: BTreeMap::from([
@@ -377,6 +462,28 @@ mod tests {
                 "web"
             ),
             "{web.port} {web.port.x} {web.addr} {db.port} {clnrm} {print} ${port}"
+        );
+    }
+
+    #[test]
+    fn a_container_sees_other_containers_by_name_and_no_process() {
+        let mut bindings = bindings();
+        for (name, port) in [("my.app", 80), ("db", 5432)] {
+            let binding = bindings.services.get_mut(name).unwrap();
+            binding.inside = Some(InsideBinding {
+                name: format!("clnrm-{name}"),
+                port: Some(port),
+                ..InsideBinding::default()
+            });
+        }
+        let seen = bindings.seen_from_container("my.app", "0.0.0.0");
+        assert_eq!(
+            render("{addr} {db.addr}", &seen).unwrap(),
+            "0.0.0.0:80 clnrm-db:5432"
+        );
+        assert_eq!(
+            render("{job.host}", &seen).unwrap_err().to_string(),
+            "{job.host}: service `job` is a local process, which a container cannot reach"
         );
     }
 

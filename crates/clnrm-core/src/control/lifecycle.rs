@@ -9,14 +9,16 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::preparation::Prepared;
+use super::preparation::{Prepared, probes};
 use super::project::Project;
 use super::start::{StartCause, StartFailure};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
+use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
 use crate::runtime::{
-    NotReady, ReadyContext, RunningProcess, TreeState, log_file, wait_until_ready,
+    InstancePlace, NotReady, ReadyContext, Running, Supervisor, TreeState, log_file,
+    wait_until_ready,
 };
 use crate::store::{
     Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RunId, RuntimeKind, ServiceId,
@@ -44,6 +46,8 @@ pub struct StartPlan<'a> {
     pub preferred: Option<InstancePorts>,
     /// Gives the start up.
     pub cancel: CancellationToken,
+    /// Told when an image is pulled.
+    pub on_pull: OnPull,
 }
 
 /// An instance that is ready.
@@ -63,17 +67,33 @@ pub struct LiveInstance {
     pub address: Option<String>,
     /// Its environment, without what was inherited.
     pub env: BTreeMap<String, String>,
-    /// The process.
-    pub process: RunningProcess,
+    /// What runs.
+    pub running: Running,
     /// Start to ready.
     pub ready_in: Duration,
 }
 
 impl LiveInstance {
-    /// Whether it has not ended since it became ready, as far as its shim has told.
+    /// Where it is found.
+    pub fn place(&self) -> InstancePlace {
+        InstancePlace {
+            id: self.id.0.clone(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    /// What it runs as.
+    pub fn kind(&self) -> RuntimeKind {
+        match self.running.supervisor {
+            Supervisor::Shim(_) => RuntimeKind::Process,
+            Supervisor::Container(_) => RuntimeKind::Container,
+        }
+    }
+
+    /// Whether it has not ended since it became ready, as far as anybody has told.
     pub fn is_up(&self) -> bool {
         matches!(
-            *self.process.state.borrow(),
+            *self.running.state.borrow(),
             TreeState::Running | TreeState::MainLeft
         )
     }
@@ -104,11 +124,11 @@ impl Project {
             log_tail: Vec::new(),
             log_file: None,
         };
-        let prepared = self.prepare(plan).await.map_err(fail)?;
+        let mut prepared = self.prepare(plan).await.map_err(fail)?;
         let started = Instant::now();
         self.journal(plan, &prepared).await.map_err(fail)?;
-        match self.spawn_and_wait(plan, &prepared).await {
-            Ok(process) => Ok(LiveInstance {
+        match self.launch_and_wait(plan, &mut prepared).await {
+            Ok(running) => Ok(LiveInstance {
                 id: prepared.id,
                 service: plan.service,
                 definition: plan.definition.clone(),
@@ -121,7 +141,7 @@ impl Project {
                 dir: prepared.dir,
                 address: prepared.address,
                 env: prepared.env,
-                process,
+                running,
                 ready_in: started.elapsed(),
             }),
             Err(cause) => Err(self.clean_up_failed_start(plan, prepared, cause).await),
@@ -135,7 +155,7 @@ impl Project {
             service: plan.service,
             run: plan.run,
             digest: plan.definition.digest(),
-            runtime: RuntimeKind::Process,
+            runtime: prepared.kind(),
             dir: prepared.dir.clone(),
             ports: prepared.ports.clone(),
             address: prepared.address.clone(),
@@ -156,33 +176,46 @@ impl Project {
             })
     }
 
-    async fn spawn_and_wait(
+    async fn launch_and_wait(
         &self,
         plan: &StartPlan<'_>,
-        prepared: &Prepared,
-    ) -> Result<RunningProcess, StartCause> {
-        let process = self
-            .runtime
-            .start(&prepared.request)
-            .await
+        prepared: &mut Prepared,
+    ) -> Result<Running, StartCause> {
+        let launching = self.launch(&prepared.launchable, &plan.on_pull);
+        // A pull may take minutes; what has begun is cleaned up by the caller.
+        let running = plan.cancel.run_until_cancelled(launching).await;
+        let running = running
+            .ok_or(StartCause::NotReady(NotReady::Cancelled))?
             .map_err(StartCause::Spawn)?;
-        let (id, shim, main_pid) = (prepared.id.clone(), process.shim.clone(), process.main_pid);
+        let service = &plan.definition.name;
+        let container = prepared.locate(service, &running);
+        let id = prepared.id.clone();
+        let (supervisor, main_pid) = (running.supervisor.clone(), running.main_pid);
         self.store
             .call(move |store| {
-                store.record_shim(&id, &shim)?;
-                store.record_main_pid(&id, main_pid).map(drop)
+                if let Some(container) = container {
+                    return store.record_container(&id, &container).map(drop);
+                }
+                if let Supervisor::Shim(shim) = supervisor {
+                    store.record_shim(&id, &shim)?;
+                }
+                match main_pid {
+                    Some(pid) => store.record_main_pid(&id, pid).map(drop),
+                    None => Ok(()),
+                }
             })
             .await
             .map_err(StartCause::Store)?;
         let context = ReadyContext {
-            probes: prepared.probes.clone(),
+            place: prepared.place(),
+            probes: probes(plan.definition, prepared, &running).map_err(StartCause::Placeholder)?,
             timeout: plan.definition.ready.timeout,
             max_interval: plan.definition.ready.max_interval,
-            log: process.log.clone(),
-            state: process.state.clone(),
+            log: running.log.clone(),
+            state: running.state.clone(),
             cancel: plan.cancel.clone(),
         };
-        wait_until_ready(&self.runtime, context)
+        wait_until_ready(self.runtime(prepared.kind()), context)
             .await
             .map_err(StartCause::NotReady)?;
         let (id, now) = (prepared.id.clone(), self.now());
@@ -190,7 +223,7 @@ impl Project {
             .call(move |store| store.record_ready(&id, now).map(drop))
             .await
             .map_err(StartCause::Store)?;
-        Ok(process)
+        Ok(running)
     }
 
     async fn clean_up_failed_start(
@@ -200,7 +233,11 @@ impl Project {
         cause: StartCause,
     ) -> StartFailure {
         let ended = self
-            .end_instance_at(&prepared.id, &prepared.dir, plan.definition.stop.grace)
+            .end_instance(
+                prepared.kind(),
+                &prepared.place(),
+                plan.definition.stop.grace,
+            )
             .await;
         let log = log_path(&prepared.dir);
         let given_up = cause.is_cancellation();

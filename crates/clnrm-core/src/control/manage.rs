@@ -9,13 +9,14 @@ use thiserror::Error;
 use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
 use super::project::Project;
 use super::recover::RecoverError;
-use super::sampler::{Sampler, watched};
+use super::sampler::{Sampler, root, watched};
 use super::scale::{self, Scaling};
 use super::selection::{SelectionError, select};
 use super::{assessment_view, evidence};
 use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::metrics::Reading;
+use crate::runtime::Supervisor;
 use crate::services::service_manager::{Assessment, Requested};
 use crate::store::{
     ActionId, InstanceRow, InstanceState, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
@@ -139,14 +140,16 @@ async fn sample(
         else {
             continue;
         };
-        let Some(shim) = &instance.shim else { continue };
+        let Some(supervisor) = supervisor(instance) else {
+            continue;
+        };
         let binding = scale::binding(instance);
         let bindings = project.empty_bindings();
         match watched(
             service.id,
             &service.definition,
             &instance.start.id,
-            shim,
+            root(&supervisor, instance.main_pid),
             &binding,
             bindings,
         ) {
@@ -168,6 +171,11 @@ async fn sample(
         sampler.sample().await.map_err(ManageError::Store)?;
     }
     Ok(())
+}
+
+fn supervisor(instance: &InstanceRow) -> Option<Supervisor> {
+    let shim = instance.shim.clone().map(Supervisor::Shim);
+    shim.or_else(|| instance.container_id.clone().map(Supervisor::Container))
 }
 
 /// A service that is to be decided about.

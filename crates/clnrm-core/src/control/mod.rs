@@ -3,6 +3,7 @@
 //! Deliberately absent: test files and steps (`runner`), and anything that prints (`report`).
 
 mod assessment_view;
+mod container;
 mod evidence;
 pub mod lifecycle;
 pub mod manage;

@@ -1,7 +1,7 @@
 //! Everything that an instance's start takes, chosen and filled in before anything is done.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use regex::Regex;
@@ -15,8 +15,10 @@ use crate::config::placeholder::{
 };
 use crate::runtime::process::data_dir;
 use crate::runtime::readiness::Probe;
-use crate::runtime::{CommandRequest, StartRequest, ports};
-use crate::store::{InstanceId, InstancePorts};
+use crate::runtime::{
+    CommandRequest, InstancePlace, Launchable, Running, StartRequest, Supervisor, ports,
+};
+use crate::store::{InstanceId, InstancePorts, RuntimeKind};
 
 /// One look of a `ready = { command = … }` check.
 const PROBE_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -27,23 +29,42 @@ pub(super) struct Prepared {
     pub(super) dir: PathBuf,
     pub(super) ports: InstancePorts,
     pub(super) address: Option<String>,
+    /// For the readiness checks; a container's own is complete once it runs.
     pub(super) bindings: Bindings,
     pub(super) env: BTreeMap<String, String>,
-    pub(super) request: StartRequest,
-    pub(super) probes: Vec<Probe>,
+    pub(super) launchable: Launchable,
+}
+
+impl Prepared {
+    pub(super) fn place(&self) -> InstancePlace {
+        InstancePlace {
+            id: self.id.0.clone(),
+            dir: self.dir.clone(),
+        }
+    }
+
+    pub(super) fn kind(&self) -> RuntimeKind {
+        match self.launchable {
+            Launchable::Process(_) => RuntimeKind::Process,
+            Launchable::Container(_) => RuntimeKind::Container,
+        }
+    }
 }
 
 impl Project {
     pub(super) async fn prepare(&self, plan: &StartPlan<'_>) -> Result<Prepared, StartCause> {
+        match &plan.definition.launch {
+            Launch::Process(command) => self.prepare_process(plan, command).await,
+            Launch::Container(container) => self.prepare_container(plan, container).await,
+        }
+    }
+
+    async fn prepare_process(
+        &self,
+        plan: &StartPlan<'_>,
+        command: &CommandLine,
+    ) -> Result<Prepared, StartCause> {
         let definition = plan.definition;
-        let command = match &definition.launch {
-            Launch::Process(command) => command,
-            Launch::Container(container) => {
-                return Err(StartCause::ContainersNotSupported {
-                    image: container.image.clone(),
-                });
-            }
-        };
         let id = self.new_instance_id(&definition.name);
         let dir = self.instance_dir(&id);
         let ports = self.choose_ports(plan).await?;
@@ -52,12 +73,9 @@ impl Project {
             port: ports.main,
             named_ports: ports.named.clone(),
             data_dir: data_dir(&dir),
+            inside: None,
         };
-        let mut bindings = self.empty_bindings();
-        bindings.own = Some(definition.name.clone());
-        bindings.services = plan.neighbours.clone();
-        bindings.services.insert(definition.name.clone(), binding);
-
+        let bindings = self.bindings(plan, binding);
         let rendered = self
             .render(definition, command, &bindings)
             .map_err(StartCause::Placeholder)?;
@@ -67,8 +85,6 @@ impl Project {
             .unwrap_or_else(|| definition.base_dir.clone());
         let mut env = self.inherited_environment();
         env.extend(rendered.env.clone());
-        let probes =
-            probes(definition, &bindings, &env, &working_dir).map_err(StartCause::Placeholder)?;
         let request = StartRequest {
             id: id.0.clone(),
             dir: dir.clone(),
@@ -86,9 +102,17 @@ impl Project {
             address,
             bindings,
             env: rendered.env,
-            request,
-            probes,
+            launchable: Launchable::Process(request),
         })
+    }
+
+    /// The neighbours' values and its own.
+    pub(super) fn bindings(&self, plan: &StartPlan<'_>, own: InstanceBinding) -> Bindings {
+        let mut bindings = self.empty_bindings();
+        bindings.own = Some(plan.definition.name.clone());
+        bindings.services = plan.neighbours.clone();
+        bindings.services.insert(plan.definition.name.clone(), own);
+        bindings
     }
 
     async fn choose_ports(&self, plan: &StartPlan<'_>) -> Result<InstancePorts, StartCause> {
@@ -137,7 +161,11 @@ impl Project {
             .into_iter()
             .map(|name| Ok((name.clone(), choose(preferred.named.get(&name).copied())?)))
             .collect::<Result<_, StartCause>>()?;
-        Ok(InstancePorts { main, named })
+        Ok(InstancePorts {
+            main,
+            named,
+            inside: None,
+        })
     }
 
     fn render(
@@ -157,11 +185,7 @@ impl Project {
                 .to_string_lossy()
                 .into_owned();
         }
-        let env = definition
-            .env
-            .iter()
-            .map(|(name, value)| Ok((name.clone(), render(value, bindings)?)))
-            .collect::<Result<_, PlaceholderError>>()?;
+        let env = render_environment(definition, bindings)?;
         Ok(Rendered { argv, env })
     }
 }
@@ -189,16 +213,27 @@ pub fn render_command(
     }
 }
 
-fn probes(
+pub(super) fn render_environment(
     definition: &ServiceDefinition,
     bindings: &Bindings,
-    env: &BTreeMap<String, String>,
-    working_dir: &Path,
+) -> Result<BTreeMap<String, String>, PlaceholderError> {
+    let variables = definition.env.iter();
+    variables
+        .map(|(name, value)| Ok((name.clone(), render(value, bindings)?)))
+        .collect()
+}
+
+/// What must hold before the instance counts as ready.
+pub(super) fn probes(
+    definition: &ServiceDefinition,
+    prepared: &Prepared,
+    running: &Running,
 ) -> Result<Vec<Probe>, PlaceholderError> {
+    let bindings = &prepared.bindings;
     let addr = || render("{addr}", bindings);
     let probe = |check: &ReadyCheck| {
         Ok(match check {
-            ReadyCheck::Tcp => Probe::Tcp(addr()?),
+            ReadyCheck::Tcp => tcp(addr()?, definition, bindings, running),
             ReadyCheck::Http(url) if url.starts_with("http://") => {
                 Probe::Http(render(url, bindings)?)
             }
@@ -210,14 +245,61 @@ fn probes(
                 let regex = Regex::new(pattern).or_else(|_| Regex::new(&regex::escape(pattern)));
                 Probe::Log(regex.expect("an escaped pattern is a regular expression"))
             }
-            ReadyCheck::Command(command) => Probe::Command(CommandRequest {
-                id: format!("ready-{}", definition.name),
-                argv: render_command(command, bindings)?,
-                env: env.clone(),
-                working_dir: working_dir.to_owned(),
-                timeout: PROBE_COMMAND_TIMEOUT,
-            }),
+            ReadyCheck::Command(command) => {
+                Probe::Command(ready_command(definition, command, prepared)?)
+            }
         })
     };
-    definition.ready.checks.iter().map(probe).collect()
+    let own_check =
+        matches!(running.supervisor, Supervisor::Container(_)).then_some(Probe::Healthy);
+    let stated = definition.ready.checks.iter().map(probe);
+    stated.chain(own_check.map(Ok)).collect()
+}
+
+fn tcp(
+    address: String,
+    definition: &ServiceDefinition,
+    bindings: &Bindings,
+    running: &Running,
+) -> Probe {
+    let own = bindings.services.get(&definition.name);
+    match own.and_then(|own| own.inside.as_ref()?.port) {
+        Some(port) => Probe::Listens {
+            main_pid: running.main_pid,
+            port,
+            address,
+        },
+        None => Probe::Tcp(address),
+    }
+}
+
+/// It runs where the service does: here beside a process, inside a container.
+fn ready_command(
+    definition: &ServiceDefinition,
+    command: &CommandLine,
+    prepared: &Prepared,
+) -> Result<CommandRequest, PlaceholderError> {
+    let id = format!("ready-{}", definition.name);
+    let timeout = PROBE_COMMAND_TIMEOUT;
+    Ok(match &prepared.launchable {
+        Launchable::Process(request) => CommandRequest {
+            id,
+            argv: render_command(command, &prepared.bindings)?,
+            env: request.env.clone(),
+            working_dir: Some(request.working_dir.clone()),
+            timeout,
+        },
+        Launchable::Container(_) => CommandRequest {
+            id,
+            argv: render_command(
+                command,
+                &prepared
+                    .bindings
+                    .seen_from_container(&definition.name, HOST),
+            )?,
+            env: BTreeMap::new(),
+            working_dir: None,
+            timeout,
+        },
+    })
 }

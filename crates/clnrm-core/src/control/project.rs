@@ -10,8 +10,12 @@ use rand::rngs::StdRng;
 use crate::clock::{Clock, Timestamp};
 use crate::config::placeholder::Bindings;
 use crate::procfs::ProcessIdentity;
-use crate::runtime::{ProcessRuntime, ports};
-use crate::store::{InstanceId, StoreHandle};
+use crate::runtime::docker::OnPull;
+use crate::runtime::ports;
+use crate::runtime::{
+    DockerRuntime, InstancePlace, LaunchError, Launchable, ProcessRuntime, Running, Runtime,
+};
+use crate::store::{InstanceId, InstanceRow, RuntimeKind, StoreHandle};
 
 /// Variables of the caller's environment that instances see; everything else comes from the test file.
 const INHERITED: [&str; 10] = [
@@ -23,8 +27,10 @@ const INHERITED: [&str; 10] = [
 pub struct Project {
     /// Its history.
     pub store: StoreHandle,
-    /// Starts processes.
-    pub runtime: ProcessRuntime,
+    /// Starts processes, and runs commands on this machine.
+    pub processes: ProcessRuntime,
+    /// Starts containers.
+    pub containers: DockerRuntime,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Where its state lives.
@@ -43,6 +49,26 @@ impl Project {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
+    }
+
+    /// What instances of that kind live in.
+    pub fn runtime(&self, kind: RuntimeKind) -> &dyn Runtime {
+        match kind {
+            RuntimeKind::Process => &self.processes,
+            RuntimeKind::Container => &self.containers,
+        }
+    }
+
+    /// Starts an instance; it runs when this returns, and need not be ready.
+    pub async fn launch(
+        &self,
+        launchable: &Launchable,
+        on_pull: &OnPull,
+    ) -> Result<Running, LaunchError> {
+        Ok(match launchable {
+            Launchable::Process(request) => self.processes.start(request).await?,
+            Launchable::Container(request) => self.containers.start(request, on_pull).await?,
+        })
     }
 
     /// The allow-listed part of the environment.
@@ -87,6 +113,14 @@ impl Project {
     fn with_rng<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
         // A generator is as good after a panic as before.
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// Where a recorded instance is.
+pub fn place(row: &InstanceRow) -> InstancePlace {
+    InstancePlace {
+        id: row.start.id.0.clone(),
+        dir: row.start.dir.clone(),
     }
 }
 

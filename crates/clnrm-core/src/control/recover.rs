@@ -8,10 +8,10 @@ use std::fs;
 
 use thiserror::Error;
 
-use super::project::Project;
-use super::stop::{DEFAULT_GRACE, EndError, observe};
-use crate::runtime::process::Observed;
-use crate::store::{InstanceId, InstanceRow, InstanceState, RunRow, StoreError};
+use super::project::{Project, place};
+use super::stop::{DEFAULT_GRACE, EndError};
+use crate::runtime::{InstanceError, InstancePlace, Loss, Observed, Runtime};
+use crate::store::{InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError};
 
 /// Why the state of the project could not be established.
 #[derive(Debug, Error)]
@@ -31,6 +31,14 @@ pub struct Recovered {
     pub notes: Vec<String>,
 }
 
+impl Recovered {
+    fn note_once(&mut self, note: String) {
+        if !self.notes.contains(&note) {
+            self.notes.push(note);
+        }
+    }
+}
+
 /// What is to be done with one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Verdict {
@@ -47,7 +55,7 @@ impl Project {
         // has none at all.
         let folders = self.instance_folders();
         let looked_at = folders.clone();
-        let (rows, runs, known) = self
+        let (rows, runs, known, knows_containers) = self
             .store
             .call(move |store| {
                 let mut known = HashSet::new();
@@ -56,15 +64,34 @@ impl Project {
                         known.insert(id);
                     }
                 }
-                Ok((store.live_instances()?, store.unfinished_runs()?, known))
+                let knows_containers = store.has_containers()?;
+                Ok((
+                    store.live_instances()?,
+                    store.unfinished_runs()?,
+                    known,
+                    knows_containers,
+                ))
             })
             .await
             .map_err(RecoverError::Store)?;
         let mut recovered = Recovered::default();
-        for row in &rows {
-            if let Verdict::End(why) = judge(row, &runs).map_err(RecoverError::Instance)? {
-                self.end_row(row, why, &mut recovered).await?;
+        let mut ended_containers = false;
+        for (row, observed) in self.look_at(rows).await {
+            let observed = observed.map_err(|source| unreadable(&row, source))?;
+            if let Observed::Unknown(error) = &observed {
+                recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
+            if let Verdict::End(why) = judge(&row, &observed, &runs) {
+                ended_containers |= row.start.runtime == RuntimeKind::Container;
+                self.end_row(&row, why, &mut recovered).await?;
+            }
+        }
+        if knows_containers {
+            ended_containers |= self.end_stray_containers(&mut recovered).await?;
+        }
+        if ended_containers {
+            // Best effort: a network that stays is found by the next command.
+            let _ = self.containers.tidy().await;
         }
         self.end_unknown_folders(
             looked_at.into_iter().filter(|id| !known.contains(id)),
@@ -72,6 +99,64 @@ impl Project {
         )
         .await?;
         Ok(recovered)
+    }
+
+    /// What there is of every instance, with one question to each runtime.
+    async fn look_at(
+        &self,
+        rows: Vec<InstanceRow>,
+    ) -> Vec<(InstanceRow, Result<Observed, InstanceError>)> {
+        let mut looked_at = Vec::with_capacity(rows.len());
+        for kind in [RuntimeKind::Process, RuntimeKind::Container] {
+            let mine: Vec<InstanceRow> = rows
+                .iter()
+                .filter(|row| row.start.runtime == kind)
+                .cloned()
+                .collect();
+            let places: Vec<_> = mine.iter().map(place).collect();
+            let observed = self.runtime(kind).observe(&places).await;
+            looked_at.extend(mine.into_iter().zip(observed));
+        }
+        looked_at
+    }
+
+    /// A container without a live row: whoever made it was killed before it could remove it, or while it was created.
+    async fn end_stray_containers(&self, recovered: &mut Recovered) -> Result<bool, RecoverError> {
+        if let Ok(abandoned) = self.containers.end_abandoned(self.now()).await {
+            let notes = abandoned.into_iter();
+            recovered.notes.extend(
+                notes.map(|container| format!("{container}: it had expired, and was removed")),
+            );
+        }
+        // Containers before rows: a row is always written before its container is made.
+        let found = match self.containers.instance_ids().await {
+            Ok(found) => found,
+            // Without an engine there is nothing that could be ended; live instances have said so already.
+            Err(error) if error.is_unreachable() => return Ok(false),
+            Err(error) => {
+                recovered.note_once(error.to_string());
+                return Ok(false);
+            }
+        };
+        let live = self
+            .store
+            .call(|store| store.live_instances())
+            .await
+            .map_err(RecoverError::Store)?;
+        let is_live = |id: &String| live.iter().any(|row| row.start.id.0 == *id);
+        let stray: Vec<String> = found.into_iter().filter(|id| !is_live(id)).collect();
+        if stray.is_empty() {
+            return Ok(false);
+        }
+        match self.containers.end_survivors(&stray).await {
+            Ok(ended) => recovered.notes.extend(
+                ended
+                    .into_iter()
+                    .map(|container| format!("{container}: nobody needed it, and it was removed")),
+            ),
+            Err(error) => recovered.note_once(error.to_string()),
+        }
+        Ok(true)
     }
 
     async fn end_row(
@@ -82,7 +167,7 @@ impl Project {
     ) -> Result<(), RecoverError> {
         let id = row.start.id.clone();
         let ended = self
-            .end_instance_at(&id, &row.start.dir, DEFAULT_GRACE)
+            .end_instance(row.start.runtime, &place(row), DEFAULT_GRACE)
             .await
             .map_err(RecoverError::Instance)?;
         recovered.notes.push(match ended.leftovers.as_slice() {
@@ -107,9 +192,16 @@ impl Project {
     ) -> Result<(), RecoverError> {
         for id in unknown {
             let dir = self.instance_dir(&id);
-            let observed = observe(&dir).map_err(RecoverError::Instance)?;
-            if matches!(observed, Observed::Alive(_) | Observed::Lost(_)) {
-                self.end_instance_at(&id, &dir, DEFAULT_GRACE)
+            let place = InstancePlace {
+                id: id.0.clone(),
+                dir: dir.clone(),
+            };
+            let looked = self.processes.observe(std::slice::from_ref(&place)).await;
+            if matches!(
+                looked.first(),
+                Some(Ok(Observed::Alive | Observed::Lost(_)))
+            ) {
+                self.end_instance(RuntimeKind::Process, &place, DEFAULT_GRACE)
                     .await
                     .map_err(RecoverError::Instance)?;
                 recovered
@@ -132,11 +224,12 @@ impl Project {
     }
 }
 
-fn judge(row: &InstanceRow, unfinished_runs: &[RunRow]) -> Result<Verdict, EndError> {
+fn judge(row: &InstanceRow, observed: &Observed, unfinished_runs: &[RunRow]) -> Verdict {
     let owner_lives = row.start.owner.is_alive();
-    Ok(match observe(&row.start.dir)? {
-        Observed::Alive(_) if owner_lives => Verdict::Leave,
-        Observed::Alive(_) => match row.state {
+    match observed {
+        Observed::Unknown(_) => Verdict::Leave,
+        Observed::Alive if owner_lives => Verdict::Leave,
+        Observed::Alive => match row.state {
             InstanceState::Starting => {
                 Verdict::End("the command that started it was killed before it was ready")
             }
@@ -151,9 +244,23 @@ fn judge(row: &InstanceRow, unfinished_runs: &[RunRow]) -> Result<Verdict, EndEr
             Verdict::End("the command that stopped it was killed")
         }
         Observed::Ended(_) => Verdict::End("it ended by itself"),
+        // Its folder is made just before its container is.
+        Observed::Lost(Loss::ContainerRemoved)
+            if owner_lives && row.state != InstanceState::Running =>
+        {
+            Verdict::Leave
+        }
+        Observed::Lost(Loss::ContainerRemoved) => Verdict::End("its container was removed"),
         Observed::Lost(_) => Verdict::End("its supervisor was killed"),
         Observed::NeverStarted if owner_lives => Verdict::Leave,
         Observed::NeverStarted => Verdict::End("the command that was to start it was killed"),
+    }
+}
+
+fn unreadable(row: &InstanceRow, source: InstanceError) -> RecoverError {
+    RecoverError::Instance(EndError::Stop {
+        id: row.start.id.clone(),
+        source,
     })
 }
 

@@ -19,8 +19,8 @@ use crate::clock::Timestamp;
 use crate::config::definition::{MetricsSpec, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
 use crate::metrics::rates::{InstanceSample, Sources, combine, instance_sample};
-use crate::metrics::{Collector, Reading, Root, Target};
-use crate::procfs::ProcessIdentity;
+use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use crate::runtime::Supervisor;
 use crate::services::service_manager::ServiceMetrics;
 use crate::store::{InstanceId, ServiceId, StoreError, StoredReading};
 
@@ -80,7 +80,10 @@ struct Inner {
 impl Sampler {
     /// A sampler that watches nothing yet.
     pub fn new(project: Arc<Project>, warn: Arc<Warn>) -> Self {
-        let collector = Collector::new(Arc::clone(&project.clock));
+        let collector = Collector::with_engine(
+            Arc::clone(&project.clock),
+            Arc::clone(project.containers.engine()),
+        );
         Self {
             project,
             warn,
@@ -98,7 +101,7 @@ impl Sampler {
                 instance.service,
                 &instance.definition,
                 &instance.id,
-                &instance.process.shim,
+                root(&instance.running.supervisor, instance.running.main_pid),
                 &instance.binding,
                 self.project.empty_bindings(),
             ) {
@@ -206,6 +209,9 @@ impl Sampler {
         };
         if !missing.is_empty() {
             self.first_reading(&missing).await;
+            if self.inner.lock().await.collector.wait_for_engine().await {
+                self.first_reading(&missing).await;
+            }
             sleep(SAMPLE_INTERVAL).await;
         }
     }
@@ -271,7 +277,7 @@ pub fn watched(
     service: ServiceId,
     definition: &ServiceDefinition,
     id: &InstanceId,
-    shim: &ProcessIdentity,
+    root: Root,
     binding: &InstanceBinding,
     mut bindings: Bindings,
 ) -> Result<Watched, PlaceholderError> {
@@ -285,14 +291,10 @@ pub fn watched(
         MetricsSpec::Prometheus(spec) => spec.endpoint = render(&spec.endpoint, &bindings)?,
         MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {}
     }
-    let ports = binding
-        .port
-        .into_iter()
-        .chain(binding.named_ports.values().copied())
-        .collect();
+    let ports = every_port(binding.port, &binding.named_ports);
     let target = Target {
         instance_id: id.0.clone(),
-        root: Root::ProcessTree(shim.clone()),
+        root,
         ports,
         address: binding
             .port
@@ -305,6 +307,21 @@ pub fn watched(
         target,
         last: None,
     })
+}
+
+fn every_port(main: Option<u16>, named: &BTreeMap<String, u16>) -> Vec<u16> {
+    main.into_iter().chain(named.values().copied()).collect()
+}
+
+/// Where an instance's usage is read.
+pub(super) fn root(supervisor: &Supervisor, main_pid: Option<i32>) -> Root {
+    match supervisor {
+        Supervisor::Shim(shim) => Root::ProcessTree(shim.clone()),
+        Supervisor::Container(container_id) => Root::Container(ContainerRoot {
+            container_id: container_id.clone(),
+            main_pid,
+        }),
+    }
 }
 
 fn stored_reading((id, watched): (&InstanceId, &Watched)) -> Option<(InstanceId, StoredReading)> {

@@ -16,6 +16,7 @@ use super::project::Project;
 use super::start::StartFailure;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
+use crate::runtime::docker::OnPull;
 use crate::runtime::process::data_dir;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{
@@ -141,6 +142,7 @@ impl Scaling {
                     neighbours: &neighbours,
                     preferred: None,
                     cancel: CancellationToken::new(),
+                    on_pull: OnPull::default(),
                 };
                 project.start_instance(&plan).await.map(drop)
             });
@@ -263,5 +265,6 @@ pub(super) fn binding(instance: &InstanceRow) -> InstanceBinding {
         port: instance.start.ports.main,
         named_ports: instance.start.ports.named.clone(),
         data_dir: data_dir(&instance.start.dir),
+        inside: instance.start.ports.inside.clone(),
     }
 }

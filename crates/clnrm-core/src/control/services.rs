@@ -8,19 +8,21 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::lifecycle::StartPlan;
-use super::project::Project;
+use super::project::{Project, place};
 use super::recover::RecoverError;
 use super::scale::neighbours;
 use super::selection::{SelectionError, select};
 use super::start::StartFailure;
 use super::status_report::{
-    InstanceState as ReportedState, InstanceStatus, LeakReport, RestartReport, RestartedInstance,
-    StatusReport, StopReport,
+    InstanceState as ReportedState, InstanceStatus, RestartReport, RestartedInstance, StatusReport,
+    StopReport,
 };
 use super::stop::EndError;
+use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
-use crate::runtime::recovery;
-use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, ServiceRow, StoreError};
+use crate::store::{
+    InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow, StoreError,
+};
 
 /// Why a command on services failed.
 #[derive(Debug, Error)]
@@ -129,6 +131,34 @@ impl Project {
             .map_err(ServicesError::Store)
     }
 
+    /// Brings the log files of live instances up to date; returns what went wrong.
+    pub async fn fetch_logs(&self, known: &[KnownInstance]) -> Vec<String> {
+        let mut problems = Vec::new();
+        for row in known.iter().map(|known| &known.row) {
+            if row.state.is_live()
+                && let Err(error) = (self.runtime(row.start.runtime).fetch_log(&place(row))).await
+            {
+                problems.push(format!("the log of {} may be old: {error}", row.start.id));
+            }
+        }
+        problems
+    }
+
+    /// Keeps the log files of live instances up to date until this process ends.
+    pub fn follow_logs(self: &Arc<Self>, known: &[KnownInstance]) {
+        for row in known.iter().map(|known| &known.row) {
+            if !row.state.is_live() {
+                continue;
+            }
+            let (project, kind, place) = (Arc::clone(self), row.start.runtime, place(row));
+            tokio::spawn(async move {
+                let forever = CancellationToken::new();
+                // An engine that goes away has nothing more to tell.
+                let _ = project.runtime(kind).follow_log(&place, &forever).await;
+            });
+        }
+    }
+
     /// Stops the instances of the named services (all of them where none is named) and proves that nothing is left.
     pub async fn stop_services(
         self: &Arc<Self>,
@@ -150,22 +180,19 @@ impl Project {
                 .iter()
                 .any(|service| service.id == row.start.service)
         });
-        let ids: Vec<String> = rows.iter().map(|row| row.start.id.0.clone()).collect();
+        let looked_at = rows.clone();
         let stopped = self
             .stop_instances(rows)
             .await
             .into_iter()
             .collect::<Result<Vec<_>, _>>()
             .map_err(ServicesError::Stop)?;
-        let leaked = recovery::end_survivors(&ids).await;
-        let processes_checked = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+        let leaks = self.end_survivors(&looked_at).await;
+        self.tidy_containers().await.map_err(ServicesError::Store)?;
         Ok(StopReport {
             schema: StopReport::SCHEMA,
             stopped,
-            leaks: LeakReport {
-                processes_checked,
-                leaked,
-            },
+            leaks,
         })
     }
 
@@ -213,6 +240,7 @@ impl Project {
             neighbours: &neighbours,
             preferred: Some(row.start.ports.clone()),
             cancel: CancellationToken::new(),
+            on_pull: OnPull::default(),
         };
         let instance = self
             .start_instance(&plan)
@@ -238,8 +266,12 @@ fn status(known: &KnownInstance, leases: &[LeaseRow]) -> InstanceStatus {
         service: service.name.clone(),
         id: row.start.id.0.clone(),
         state: reported_state(row.state),
-        runtime: "process",
+        runtime: match row.start.runtime {
+            RuntimeKind::Process => "process",
+            RuntimeKind::Container => "container",
+        },
         pid: row.main_pid.filter(|_| row.state.is_live()),
+        container_id: row.container_id.clone(),
         address: row.start.address.clone(),
         started_at: row.start.created_at,
         ready_ms: row

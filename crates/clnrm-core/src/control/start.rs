@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::config::placeholder::PlaceholderError;
-use crate::runtime::{NotReady, StartError};
+use crate::runtime::{LaunchError, NotReady, StartError};
 use crate::store::{InstanceId, StoreError};
 
 /// An instance that did not become ready. Nothing of it is left running.
@@ -28,12 +28,6 @@ pub struct StartFailure {
 /// Why an instance did not start.
 #[derive(Debug, Error)]
 pub enum StartCause {
-    /// It needs a runtime that is not built.
-    #[error("it is a container (image `{image}`), and containers are not supported yet")]
-    ContainersNotSupported {
-        /// The image.
-        image: String,
-    },
     /// A fixed port is in use.
     #[error("port {port} is taken{}", held_by(.holder.as_ref()))]
     PortTaken {
@@ -58,7 +52,7 @@ pub enum StartCause {
     },
     /// It could not be spawned.
     #[error("it could not be started")]
-    Spawn(#[source] StartError),
+    Spawn(#[source] LaunchError),
     /// It did not become ready.
     #[error("it did not become ready")]
     NotReady(#[source] NotReady),
@@ -87,23 +81,25 @@ impl StartCause {
     /// The way out, where one is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
-            Self::ContainersNotSupported { .. } => {
-                "give the service a `command` that runs it as a local process".to_owned()
-            }
             Self::PortTaken { port, .. } => format!(
                 "stop what listens there, or write {{port}} instead of {port} to let clnrm choose a free one"
             ),
-            Self::Spawn(StartError::CommandNotFound { program }) if program.contains('/') => {
+            Self::Spawn(LaunchError::Process(StartError::CommandNotFound { program }))
+                if program.contains('/') =>
+            {
                 format!(
                     "check the path `{program}`; relative ones start from the test file's folder"
                 )
             }
-            Self::Spawn(StartError::CommandNotFound { program }) => {
+            Self::Spawn(LaunchError::Process(StartError::CommandNotFound { program })) => {
                 format!("install `{program}`, or write its path; PATH is passed on to services")
             }
-            Self::Spawn(StartError::CommandNotExecutable { program, .. }) => {
+            Self::Spawn(LaunchError::Process(StartError::CommandNotExecutable {
+                program, ..
+            })) => {
                 format!("check that `{program}` is executable")
             }
+            Self::Spawn(LaunchError::Container(error)) => return error.hint(),
             Self::NotReady(NotReady::TimedOut { .. }) => {
                 "see its log; `ready` says what is waited for, `ready = { timeout = … }` how long"
                     .to_owned()

@@ -22,10 +22,12 @@ pub struct InstanceStatus {
     pub id: String,
     /// Its state.
     pub state: InstanceState,
-    /// `process`.
+    /// `process` or `container`.
     pub runtime: &'static str,
     /// The service's main process.
     pub pid: Option<i32>,
+    /// The engine's id of its container.
+    pub container_id: Option<String>,
     /// `host:port`, where it has a port.
     pub address: Option<String>,
     /// When its start began.
@@ -114,6 +116,10 @@ pub struct RestartedInstance {
 pub struct LeakReport {
     /// Process trees whose end was checked.
     pub processes_checked: u32,
+    /// Containers whose end was checked.
+    pub containers_checked: u32,
+    /// Why containers could not be checked; the next command that finds the engine does it.
+    pub unchecked: Option<String>,
     /// What had survived: named, and ended now. Each makes exit code 6.
     pub leaked: Vec<String>,
 }

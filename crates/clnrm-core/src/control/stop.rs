@@ -1,8 +1,6 @@
 //! Ends instances, whatever state they are in, and records how.
 
 use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,15 +8,18 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::project::Project;
-use super::status_report::StoppedInstance;
-use crate::runtime::process::{Observed, data_dir};
+use super::project::{Project, place};
+use super::status_report::{LeakReport, StoppedInstance};
+use crate::runtime::process::data_dir;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
-use crate::runtime::{ProcessRuntime, StopError, recovery};
-use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, StoreError};
+use crate::runtime::{InstanceError, InstancePlace};
+use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// What the kernel sends when memory is out.
+const SIGKILL: i32 = 9;
 
 /// Why an instance could not be ended.
 #[derive(Debug, Error)]
@@ -29,15 +30,7 @@ pub enum EndError {
         /// The instance.
         id: InstanceId,
         /// Why.
-        source: StopError,
-    },
-    /// Its folder cannot be read.
-    #[error("cannot read the instance's folder {path}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
+        source: InstanceError,
     },
     /// The history failed.
     #[error("cannot record that {id} was stopped")]
@@ -82,7 +75,9 @@ impl Project {
             .store
             .call(move |store| store.record_stopping(&stopping).map(drop))
             .await;
-        let ended = self.end_instance_at(&id, &row.start.dir, grace).await?;
+        let ended = self
+            .end_instance(row.start.runtime, &place(row), grace)
+            .await?;
         noted.map_err(store_error)?;
         let (exit, ending, now) = (ended.exit.clone(), ended.ending, self.now());
         let recorded = id.clone();
@@ -128,6 +123,43 @@ impl Project {
         stopping.join_all().await
     }
 
+    /// Looks for anything that still carries the marks of instances that were ended, ends it, and names it.
+    pub async fn end_survivors(&self, ended: &[InstanceRow]) -> LeakReport {
+        let mut report = LeakReport::default();
+        for kind in [RuntimeKind::Process, RuntimeKind::Container] {
+            let ids: Vec<String> = ended
+                .iter()
+                .filter(|row| row.start.runtime == kind)
+                .map(|row| row.start.id.0.clone())
+                .collect();
+            if ids.is_empty() {
+                continue;
+            }
+            match self.runtime(kind).end_survivors(&ids).await {
+                Ok(leaked) => report.leaked.extend(leaked),
+                Err(error) => {
+                    report.unchecked = Some(error.to_string());
+                    continue;
+                }
+            }
+            let checked = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            match kind {
+                RuntimeKind::Process => report.processes_checked = checked,
+                RuntimeKind::Container => report.containers_checked = checked,
+            }
+        }
+        report
+    }
+
+    /// Removes the containers' network once nothing of this project hangs on it.
+    pub async fn tidy_containers(&self) -> Result<(), StoreError> {
+        if self.store.call(|store| store.has_containers()).await? {
+            // Best effort: a network that stays is found by the next command.
+            let _ = self.containers.tidy().await;
+        }
+        Ok(())
+    }
+
     /// Removes the folders and rows of all but the newest ended instances of each service.
     pub async fn prune(&self, keep_per_service: u32) -> Result<(), StoreError> {
         let prunable = self
@@ -144,91 +176,38 @@ impl Project {
             .await
     }
 
-    /// Ends whatever there is of the instance with this folder. Its log stays, its data goes.
-    pub async fn end_instance_at(
+    /// Ends whatever there is of an instance. Its log stays, its data goes.
+    pub async fn end_instance(
         &self,
-        id: &InstanceId,
-        dir: &Path,
+        kind: RuntimeKind,
+        place: &InstancePlace,
         grace: Duration,
     ) -> Result<Ended, EndError> {
-        let stop_error = |source| EndError::Stop {
-            id: id.clone(),
-            source,
-        };
-        let ended = match observe(dir)? {
-            Observed::Alive(record) => {
-                let outcome = ProcessRuntime::stop(&id.0, dir, &record.shim, grace)
-                    .await
-                    .map_err(stop_error)?;
-                match outcome.exit {
-                    Some(exit) => Ended {
-                        killed: outcome.killed,
-                        ..from_record(exit)
-                    },
-                    None => unseen(outcome.killed, Vec::new()),
-                }
-            }
-            Observed::Ended(exit) => from_record(exit),
-            Observed::Lost(record) => {
-                let leftovers = recovery::end_leftovers(&id.0, record.shim.pid)
-                    .await
-                    .map_err(stop_error)?;
-                unseen(!leftovers.is_empty(), leftovers)
-            }
-            Observed::NeverStarted => self.take_away(id, dir, grace).await?,
-        };
-        // What a service wrote is not kept: no later instance may meet it. Best effort, the folder goes in the end.
-        let _ = fs::remove_dir_all(data_dir(dir));
-        Ok(ended)
-    }
-
-    /// A shim may be about to begin: it dies when it cannot write its record, so its folder is moved away first.
-    async fn take_away(
-        &self,
-        id: &InstanceId,
-        dir: &Path,
-        grace: Duration,
-    ) -> Result<Ended, EndError> {
-        let aside = dir.with_extension("gone");
-        if let Err(source) = fs::rename(dir, &aside) {
-            if source.kind() == io::ErrorKind::NotFound {
-                return Ok(unseen(false, Vec::new()));
-            }
-            return Err(EndError::Folder {
-                path: dir.to_owned(),
+        let ended = self
+            .runtime(kind)
+            .end(place, grace)
+            .await
+            .map_err(|source| EndError::Stop {
+                id: InstanceId(place.id.clone()),
                 source,
-            });
-        }
-        let ended = match observe(&aside)? {
-            Observed::Alive(record) => {
-                let stop_error = |source| EndError::Stop {
-                    id: id.clone(),
-                    source,
-                };
-                let outcome = ProcessRuntime::stop(&id.0, &aside, &record.shim, grace)
-                    .await
-                    .map_err(stop_error)?;
-                unseen(outcome.killed, Vec::new())
-            }
-            _ => unseen(false, Vec::new()),
-        };
-        // Back again, for its log.
-        let _ = fs::rename(&aside, dir);
-        Ok(ended)
+            })?;
+        // What a service wrote is not kept: no later instance may meet it. Best effort, the folder goes in the end.
+        let _ = fs::remove_dir_all(data_dir(&place.dir));
+        Ok(match ended.exit {
+            Some(exit) => Ended {
+                killed: ended.killed,
+                ..from_record(exit)
+            },
+            None => unseen(ended.killed, ended.leftovers),
+        })
     }
-}
-
-pub(super) fn observe(dir: &Path) -> Result<Observed, EndError> {
-    ProcessRuntime::observe(dir).map_err(|source| EndError::Folder {
-        path: dir.to_owned(),
-        source,
-    })
 }
 
 fn from_record(record: ExitRecord) -> Ended {
     let (code, signal) = match record.status {
         ExitStatus::Code(code) => (Some(code), None),
         ExitStatus::Signal(signal) => (None, Some(signal)),
+        ExitStatus::OutOfMemory => (None, Some(SIGKILL)),
     };
     Ended {
         exit: InstanceExit {

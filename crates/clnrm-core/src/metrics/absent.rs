@@ -24,6 +24,9 @@ pub enum Absent {
     /// A rate needs two readings.
     #[error("first reading")]
     FirstReading,
+    /// An engine sends a container's statistics once a second, and the first after one or two.
+    #[error("the engine has sent no statistics yet")]
+    NoStatisticsYet,
     /// Connections that were closed between two commands leave no trace.
     #[error("connections were not watched since the last reading, which another command took")]
     NotWatched,

@@ -19,11 +19,13 @@ use super::postgres::Postgres;
 use super::prometheus::Prometheus;
 use super::reading::{CollectorId, Reading, ServiceReading};
 use super::redis::Redis;
-use super::root::Root;
+use super::remote_container::RemoteContainers;
+use super::root::{ContainerRoot, Root};
 use super::sock_diag::OwnConnections;
 use super::{MetricsSource, READ_TIMEOUT};
 use crate::clock::{Clock, Timestamp};
 use crate::config::definition::MetricsSpec;
+use crate::runtime::docker::Engine;
 
 /// An instance that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,7 @@ pub struct Target {
     pub instance_id: String,
     /// Its process tree or its container.
     pub root: Root,
-    /// Every port that it listens on.
+    /// Every port of this machine at which it is reached; of a container, the published ones.
     pub ports: Vec<u16>,
     /// Its main address; `None` = it has no port.
     pub address: Option<SocketAddr>,
@@ -48,6 +50,7 @@ pub struct Collector {
     own: OwnConnections,
     /// `None` before the first reading, and after one that failed or was cancelled.
     kernel: Option<Kernel>,
+    remote: RemoteContainers,
     /// By instance.
     services: HashMap<String, Service>,
 }
@@ -72,8 +75,17 @@ impl fmt::Debug for Service {
 }
 
 impl Collector {
-    /// Does nothing yet.
+    /// Reads everything but containers of other machines. Does nothing yet.
     pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self::build(clock, None)
+    }
+
+    /// Asks this engine about containers that cannot be read on this machine. Does nothing yet.
+    pub fn with_engine(clock: Arc<dyn Clock>, engine: Arc<Engine>) -> Self {
+        Self::build(clock, Some(engine))
+    }
+
+    fn build(clock: Arc<dyn Clock>, engine: Option<Arc<Engine>>) -> Self {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let sequence = CREATED.fetch_add(1, Ordering::Relaxed);
         let id = format!(
@@ -86,6 +98,7 @@ impl Collector {
             id: CollectorId(id),
             own: OwnConnections::default(),
             kernel: None,
+            remote: RemoteContainers::of(engine),
             services: HashMap::new(),
         }
     }
@@ -146,18 +159,33 @@ impl Collector {
 
     /// Adds what the kernel does not show: containers of other machines.
     async fn complete(&mut self, targets: &[Target], looks: Vec<Option<Look>>) -> Vec<Look> {
+        let elsewhere =
+            targets
+                .iter()
+                .zip(&looks)
+                .filter_map(|(target, look)| match (&target.root, look) {
+                    (Root::Container(root), None) => Some(root),
+                    _ => None,
+                });
+        let elsewhere: Vec<&ContainerRoot> = elsewhere.collect();
+        let mut remote = self
+            .remote
+            .read(&elsewhere, self.clock.as_ref())
+            .await
+            .into_iter();
         let at = self.clock.now();
-        let complete = |(target, look): (&Target, Option<Look>)| {
-            look.unwrap_or_else(|| {
-                let what = match &target.root {
-                    Root::ProcessTree(root) => format!("process {}", root.pid),
-                    Root::Container(root) => format!("container {}", root.container_id),
-                };
-                let problem = "cannot be read on this machine".to_owned();
-                Look::absent(at, &Absent::Unreadable { what, problem })
-            })
-        };
-        targets.iter().zip(looks).map(complete).collect()
+        looks
+            .into_iter()
+            // The kernel leaves out nothing but containers.
+            .map(|look| look.or_else(|| remote.next()))
+            .map(|look| look.unwrap_or_else(|| Look::absent(at, &Absent::NoInstance)))
+            .collect()
+    }
+
+    /// Waits, some seconds at most, for the first values of containers whose engine is asked; `false` = there are none
+    /// among the targets that were read last.
+    pub async fn wait_for_engine(&mut self) -> bool {
+        self.remote.wait_for_first_items().await
     }
 
     /// Asks all services at the same time.

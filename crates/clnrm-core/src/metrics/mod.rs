@@ -17,6 +17,7 @@ mod prometheus;
 pub mod rates;
 mod reading;
 mod redis;
+mod remote_container;
 mod root;
 mod sock_diag;
 

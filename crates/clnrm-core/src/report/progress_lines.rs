@@ -36,6 +36,8 @@ pub(super) struct Run {
     pub(super) finished: usize,
     unsuccessful: usize,
     running: BTreeMap<usize, String>,
+    /// Images that are being pulled, with the bytes downloaded so far.
+    pulling: BTreeMap<String, u64>,
 }
 
 impl Run {
@@ -53,9 +55,15 @@ impl Run {
                     self.unsuccessful += 1;
                 }
             }
+            RunEvent::ImagePulling {
+                image,
+                downloaded_bytes,
+                ..
+            } => {
+                self.pulling.insert(safe_line(image), *downloaded_bytes);
+            }
+            RunEvent::ServiceReady { .. } | RunEvent::ServiceFailed { .. } => self.pulling.clear(),
             RunEvent::ServiceStarting { .. }
-            | RunEvent::ServiceReady { .. }
-            | RunEvent::ServiceFailed { .. }
             | RunEvent::StepStarted { .. }
             | RunEvent::StepRetrying { .. }
             | RunEvent::StepFinished { .. }
@@ -72,6 +80,12 @@ impl Run {
         let mut message = names.join(", ");
         if more > 0 {
             message.push_str(&format!(" and {more} more"));
+        }
+        for (image, bytes) in &self.pulling {
+            message.push_str(&format!(
+                ", pulling {image} ({})",
+                units::memory(megabytes(*bytes))
+            ));
         }
         match self.unsuccessful {
             0 => message,
@@ -101,7 +115,13 @@ impl Run {
                 let line = format!("interrupted by {signal}: stopping what was started");
                 Some((Lines::Warnings, paint.warning(&line)))
             }
+            RunEvent::ImagePulling { image, .. }
+                if self.pulling.contains_key(&safe_line(image)) =>
+            {
+                None
+            }
             RunEvent::ServiceStarting { test, .. }
+            | RunEvent::ImagePulling { test, .. }
             | RunEvent::ServiceReady { test, .. }
             | RunEvent::ServiceFailed { test, .. }
             | RunEvent::StepStarted { test, .. }
@@ -137,12 +157,22 @@ impl Run {
     }
 }
 
+#[expect(clippy::cast_precision_loss, reason = "a download far below 2⁵³ bytes")]
+fn megabytes(bytes: u64) -> f64 {
+    bytes as f64 / 1e6
+}
+
 /// What happened to a service or a step of a test.
 fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
     match event {
         RunEvent::ServiceStarting { service, .. } => {
             let text = format!("{} is starting", safe_line(service));
             Some((Lines::Steps, text))
+        }
+        RunEvent::ImagePulling { service, image, .. } => {
+            let (service, image) = (safe_line(service), safe_line(image));
+            let text = format!("{service}: the image {image} is not here and is being pulled");
+            Some((Lines::Warnings, text))
         }
         RunEvent::ServiceReady {
             service,

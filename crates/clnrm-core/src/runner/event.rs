@@ -23,6 +23,13 @@ pub enum RunEvent {
     },
     /// A service's instance is being started.
     ServiceStarting { test: usize, service: String },
+    /// Its image is not there and is being pulled; told again and again.
+    ImagePulling {
+        test: usize,
+        service: String,
+        image: String,
+        downloaded_bytes: u64,
+    },
     /// It is ready.
     ServiceReady {
         test: usize,

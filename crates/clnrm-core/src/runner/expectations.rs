@@ -3,6 +3,7 @@
 use regex::Regex;
 
 use crate::config::definition::Expectations;
+use crate::config::placeholder::{Bindings, render};
 
 /// A text of which perhaps only the beginning was kept.
 #[derive(Debug, Clone, Copy)]
@@ -71,6 +72,15 @@ fn beyond_limit(observed: Observed<'_>) -> String {
             " (only its first {} bytes were kept, {dropped} more were not looked at)",
             observed.text.len()
         ),
+    }
+}
+
+/// Expected text may name a service's port; anything that is not a placeholder of this test is meant literally.
+pub(super) fn rendered(expected: &Expectations, bindings: &Bindings) -> Expectations {
+    let fill_in = |text: &String| render(text, bindings).unwrap_or_else(|_| text.clone());
+    Expectations {
+        contains: expected.contains.as_ref().map(fill_in),
+        ..expected.clone()
     }
 }
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use regex::Regex;
 
-use super::expectations::{Observed, first_violation};
-use super::step::{Attempt, rendered};
+use super::expectations::{Observed, first_violation, rendered};
+use super::step::Attempt;
 use crate::config::definition::HttpStep;
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::control::one_line;

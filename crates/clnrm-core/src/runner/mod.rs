@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: anything that prints. What happens is told as [`event::RunEvent`]s.
 
+mod command_step;
 pub mod event;
 mod expectations;
 mod http_step;

@@ -11,6 +11,7 @@ use super::shared::Shared;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};
+use crate::runtime::docker::OnPull;
 
 /// What became of the services of a test.
 #[derive(Debug, Default)]
@@ -48,6 +49,7 @@ pub(super) async fn start_all(
                 });
                 starting.spawn(start_one(
                     Arc::clone(shared),
+                    test,
                     service.clone(),
                     bindings.clone(),
                     cancel.clone(),
@@ -83,6 +85,7 @@ pub(super) async fn start_all(
 
 async fn start_one(
     shared: Arc<Shared>,
+    test: usize,
     definition: ServiceDefinition,
     neighbours: BTreeMap<String, InstanceBinding>,
     cancel: CancellationToken,
@@ -95,6 +98,17 @@ async fn start_one(
         neighbours: &neighbours,
         preferred: None,
         cancel,
+        on_pull: OnPull::new({
+            let (notify, service) = (Arc::clone(&shared.notify), definition.name.clone());
+            move |progress| {
+                notify(RunEvent::ImagePulling {
+                    test,
+                    service: service.clone(),
+                    image: progress.image,
+                    downloaded_bytes: progress.downloaded_bytes,
+                });
+            }
+        }),
     };
     shared.project.start_instance(&plan).await
 }

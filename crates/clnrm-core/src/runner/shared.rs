@@ -13,8 +13,7 @@ use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::control::sampler::Sampler;
 use crate::control::status_report::LeakReport;
 use crate::control::{LiveInstance, Project, one_line};
-use crate::runtime::recovery;
-use crate::store::{InstanceRow, LeaseId, NewLease, RunId, ServiceId, StoreError};
+use crate::store::{InstanceRow, LeaseId, NewLease, RunId, RuntimeKind, ServiceId, StoreError};
 
 /// Ended instances whose logs are kept, per service.
 const KEPT_LOGS: u32 = 5;
@@ -197,12 +196,14 @@ impl Shared {
             .cloned()
             .collect();
         self.stop_rows(left).await;
-        let ids: Vec<String> = ended.iter().map(|row| row.start.id.0.clone()).collect();
-        let leaked = recovery::end_survivors(&ids).await;
-        Ok(LeakReport {
-            processes_checked: u32::try_from(ended.len() + kept_rows.len()).unwrap_or(u32::MAX),
-            leaked,
-        })
+        let mut report = self.project.end_survivors(&ended).await;
+        for kept in kept_rows {
+            match kept.start.runtime {
+                RuntimeKind::Process => report.processes_checked += 1,
+                RuntimeKind::Container => report.containers_checked += 1,
+            }
+        }
+        Ok(report)
     }
 
     /// Records that the run has ended, and forgets what is too old.
@@ -212,6 +213,7 @@ impl Shared {
             .store
             .call(move |store| store.finish_run(run, now))
             .await?;
+        self.project.tidy_containers().await?;
         self.project.prune(KEPT_LOGS).await
     }
 

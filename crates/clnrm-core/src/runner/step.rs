@@ -7,13 +7,10 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{RunEvent, StepReport, StepStatus};
-use super::expectations::{Observed, first_violation};
-use super::http_step;
-use crate::config::definition::{CommandStep, Expectations, StepAction, StepDefinition};
-use crate::config::placeholder::{Bindings, PlaceholderError, render};
-use crate::control::{one_line, render_command};
-use crate::runtime::shim_protocol::ExitStatus;
-use crate::runtime::{CommandOutcome, CommandRequest, CommandResult, ProcessRuntime};
+use super::{command_step, http_step};
+use crate::config::definition::{StepAction, StepDefinition};
+use crate::config::placeholder::Bindings;
+use crate::control::{LiveInstance, Project};
 use crate::store::RunId;
 
 /// How much of a failed step's output a report keeps.
@@ -22,7 +19,9 @@ const OUTPUT_TAIL_BYTES: usize = 8 * 1024;
 /// What the steps of one test share.
 pub(super) struct StepContext<'a> {
     /// Runs commands.
-    pub(super) runtime: &'a ProcessRuntime,
+    pub(super) project: &'a Project,
+    /// The instances of the test.
+    pub(super) services: &'a [LiveInstance],
     /// Values of placeholders.
     pub(super) bindings: &'a Bindings,
     /// The environment that commands inherit, with what the test adds.
@@ -70,7 +69,7 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
     loop {
         attempts += 1;
         let attempt = match &step.action {
-            StepAction::Command(command) => command_attempt(step, command, context).await,
+            StepAction::Command(command) => command_step::attempt(step, command, context).await,
             StepAction::Http(http) => {
                 let attempt = http_step::attempt(http, context.bindings, step.timeout);
                 let attempt = context.cancel.run_until_cancelled(attempt).await;
@@ -147,122 +146,4 @@ fn end_of(output: &str) -> String {
         .find(|index| output.is_char_boundary(*index))
         .unwrap_or(0);
     output.get(from..).unwrap_or_default().to_owned()
-}
-
-async fn command_attempt(
-    step: &StepDefinition,
-    command: &CommandStep,
-    context: &StepContext<'_>,
-) -> Attempt {
-    let request = match prepare(step, command, context) {
-        Ok(request) => request,
-        Err(error) => return Attempt::failed(error.to_string()),
-    };
-    if !request.working_dir.is_dir() {
-        return Attempt::failed(format!(
-            "the working directory {} does not exist",
-            request.working_dir.display()
-        ));
-    }
-    match context.runtime.run_command(&request, context.cancel).await {
-        Ok(result) => judge(step, command, &result, &request, context.bindings),
-        Err(error) => Attempt::failed(one_line(&error)),
-    }
-}
-
-fn prepare(
-    step: &StepDefinition,
-    command: &CommandStep,
-    context: &StepContext<'_>,
-) -> Result<CommandRequest, PlaceholderError> {
-    let bindings = context.bindings;
-    let own_dir = command
-        .service
-        .as_ref()
-        .and_then(|service| bindings.services.get(service));
-    let mut env = context.env.clone();
-    if let Some(service_env) = command
-        .service
-        .as_ref()
-        .and_then(|service| context.service_env.get(service))
-    {
-        env.extend(service_env.clone());
-    }
-    for (name, value) in &command.env {
-        env.insert(name.clone(), render(value, bindings)?);
-    }
-    let working_dir = command
-        .working_dir
-        .clone()
-        .or_else(|| own_dir.map(|binding| binding.data_dir.clone()))
-        .unwrap_or_else(|| context.base_dir.clone());
-    Ok(CommandRequest {
-        id: format!("step-{}-{}-{}", context.run, context.test, step.name),
-        argv: render_command(&command.command, bindings)?,
-        env,
-        working_dir,
-        timeout: step.timeout,
-    })
-}
-
-/// Expected text may name a service's port; anything that is not a placeholder of this test is meant literally.
-pub(super) fn rendered(expected: &Expectations, bindings: &Bindings) -> Expectations {
-    let fill_in = |text: &String| render(text, bindings).unwrap_or_else(|_| text.clone());
-    Expectations {
-        contains: expected.contains.as_ref().map(fill_in),
-        ..expected.clone()
-    }
-}
-
-fn judge(
-    step: &StepDefinition,
-    command: &CommandStep,
-    result: &CommandResult,
-    request: &CommandRequest,
-    bindings: &Bindings,
-) -> Attempt {
-    let text = String::from_utf8_lossy(&result.output);
-    let observed = Observed {
-        text: &text,
-        dropped: result.output_dropped,
-        what: "output",
-    };
-    let program = request.argv.first().map_or("", String::as_str);
-    let (exit_code, reason) = match &result.outcome {
-        CommandOutcome::Exited(ExitStatus::Code(code)) if *code == command.exit_code => (
-            Some(*code),
-            first_violation(&rendered(&command.output, bindings), observed),
-        ),
-        CommandOutcome::Exited(ExitStatus::Code(code)) => (
-            Some(*code),
-            Some(format!("exit code {code}, expected {}", command.exit_code)),
-        ),
-        CommandOutcome::Exited(status) => (None, Some(format!("ended by {status}"))),
-        CommandOutcome::Cancelled => (None, Some("ended before it was done".to_owned())),
-        CommandOutcome::TimedOut => (
-            None,
-            Some(format!(
-                "still running after {}, so it was ended",
-                humantime::format_duration(step.timeout)
-            )),
-        ),
-        CommandOutcome::NotStarted {
-            not_found: true, ..
-        } => (
-            None,
-            Some(format!("the command `{program}` does not exist")),
-        ),
-        CommandOutcome::NotStarted { message, .. } => (
-            None,
-            Some(format!(
-                "the command `{program}` cannot be executed: {message}"
-            )),
-        ),
-    };
-    Attempt {
-        reason,
-        exit_code,
-        http_status: None,
-        output: text.into_owned(),
-    }
 }

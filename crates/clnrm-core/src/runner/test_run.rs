@@ -18,6 +18,7 @@ use super::step::{self, StepContext};
 use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
 use crate::control::LiveInstance;
+use crate::control::Project;
 use crate::control::lifecycle::{HOST, LOG_TAIL_LINES};
 use crate::runtime::{TreeState, log_file};
 
@@ -119,7 +120,10 @@ async fn with_services(
     let guards: Vec<_> = services
         .ready
         .iter()
-        .map(|instance| tokio::spawn(report_death(instance.clone(), Arc::clone(watch))))
+        .map(|instance| {
+            let project = Arc::clone(&shared.project);
+            tokio::spawn(report_death(project, instance.clone(), Arc::clone(watch)))
+        })
         .collect();
     let steps = run_steps(shared, index, test, &services.ready, watch).await;
     for guard in guards {
@@ -144,7 +148,8 @@ async fn run_steps(
         .map(|service| (service.definition.name.clone(), service.env.clone()))
         .collect();
     let context = StepContext {
-        runtime: &shared.project.runtime,
+        project: &shared.project,
+        services,
         bindings: &bindings,
         env: &env,
         service_env: &service_env,
@@ -205,14 +210,14 @@ fn skip_reason(
 }
 
 /// Ends the test when an instance dies under it; a process that leaves with 0 has done its work.
-async fn report_death(mut instance: LiveInstance, watch: Arc<Watch>) {
+async fn report_death(project: Arc<Project>, mut instance: LiveInstance, watch: Arc<Watch>) {
     let dead = |state: &TreeState| match state {
         TreeState::Running | TreeState::MainLeft => false,
         TreeState::Ended(record) => !record.status.is_success(),
-        TreeState::Failed(_) | TreeState::Lost => true,
+        TreeState::Failed(_) | TreeState::Lost(_) => true,
     };
     let Ok(state) = instance
-        .process
+        .running
         .state
         .wait_for(dead)
         .await
@@ -226,12 +231,18 @@ async fn report_death(mut instance: LiveInstance, watch: Arc<Watch>) {
             "it was stopped while the test ran".to_owned()
         }
         TreeState::Ended(record) => format!("it ended with {} while the test ran", record.status),
-        _ => "its supervisor was killed while the test ran".to_owned(),
+        TreeState::Lost(loss) => format!("{loss} while the test ran"),
+        TreeState::Running | TreeState::MainLeft => return,
     };
     // What it wrote last is what matters; the shim ends once everything is in the log.
-    let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost);
-    let _ = instance.process.state.wait_for(settled).await;
-    let log = instance.process.log.clone();
+    let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
+    let _ = instance.running.state.wait_for(settled).await;
+    let log = instance.running.log.clone();
+    // An engine that is gone has no more to tell.
+    let _ = project
+        .runtime(instance.kind())
+        .fetch_log(&instance.place())
+        .await;
     watch.cut_short(CutShort::ServiceDied(Box::new(ServiceFailure {
         service: instance.definition.name.clone(),
         instance_id: Some(instance.id.0.clone()),

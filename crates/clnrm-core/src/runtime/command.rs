@@ -15,6 +15,7 @@ use tokio::process::{Child, ChildStderr, ChildStdout};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::docker::EngineError;
 use super::process::ProcessRuntime;
 use super::shim_protocol::{ExitStatus, ShimEvent, ShimOutput, ShimSpec, SpawnFailure};
 use crate::config::definition::{StopSignal, StopSpec};
@@ -33,8 +34,8 @@ pub struct CommandRequest {
     pub argv: Vec<String>,
     /// The complete environment.
     pub env: BTreeMap<String, String>,
-    /// Where to run it.
-    pub working_dir: PathBuf,
+    /// Where to run it; `None` = where the runtime runs things: the image's own folder, `/` for a process.
+    pub working_dir: Option<PathBuf>,
     /// Longest time.
     pub timeout: Duration,
 }
@@ -79,6 +80,9 @@ pub enum CommandError {
         /// Why.
         source: io::Error,
     },
+    /// The container engine did not do it.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
     /// The supervisor ended without saying how the command did.
     #[error("the supervisor of `{id}` was killed")]
     ShimLost {
@@ -98,7 +102,10 @@ impl ProcessRuntime {
             id: request.id.clone(),
             argv: request.argv.clone(),
             env: request.env.clone(),
-            working_dir: request.working_dir.clone(),
+            working_dir: request
+                .working_dir
+                .clone()
+                .unwrap_or_else(|| PathBuf::from("/")),
             output: ShimOutput::Stderr,
             stop: StopSpec {
                 signal: StopSignal::Term,

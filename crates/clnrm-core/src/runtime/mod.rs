@@ -1,15 +1,19 @@
-//! Starting, watching and ending processes: the only part of clnrm that spawns anything.
+//! Starting, watching and ending instances: the only part of clnrm that spawns anything or talks to a container engine.
 //!
 //! Every process runs below a *shim* ([`shim`]): the same binary, executed again as a session leader and child
-//! subreaper, which owns the whole process tree and survives the command that started it.
+//! subreaper, which owns the whole process tree and survives the command that started it. A container is kept by its
+//! engine ([`docker`]). Once started, both are the same to the rest of clnrm: a [`Runtime`] and an [`InstancePlace`].
 //! Deliberately absent: what to start and when (`control`), and the history (`store`).
 
 pub mod command;
 pub mod docker;
+pub mod instance;
+mod listening;
 pub mod log_file;
 pub mod mark;
 pub mod ports;
 pub mod process;
+mod process_instance;
 pub mod readiness;
 pub mod recovery;
 pub mod shim;
@@ -17,8 +21,11 @@ pub mod shim_protocol;
 pub mod signal;
 
 pub use command::{CommandOutcome, CommandRequest, CommandResult};
-pub use process::{
-    ProcessRuntime, RunningProcess, StartError, StartRequest, StopError, StopOutcome, TreeState,
+pub use docker::{ContainerError, ContainerRequest, DockerRuntime, EngineError};
+pub use instance::{
+    Ended, Health, InstanceError, InstancePlace, LaunchError, Launchable, Loss, Observed,
+    Published, Running, Runtime, Supervisor, TreeState,
 };
+pub use process::{ProcessRuntime, StartError, StartRequest, StopError, StopOutcome};
 pub use readiness::{NotReady, ReadyContext, wait_until_ready};
 pub use shim_protocol::ExitRecord;

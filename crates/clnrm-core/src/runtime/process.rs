@@ -17,10 +17,10 @@ use tokio::process::{Child, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use super::instance::{Loss, Running, Supervisor, TreeState};
 use super::recovery;
 use super::shim_protocol::{
-    ExitRecord, ExitStatus, INSTANCE_VARIABLE, ShimEvent, ShimOutput, ShimRecord, ShimSpec,
-    SpawnFailure,
+    ExitRecord, INSTANCE_VARIABLE, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
 };
 use crate::config::definition::StopSpec;
 use crate::procfs::ProcessIdentity;
@@ -51,34 +51,6 @@ pub struct StartRequest {
     pub stop: StopSpec,
     /// Cap of the log.
     pub log_limit_bytes: u64,
-}
-
-/// An instance that this command started.
-#[derive(Debug, Clone)]
-pub struct RunningProcess {
-    /// Who supervises it.
-    pub shim: ProcessIdentity,
-    /// Its main process.
-    pub main_pid: i32,
-    /// Its log.
-    pub log: PathBuf,
-    /// Changes when it ends.
-    pub state: watch::Receiver<TreeState>,
-}
-
-/// Whether a tree lives, as far as its starter was told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum TreeState {
-    /// The main process runs.
-    Running,
-    /// The main process left with 0 and its descendants may live on: it has daemonized, or is about to end.
-    MainLeft,
-    /// The main process failed; what is left is being ended.
-    Failed(ExitStatus),
-    /// Nothing is left.
-    Ended(ExitRecord),
-    /// The supervisor itself was killed.
-    Lost,
 }
 
 /// Why an instance could not be started.
@@ -166,9 +138,9 @@ pub enum StopError {
     },
 }
 
-/// What a later command finds of an instance.
+/// What a later command finds in an instance's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Observed {
+pub enum Found {
     /// Its shim lives.
     Alive(ShimRecord),
     /// It ended and said how.
@@ -200,7 +172,7 @@ impl ProcessRuntime {
     }
 
     /// Starts an instance and returns as soon as its program runs. It lives on when this process ends.
-    pub async fn start(&self, request: &StartRequest) -> Result<RunningProcess, StartError> {
+    pub async fn start(&self, request: &StartRequest) -> Result<Running, StartError> {
         if !request.working_dir.is_dir() {
             return Err(StartError::NoWorkingDirectory {
                 path: request.working_dir.clone(),
@@ -243,10 +215,11 @@ impl ProcessRuntime {
             })) => {
                 let (sender, state) = watch::channel(TreeState::Running);
                 tokio::spawn(watch_tree(events, child, sender));
-                Ok(RunningProcess {
-                    shim,
-                    main_pid,
+                Ok(Running {
+                    supervisor: Supervisor::Shim(shim),
+                    main_pid: Some(main_pid),
                     log,
+                    published: None,
                     state,
                 })
             }
@@ -259,15 +232,15 @@ impl ProcessRuntime {
     }
 
     /// What is there of the instance whose folder this is.
-    pub fn observe(dir: &Path) -> io::Result<Observed> {
+    pub fn find(dir: &Path) -> io::Result<Found> {
         let Some(record) = ShimRecord::read(dir)? else {
-            return Ok(Observed::NeverStarted);
+            return Ok(Found::NeverStarted);
         };
         if record.shim.is_alive() {
-            return Ok(Observed::Alive(record));
+            return Ok(Found::Alive(record));
         }
         // Read after the look at the process: a shim records the end and then leaves.
-        Ok(ExitRecord::read(dir)?.map_or(Observed::Lost(record), Observed::Ended))
+        Ok(ExitRecord::read(dir)?.map_or(Found::Lost(record), Found::Ended))
     }
 
     /// Asks the shim to end its tree and waits for that: the grace period, then SIGKILL, until nothing is left.
@@ -394,7 +367,7 @@ async fn watch_tree(mut events: EventLines, mut child: Child, sender: watch::Sen
         }
     }
     if !ended {
-        sender.send_replace(TreeState::Lost);
+        sender.send_replace(TreeState::Lost(Loss::SupervisorKilled));
     }
     let _ = child.wait().await;
 }

@@ -11,8 +11,9 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandOutcome, CommandRequest};
+use super::instance::{Health, InstancePlace, Loss, Runtime, TreeState};
+use super::listening;
 use super::log_file::LogReader;
-use super::process::{ProcessRuntime, TreeState};
 use super::shim_protocol::ExitStatus;
 use crate::http;
 
@@ -29,6 +30,17 @@ const PROBE_BODY_LIMIT: usize = 64 * 1024;
 pub enum Probe {
     /// `host:port` accepts a connection.
     Tcp(String),
+    /// A container listens on this port inside; the address is where it is published.
+    Listens {
+        /// Its main process.
+        main_pid: Option<i32>,
+        /// The port inside.
+        port: u16,
+        /// `127.0.0.1:port`.
+        address: String,
+    },
+    /// The container's own health check passes.
+    Healthy,
     /// GET on this URL answers 2xx or 3xx.
     Http(String),
     /// A line of the log matches.
@@ -40,6 +52,8 @@ pub enum Probe {
 /// What to wait for.
 #[derive(Debug, Clone)]
 pub struct ReadyContext {
+    /// The instance.
+    pub place: InstancePlace,
     /// All of these must hold.
     pub probes: Vec<Probe>,
     /// Longest time.
@@ -63,9 +77,15 @@ pub enum NotReady {
         /// How.
         status: ExitStatus,
     },
-    /// Its supervisor was killed.
-    #[error("its supervisor was killed before it was ready")]
-    SupervisorKilled,
+    /// Nobody knows how it ended.
+    #[error("{0} before it was ready")]
+    Lost(Loss),
+    /// Its own health check gave up.
+    #[error("its health check failed{}", after_colon(.output))]
+    Unhealthy {
+        /// What the check printed last.
+        output: String,
+    },
     /// The caller wants it no more.
     #[error("the wait was ended")]
     Cancelled,
@@ -81,7 +101,7 @@ pub enum NotReady {
 
 /// Waits until every probe holds. The looks start 5 ms apart and back off to an eighth of the time waited.
 pub async fn wait_until_ready(
-    runtime: &ProcessRuntime,
+    runtime: &dyn Runtime,
     context: ReadyContext,
 ) -> Result<(), NotReady> {
     let mut state = context.state.clone();
@@ -96,22 +116,28 @@ pub async fn wait_until_ready(
         ready = timeout(limit, probing) => ready,
     };
     match ready {
-        Ok(()) => match failure_in(*state.borrow()) {
+        Ok(Ok(())) => match failure_in(*state.borrow()) {
             Some(failure) => Err(failure),
             None => Ok(()),
         },
+        Ok(Err(hopeless)) => Err(hopeless),
         Err(_elapsed) => Err(NotReady::TimedOut { after: limit, last }),
     }
 }
 
-async fn probe_until_all_hold(runtime: &ProcessRuntime, context: &ReadyContext, last: &mut String) {
+async fn probe_until_all_hold(
+    runtime: &dyn Runtime,
+    context: &ReadyContext,
+    last: &mut String,
+) -> Result<(), NotReady> {
     let started = Instant::now();
     let mut log = LogReader::from_start(&context.log);
     for probe in &context.probes {
         loop {
-            match look(runtime, probe, &mut log, &context.cancel).await {
-                Ok(()) => break,
-                Err(reason) => *last = reason,
+            match look(runtime, probe, &mut log, context).await {
+                Look::Holds => break,
+                Look::NotYet(reason) => *last = reason,
+                Look::Never(hopeless) => return Err(hopeless),
             }
             let pause = (started.elapsed() / PAUSE_SHARE)
                 .clamp(FIRST_PAUSE, context.max_interval.max(FIRST_PAUSE));
@@ -122,6 +148,7 @@ async fn probe_until_all_hold(runtime: &ProcessRuntime, context: &ReadyContext, 
             log = LogReader::from_start(&context.log);
         }
     }
+    Ok(())
 }
 
 async fn died(state: &mut watch::Receiver<TreeState>) -> NotReady {
@@ -130,7 +157,7 @@ async fn died(state: &mut watch::Receiver<TreeState>) -> NotReady {
             return failure;
         }
         if state.changed().await.is_err() {
-            return NotReady::SupervisorKilled;
+            return NotReady::Lost(Loss::SupervisorKilled);
         }
     }
 }
@@ -142,21 +169,58 @@ fn failure_in(state: TreeState) -> Option<NotReady> {
         TreeState::Ended(record) => Some(NotReady::Died {
             status: record.status,
         }),
-        TreeState::Lost => Some(NotReady::SupervisorKilled),
+        TreeState::Lost(loss) => Some(NotReady::Lost(loss)),
+    }
+}
+
+/// What one look found.
+enum Look {
+    Holds,
+    NotYet(String),
+    /// Waiting longer is of no use.
+    Never(NotReady),
+}
+
+impl From<Result<(), String>> for Look {
+    fn from(found: Result<(), String>) -> Self {
+        found.map_or_else(Self::NotYet, |()| Self::Holds)
     }
 }
 
 async fn look(
-    runtime: &ProcessRuntime,
+    runtime: &dyn Runtime,
     probe: &Probe,
     log: &mut LogReader,
-    cancel: &CancellationToken,
-) -> Result<(), String> {
+    context: &ReadyContext,
+) -> Look {
     match probe {
-        Probe::Tcp(address) => connect(address).await,
-        Probe::Http(url) => get(url).await,
-        Probe::Log(pattern) => find_line(pattern, log),
-        Probe::Command(request) => run(runtime, request, cancel).await,
+        Probe::Tcp(address) => connect(address).await.into(),
+        Probe::Listens {
+            main_pid,
+            port,
+            address,
+        } => listening::look(*main_pid, *port, address).await.into(),
+        Probe::Healthy => health(runtime, &context.place).await,
+        Probe::Http(url) => get(url).await.into(),
+        Probe::Log(pattern) => find_line(pattern, log).into(),
+        Probe::Command(request) => run(runtime, request, context).await.into(),
+    }
+}
+
+async fn health(runtime: &dyn Runtime, place: &InstancePlace) -> Look {
+    match runtime.health(place).await {
+        Ok(Health::Healthy | Health::NotChecked) => Look::Holds,
+        Ok(Health::Starting) => Look::NotYet("its own health check has not passed yet".to_owned()),
+        Ok(Health::Unhealthy(output)) => Look::Never(NotReady::Unhealthy { output }),
+        Err(error) => Look::NotYet(error.to_string()),
+    }
+}
+
+fn after_colon(output: &str) -> String {
+    if output.is_empty() {
+        String::new()
+    } else {
+        format!(": {output}")
     }
 }
 
@@ -194,12 +258,12 @@ fn find_line(pattern: &Regex, log: &mut LogReader) -> Result<(), String> {
 }
 
 async fn run(
-    runtime: &ProcessRuntime,
+    runtime: &dyn Runtime,
     request: &CommandRequest,
-    cancel: &CancellationToken,
+    context: &ReadyContext,
 ) -> Result<(), String> {
     let result = runtime
-        .run_command(request, cancel)
+        .run_in(&context.place, request, &context.cancel)
         .await
         .map_err(|error| error.to_string())?;
     let program = request.argv.first().map_or("the command", String::as_str);

@@ -90,6 +90,8 @@ pub enum ExitStatus {
     Code(i32),
     /// By a signal.
     Signal(i32),
+    /// The kernel killed a container that had reached its limit of memory.
+    OutOfMemory,
 }
 
 /// How an instance ended.
@@ -122,6 +124,7 @@ impl fmt::Display for ExitStatus {
                 Some(name) => write!(f, "signal {signal} ({name})"),
                 None => write!(f, "signal {signal}"),
             },
+            Self::OutOfMemory => f.write_str("signal 9 (SIGKILL: out of memory)"),
         }
     }
 }

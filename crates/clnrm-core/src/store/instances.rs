@@ -9,7 +9,7 @@ use rusqlite::{Params, Row, Transaction, params};
 
 use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
-    RunId, ServiceId, StoredReading,
+    RunId, ServiceId, StartedContainer, StoredReading,
 };
 use super::sql_types::{json, owner, path, shim, to_json};
 use super::{Store, StoreError, path_text};
@@ -72,6 +72,37 @@ impl Store {
             "UPDATE instances SET main_pid = ?2 WHERE id = ?1 AND stopped_at IS NULL",
             params![instance, pid],
         )
+    }
+
+    /// Records the container that was started. `false` = the instance has already ended: somebody must end the container.
+    pub fn record_container(
+        &mut self,
+        instance: &InstanceId,
+        started: &StartedContainer,
+    ) -> Result<bool, StoreError> {
+        let ports = to_json(&started.ports)
+            .map_err(|error| StoreError::from_sqlite(&self.path, "record an instance", error))?;
+        self.change(
+            instance,
+            "UPDATE instances SET container_id = ?2, main_pid = ?3, ports = ?4, address = ?5
+             WHERE id = ?1 AND stopped_at IS NULL",
+            params![
+                instance,
+                started.container_id,
+                started.main_pid,
+                ports,
+                started.address
+            ],
+        )
+    }
+
+    /// Whether any instance on record, ended ones included, is a container.
+    pub fn has_containers(&self) -> Result<bool, StoreError> {
+        self.read("read the instances", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM instances WHERE runtime = 'container' LIMIT 1")?
+                .exists([])
+        })
     }
 
     /// Records that a starting instance is ready. `false` = somebody has stopped it meanwhile.
@@ -347,6 +378,7 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         },
         state: row.get("state")?,
         shim: shim(row)?,
+        container_id: row.get("container_id")?,
         main_pid: row.get("main_pid")?,
         ready_at: row.get("ready_at")?,
         stopped_at: row.get("stopped_at")?,

@@ -35,7 +35,7 @@ pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
     NewInstance, NewLease, PrunableInstance, RunId, RunRow, RuntimeKind, ServiceId, ServiceRow,
-    StoredHistory, StoredReading, TierSpan,
+    StartedContainer, StoredHistory, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -18,7 +18,10 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior}
 use super::error::{BUSY_TIMEOUT, StoreError};
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_init.sql")];
+const MIGRATIONS: [&str; 2] = [
+    include_str!("migrations/0001_init.sql"),
+    include_str!("migrations/0002_containers.sql"),
+];
 
 /// The version that this program writes.
 pub(super) const SCHEMA: i32 = MIGRATIONS.len() as i32;

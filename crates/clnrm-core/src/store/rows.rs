@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
+use crate::config::placeholder::InsideBinding;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{Rollup, ServiceMetrics};
 
@@ -152,6 +153,9 @@ pub struct InstancePorts {
     pub main: Option<u16>,
     /// Further ones by name.
     pub named: BTreeMap<String, u16>,
+    /// Of a container: where other containers find it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<InsideBinding>,
 }
 
 /// How a process ended; all absent = nobody saw it.
@@ -190,6 +194,19 @@ pub struct NewInstance {
     pub created_at: Timestamp,
 }
 
+/// What is known of a container once it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StartedContainer {
+    /// The engine's id.
+    pub container_id: String,
+    /// Its main process, as this machine numbers it.
+    pub main_pid: Option<i32>,
+    /// Its ports, chosen by the engine.
+    pub ports: InstancePorts,
+    /// Where clients reach it.
+    pub address: Option<String>,
+}
+
 /// An instance as recorded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstanceRow {
@@ -199,6 +216,8 @@ pub struct InstanceRow {
     pub state: InstanceState,
     /// Its shim; `None` = not spawned yet, or the command was killed before it could tell.
     pub shim: Option<ProcessIdentity>,
+    /// Its container; `None` = it is a process, or was not created yet.
+    pub container_id: Option<String>,
     /// The service's own first process.
     pub main_pid: Option<i32>,
     /// When it became ready.

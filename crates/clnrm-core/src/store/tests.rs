@@ -89,6 +89,7 @@ pub(super) fn journalled(
         ports: InstancePorts {
             main: Some(6379),
             named: BTreeMap::from([("admin".into(), 9000)]),
+            inside: None,
         },
         address: Some("127.0.0.1:6379".into()),
         owner: identity(11),
@@ -258,7 +259,7 @@ fn a_newer_history_is_reported_and_left_untouched() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} was written by a newer clnrm (schema 7, this one knows 1)",
+                "{} was written by a newer clnrm (schema 7, this one knows 2)",
                 path.display()
             )
         );

@@ -1,12 +1,16 @@
 //! Containers, held against what the engine itself counts and what was really sent.
 
+use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::sync::Arc;
 
+use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::rates::{combine, instance_sample};
-use clnrm_core::metrics::{Absent, ContainerRoot, Reading, Root, Source, Target};
+use clnrm_core::metrics::{Absent, Collector, ContainerRoot, Reading, Root, Source, Target};
+use clnrm_core::runtime::docker::Engine;
 use clnrm_core::services::service_manager::Metric;
 use serde_json::Value;
 use tokio::time::Instant;
@@ -247,11 +251,7 @@ async fn connections_are_those_of_clients_and_not_our_own_nor_outward_ones() {
     expect_connections(&mut collector, &target, 2).await;
 }
 
-async fn expect_connections(
-    collector: &mut clnrm_core::metrics::Collector,
-    target: &Target,
-    expected: u64,
-) {
+async fn expect_connections(collector: &mut Collector, target: &Target, expected: u64) {
     let begun = Instant::now();
     loop {
         let connections = read_one(collector, target).await.traffic.connections;
@@ -263,6 +263,142 @@ async fn expect_connections(
             "{connections:?} are not {expected}"
         );
     }
+}
+
+/// As of an engine on another machine: nothing here is known of the container.
+fn remote_target(container: &Container) -> Target {
+    Target {
+        instance_id: container.id.clone(),
+        root: Root::Container(ContainerRoot {
+            container_id: container.id.clone(),
+            main_pid: None,
+        }),
+        ports: Vec::new(),
+        address: None,
+        metrics: MetricsSpec::ProcessOnly,
+    }
+}
+
+fn asking_collector() -> Collector {
+    let environment: BTreeMap<String, String> = std::env::vars().collect();
+    Collector::with_engine(
+        Arc::new(SystemClock),
+        Arc::new(Engine::of_environment(&environment)),
+    )
+}
+
+#[tokio::test]
+async fn the_engine_streams_the_same_values_for_a_container_elsewhere() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let options = ["--cpu-period", "10000", "--cpu-quota", "2000"];
+    let busy = docker.start(&options, TestImage::Busybox, BUSY);
+    let (near, far) = (local_target(&docker, &busy, &[]), remote_target(&busy));
+    let (mut here, mut there) = (collector(), asking_collector());
+    let first = read_one(&mut there, &far).await;
+    assert_eq!(first.usage.cpu_seconds, Err(Absent::NoStatisticsYet));
+    assert_eq!(first.traffic.network, Err(Absent::NoStatisticsYet));
+    assert!(there.wait_for_engine().await);
+
+    // The engine's look lies between two of ours, three times over.
+    let mut outer = Vec::new();
+    let mut inner = Vec::new();
+    let mut last = read_one(&mut there, &far).await;
+    outer.push(read_one(&mut here, &near).await);
+    for _ in 0..3 {
+        last = next_item(&mut there, &far, &last).await;
+        inner.push(last.clone());
+        outer.push(read_one(&mut here, &near).await);
+    }
+    let used = |reading: &Reading| reading.usage.cpu_seconds.clone().unwrap();
+    for (index, reading) in inner.iter().enumerate() {
+        let between = used(&outer[index])..=used(&outer[index + 1]);
+        assert!(between.contains(&used(reading)), "{between:?} {reading:?}");
+        assert!((bytes(&outer[index])..=bytes(&outer[index + 1])).contains(&bytes(reading)));
+    }
+    let memory = inner[2].usage.memory_bytes.clone().unwrap();
+    let expected = outer[3].usage.memory_bytes.clone().unwrap();
+    assert!(
+        memory.abs_diff(expected) <= expected / 10,
+        "{memory} is not {expected}"
+    );
+    let percent = |readings: &[Reading]| {
+        let last = readings.last().unwrap();
+        let sample = instance_sample(Some(&readings[0]), last, 0.2);
+        sample.cpu_percent.unwrap()
+    };
+    let (seen_there, seen_here) = (percent(&inner), percent(&outer));
+    assert!(
+        (seen_there / seen_here - 1.0).abs() < 0.05,
+        "{seen_there} is not {seen_here}"
+    );
+    let (_, sources) = combine(
+        &[instance_sample(Some(&inner[0]), &inner[2], 0.2)],
+        inner[2].at,
+    );
+    for metric in [Metric::CpuPercent, Metric::MemoryMb, Metric::NetworkMbPerS] {
+        assert_eq!(sources.get(metric), Ok(Source::EngineStats));
+    }
+    let not_exposed = Absent::NotExposed {
+        source_name: Source::EngineStats,
+    };
+    assert_eq!(sources.get(Metric::ActiveConnections), Err(not_exposed));
+
+    docker.run(&["kill", &busy.id]).unwrap();
+    wait_for_end(&mut there, &far).await;
+}
+
+/// Reads until the engine has looked again.
+async fn next_item(collector: &mut Collector, target: &Target, last: &Reading) -> Reading {
+    loop {
+        let reading = read_one(collector, target).await;
+        if reading.usage.at != last.usage.at {
+            return reading;
+        }
+    }
+}
+
+async fn wait_for_end(collector: &mut Collector, target: &Target) {
+    let begun = Instant::now();
+    loop {
+        let usage = read_one(collector, target).await.usage;
+        if usage.cpu_seconds == Err(Absent::ProcessEnded) {
+            return;
+        }
+        assert!(begun.elapsed() < DEADLINE, "{usage:?}");
+    }
+}
+
+#[tokio::test]
+async fn without_its_engine_a_container_elsewhere_says_why_it_is_not_measured() {
+    let Some(docker) = docker(&[TestImage::Nothing]) else {
+        return;
+    };
+    let container = docker.start(&[], TestImage::Nothing, &[]);
+    let target = remote_target(&container);
+    let folder = tempfile::tempdir().unwrap();
+    let host = format!("unix://{}/engine.sock", folder.path().display());
+    let environment = BTreeMap::from([("DOCKER_HOST".to_owned(), host)]);
+    let engine = Arc::new(Engine::of_environment(&environment));
+    let mut collector = Collector::with_engine(Arc::new(SystemClock), engine);
+    read_one(&mut collector, &target).await;
+    collector.wait_for_engine().await;
+    let reading = read_one(&mut collector, &target).await;
+    let reason = reading.usage.memory_bytes.unwrap_err().to_string();
+    assert!(
+        reason.starts_with("the engine's statistics: no container engine answers: there is no /"),
+        "{reason}"
+    );
+    // A container that never was has none either.
+    let gone = Target {
+        root: Root::Container(ContainerRoot {
+            container_id: "0123456789abcdef".to_owned(),
+            main_pid: None,
+        }),
+        ..target
+    };
+    wait_for_end(&mut asking_collector(), &gone).await;
 }
 
 #[tokio::test]

@@ -25,21 +25,20 @@ pub(in crate::cli) async fn logs(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    let known = match invocation.open_existing()? {
-        Some(project) => {
-            for note in project.recover().await?.notes {
-                unless_closed(printer.warning(&note))?;
-            }
-            project.instances_named(&options.name).await?
-        }
-        None => {
-            let nothing = SelectionError::NoMatch {
-                pattern: options.name,
-                known: Vec::new(),
-            };
-            return Err(ServicesError::Selection(nothing).into());
-        }
+    let Some(project) = invocation.open_existing()? else {
+        let nothing = SelectionError::NoMatch {
+            pattern: options.name,
+            known: Vec::new(),
+        };
+        return Err(ServicesError::Selection(nothing).into());
     };
+    for note in project.recover().await?.notes {
+        unless_closed(printer.warning(&note))?;
+    }
+    let known = project.instances_named(&options.name).await?;
+    for problem in project.fetch_logs(&known).await {
+        unless_closed(printer.warning(&problem))?;
+    }
     // The readers start where the shown tail ends.
     let readers: Vec<(String, LogReader)> = known
         .iter()
@@ -61,6 +60,8 @@ pub(in crate::cli) async fn logs(
     };
     unless_closed(printer.logs(&report, format))?;
     if options.follow {
+        // Ends with this command.
+        project.follow_logs(&known);
         return follow(readers, format, printer).await;
     }
     Ok(Exit::Good)

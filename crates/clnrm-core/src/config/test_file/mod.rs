@@ -47,10 +47,10 @@ pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>) -> TestDefinitio
     let services = services.map_or_else(Vec::new, |value| read_services(&value, context));
     let mut read = Vec::new();
     if let Some(steps) = steps {
-        read_steps(&steps, None, context, &mut read);
+        read_steps(&steps, None, &mut read);
     }
     if let Some(scenarios) = scenarios {
-        read_scenarios(&scenarios, context, &mut read);
+        read_scenarios(&scenarios, &mut read);
     }
     references::check_services(table.source, &services);
     references::check_steps(table.source, &services, &mut read);
@@ -193,19 +193,14 @@ fn read_services(value: &Value<'_>, context: &Context<'_>) -> Vec<ReadService> {
     services.into_iter().filter_map(read).collect()
 }
 
-fn read_steps(
-    value: &Value<'_>,
-    scenario: Option<&str>,
-    context: &Context<'_>,
-    steps: &mut Vec<ReadStep>,
-) {
+fn read_steps(value: &Value<'_>, scenario: Option<&str>, steps: &mut Vec<ReadStep>) {
     for (index, value) in value.list().unwrap_or_default().iter().enumerate() {
-        steps.extend(step::read(value, index + 1, scenario, context));
+        steps.extend(step::read(value, index + 1, scenario));
     }
 }
 
 /// `[[scenarios]]` of older files: named groups of steps, run one after the other.
-fn read_scenarios(value: &Value<'_>, context: &Context<'_>, steps: &mut Vec<ReadStep>) {
+fn read_scenarios(value: &Value<'_>, steps: &mut Vec<ReadStep>) {
     for (index, value) in value.list().unwrap_or_default().iter().enumerate() {
         let Some(mut table) = value.table() else {
             continue;
@@ -214,7 +209,7 @@ fn read_scenarios(value: &Value<'_>, context: &Context<'_>, steps: &mut Vec<Read
         let name = name.unwrap_or_else(|| format!("scenario {}", index + 1));
         table.description();
         match table.take("steps") {
-            Some(value) => read_steps(&value, Some(&name), context, steps),
+            Some(value) => read_steps(&value, Some(&name), steps),
             None => table.refuse_with("the scenario has no steps", "add `steps`"),
         }
         table.finish();

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::service::ReadService;
 use super::step::ReadStep;
 use super::values::Template;
-use crate::config::definition::{CommandLine, StepAction, StepDefinition};
+use crate::config::definition::{CommandLine, Launch, StepAction, StepDefinition};
 use crate::config::nearest;
 use crate::config::placeholder::{Placeholder, Property, near_misses, placeholders_in, qualify};
 use crate::config::reader::{Place, Source};
@@ -63,12 +63,48 @@ pub(super) fn check_steps(source: &Source<'_>, services: &[ReadService], steps: 
             scope.check(source, template);
         }
         if let Some(own) = own {
+            place_step(source, step, own);
+        }
+        if let Some(own) = own {
             for text in template_texts(&mut step.definition) {
                 *text = qualify(text, &own.definition.name);
             }
         }
     }
     check_step_names(source, steps);
+}
+
+/// Whether a command step runs inside the container of `own`, which is the service that it names or the file's only one.
+///
+/// Files of the first clnrm declare one image and mean every step to run in it. A step that asks for the service's
+/// address speaks to it from outside.
+fn place_step(source: &Source<'_>, step: &mut ReadStep, own: &ReadService) {
+    let is_client = step.uses.templates.iter().any(|template| {
+        placeholders_in(&template.text)
+            .iter()
+            .any(Placeholder::is_address)
+    });
+    let StepAction::Command(command) = &mut step.definition.action else {
+        return;
+    };
+    if !is_container(own) {
+        return;
+    }
+    if command.service.is_none() && !is_client {
+        command.service = Some(own.definition.name.clone());
+    }
+    let relative = (command.working_dir.as_ref()).filter(|path| path.is_relative());
+    if let (Some(_), Some(path)) = (&command.service, relative) {
+        let message = format!(
+            "the step's working directory {:?} must be absolute: it is inside the container",
+            path.display()
+        );
+        source.report(&step.place, message, None);
+    }
+}
+
+fn is_container(service: &ReadService) -> bool {
+    matches!(service.definition.launch, Launch::Container(_))
 }
 
 const PORT_HINT: &str = "use {port} in its command, or state its port in `ports`";
@@ -140,6 +176,12 @@ impl Scope<'_> {
             })?,
         };
         let name = &service.definition.name;
+        if self.only_dependencies && self.own.is_some_and(is_container) && !is_container(service) {
+            return Err((
+                format!("service `{name}` is a local process, which a container cannot reach"),
+                format!("give `{name}` an `image` too"),
+            ));
+        }
         let Some(ports) = &service.ports else {
             return Ok(());
         };

@@ -3,10 +3,9 @@
 //! Deliberately absent: what refers to services and other steps, which `references.rs` checks.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Context;
 use super::http_step;
 use super::values::Uses;
 use crate::config::definition::{
@@ -31,12 +30,7 @@ pub(super) struct ReadStep {
 }
 
 /// Reads the step that stands at `number`, from 1; `None` when it is not a table.
-pub(super) fn read(
-    value: &Value<'_>,
-    number: usize,
-    scenario: Option<&str>,
-    context: &Context<'_>,
-) -> Option<ReadStep> {
+pub(super) fn read(value: &Value<'_>, number: usize, scenario: Option<&str>) -> Option<ReadStep> {
     let mut table = value.table()?;
     let mut uses = Uses::default();
     let name = table.take("name").and_then(|value| value.text());
@@ -47,7 +41,7 @@ pub(super) fn read(
     let retry = read_retry(&mut table);
     let continue_on_failure = (table.take("continue_on_failure")).and_then(|value| value.boolean());
     let service_name = service.as_ref().map(|(name, _)| name.as_str());
-    let action = read_action(&mut table, service_name, context.base_dir, &mut uses);
+    let action = read_action(&mut table, service_name, &mut uses);
     table.description();
     table.finish();
     Some(ReadStep {
@@ -101,7 +95,6 @@ const COMMAND_KEYS: [(&str, &str); 9] = [
 fn read_action(
     table: &mut Table<'_>,
     service: Option<&str>,
-    base_dir: &Path,
     uses: &mut Uses,
 ) -> Option<StepAction> {
     let command = table.take_any(&["command", "cmd"]);
@@ -109,7 +102,7 @@ fn read_action(
     match (command, http) {
         (Some(command), None) => {
             let command = command.command(uses);
-            read_command(table, command, service, base_dir, uses)
+            read_command(table, command, service, uses)
         }
         (None, Some(http)) => {
             for (key, way_out) in COMMAND_KEYS {
@@ -132,7 +125,6 @@ fn read_command(
     table: &mut Table<'_>,
     command: Option<CommandLine>,
     service: Option<&str>,
-    base_dir: &Path,
     uses: &mut Uses,
 ) -> Option<StepAction> {
     let env = table.take_any(&["env", "environment"]);
@@ -152,7 +144,7 @@ fn read_command(
         command: command?,
         service: service.map(str::to_owned),
         env: env.unwrap_or_default(),
-        working_dir: working_dir.map(|path| base_dir.join(path)),
+        working_dir: working_dir.map(PathBuf::from),
         exit_code: exit_code.unwrap_or(0),
         output,
     }))

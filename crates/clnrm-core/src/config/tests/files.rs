@@ -138,10 +138,7 @@ fn environments_may_be_lists() {
         panic!("{:?}", test.steps[0]);
     };
     assert_eq!(step.service.as_deref(), Some("web"));
-    assert_eq!(
-        step.working_dir,
-        Some(test.services[0].base_dir.join("conf"))
-    );
+    assert_eq!(step.working_dir, Some(PathBuf::from("/etc/nginx")));
 }
 
 #[test]
@@ -291,5 +288,30 @@ fn a_bare_placeholder_in_a_step_means_the_only_service() {
     assert!(
         error.contains("which service is meant; the file has no services"),
         "{error}"
+    );
+}
+
+#[test]
+fn steps_run_inside_the_only_container_unless_they_ask_for_its_address() {
+    let service_of = |service: &str, line: &str| {
+        let step = format!("[[steps]]\nname = \"s\"\n{line}\n");
+        let test = load(&format!("[services.web]\n{service}\n{step}")).unwrap();
+        match &test.steps[0].action {
+            StepAction::Command(step) => step.service.clone(),
+            StepAction::Http(_) => panic!("an HTTP step"),
+        }
+    };
+    let container = "image = \"nginx:1.27\"\nports = [80]";
+    let inside = Some("web".to_owned());
+    assert_eq!(service_of(container, "command = \"nginx -t\""), inside);
+    assert_eq!(service_of(container, "command = \"curl {addr}\""), None);
+    assert_eq!(service_of(container, "command = \"curl {web.addr}\""), None);
+    assert_eq!(
+        service_of(container, "service = \"web\"\ncommand = \"curl {addr}\""),
+        inside
+    );
+    assert_eq!(
+        service_of("command = [\"web\"]", "command = \"true\""),
+        None
     );
 }

@@ -26,7 +26,7 @@ pub fn status(
         return writeln!(out, "Start some: clnrm run --keep tests/");
     }
     let mut table = Table::new(&[
-        "SERVICE", "ID", "STATE", "PID", "ADDRESS", "AGE", "READY IN", "LEASE", "EXIT",
+        "SERVICE", "ID", "STATE", "RUNS AS", "ADDRESS", "AGE", "READY IN", "LEASE", "EXIT",
     ]);
     for instance in &report.instances {
         table.row(cells(instance, now));
@@ -48,7 +48,12 @@ pub fn status(
 
 fn cells(instance: &InstanceStatus, now: Timestamp) -> Vec<String> {
     let text = |text: &Option<String>| text.as_deref().map_or_else(|| "-".to_owned(), safe_line);
-    let pid = instance.pid.map(|pid| pid.to_string());
+    let pid = instance.pid.map(|pid| format!("pid {pid}"));
+    // As much of the id as the `docker` command shows.
+    let container = instance.container_id.as_deref();
+    let runs_as = container
+        .map(|id| format!("container {}", id.get(..12).unwrap_or(id)))
+        .or(pid);
     let ready = instance
         .ready_ms
         .map(|milliseconds| format!("{milliseconds} ms"));
@@ -56,7 +61,7 @@ fn cells(instance: &InstanceStatus, now: Timestamp) -> Vec<String> {
         safe_line(&instance.service),
         safe_line(&instance.id),
         state_name(instance.state).to_owned(),
-        text(&pid),
+        text(&runs_as),
         text(&instance.address),
         units::age(now.since(instance.started_at)),
         text(&ready),

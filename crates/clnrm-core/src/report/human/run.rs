@@ -190,13 +190,28 @@ fn kept(out: &mut dyn Write, kept: &[KeptService]) -> io::Result<()> {
     writeln!(out, "  stop them with: clnrm services stop --all")
 }
 
+/// `9 processes, 3 containers`.
+pub(crate) fn checked(leaks: &LeakReport) -> String {
+    let processes = match leaks.processes_checked {
+        1 => "1 process".to_owned(),
+        number => format!("{number} processes"),
+    };
+    match (leaks.processes_checked, leaks.containers_checked) {
+        (_, 0) => processes,
+        (0, 1) => "1 container".to_owned(),
+        (0, number) => format!("{number} containers"),
+        (_, 1) => format!("{processes}, 1 container"),
+        (_, number) => format!("{processes}, {number} containers"),
+    }
+}
+
 /// What the sweep at the end looked at and found.
 pub(super) fn leaks(out: &mut dyn Write, leaks: &LeakReport, paint: Paint) -> io::Result<()> {
-    let checked = match leaks.processes_checked {
-        1 => "1 process checked".to_owned(),
-        number => format!("{number} processes checked"),
-    };
-    let line = format!("{} leaked ({checked})", leaks.leaked.len());
+    let line = format!("{} leaked ({} checked)", leaks.leaked.len(), checked(leaks));
+    if let Some(why) = &leaks.unchecked {
+        let line = format!("containers could not be checked: {}", safe_line(why));
+        writeln!(out, "{}", paint.warning(&line))?;
+    }
     if leaks.leaked.is_empty() {
         return writeln!(out, "{line}");
     }

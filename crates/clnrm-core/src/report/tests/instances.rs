@@ -20,6 +20,7 @@ fn instance(service: &str, id: &str, state: InstanceState) -> InstanceStatus {
         state,
         runtime: "process",
         pid: Some(4_242),
+        container_id: None,
         address: Some("127.0.0.1:40123".to_owned()),
         started_at: NOW - milliseconds(200_000),
         ready_ms: Some(9),
@@ -47,9 +48,9 @@ fn status() -> StatusReport {
 fn the_table_is_aligned_and_leaves_out_empty_columns() {
     let text = rendered(|out| instances::status(out, &status(), NOW, PLAIN));
     insta::assert_snapshot!(text, @r#"
-    SERVICE   ID           STATE    PID   ADDRESS          AGE    READY IN  EXIT
-    cache     cache-1      running  4242  127.0.0.1:40123  3 min  9 ms      -
-    database  database-12  failed   -     -                3 min  -         exit code 1
+    SERVICE   ID           STATE    RUNS AS   ADDRESS          AGE    READY IN  EXIT
+    cache     cache-1      running  pid 4242  127.0.0.1:40123  3 min  9 ms      -
+    database  database-12  failed   -         -                3 min  -         exit code 1
     "#);
     let verbose = rendered(|out| instances::status(out, &status(), NOW, VERBOSE));
     assert!(verbose.ends_with("log of database-12: .clnrm/instances/database-12/log\n"));
@@ -95,6 +96,8 @@ fn stop_and_restart_name_every_instance() {
         ],
         leaks: LeakReport {
             processes_checked: 2,
+            containers_checked: 0,
+            unchecked: None,
             leaked: vec![],
         },
     };

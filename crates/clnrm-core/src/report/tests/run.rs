@@ -89,6 +89,8 @@ fn leaks_and_interruptions_are_named() {
     let report = RunReport {
         leaks: LeakReport {
             processes_checked: 1,
+            containers_checked: 0,
+            unchecked: None,
             leaked: vec!["sleep (pid 77) of cache".to_owned()],
         },
         interrupted_by: Some("SIGINT"),

@@ -130,6 +130,8 @@ pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
         kept: vec![],
         leaks: LeakReport {
             processes_checked: 9,
+            containers_checked: 0,
+            unchecked: None,
             leaked: vec![],
         },
         interrupted_by: None,

@@ -69,6 +69,11 @@ impl Engine {
             .map_err(|error| EngineError::from_client(error, action, &connected.address))
     }
 
+    /// The connection, if there is one already.
+    pub(super) fn connected_now(&self) -> Option<Connected> {
+        self.connected.get().cloned()
+    }
+
     pub(super) async fn connected(&self) -> Result<&Connected, EngineError> {
         self.connected.get_or_try_init(|| self.connect()).await
     }

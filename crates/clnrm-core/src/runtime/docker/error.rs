@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::request::ContainerRequest;
+
 /// The engine cannot be asked, or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
@@ -43,6 +45,96 @@ pub enum EngineError {
         /// The engine's words.
         message: String,
     },
+}
+
+/// Why a container could not be started.
+#[derive(Debug, Error)]
+pub enum ContainerError {
+    /// The engine cannot be asked, or refused.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// The image is neither here nor to be had.
+    #[error("the image `{image}` is not there and cannot be pulled: {message}")]
+    ImageAbsent {
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// Its command is not in the image.
+    #[error("the command `{program}` cannot be executed in the image `{image}`: {message}")]
+    Command {
+        /// The program.
+        program: String,
+        /// The image.
+        image: String,
+        /// The engine's words.
+        message: String,
+    },
+    /// A host port is in use.
+    #[error("a port of it is taken: {message}")]
+    PortTaken {
+        /// The engine's words.
+        message: String,
+    },
+    /// Somebody removed it while it was started.
+    #[error("the container was removed while it was started")]
+    Removed,
+    /// The lock around the project's network.
+    #[error("cannot lock {path}")]
+    Lock {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+impl ContainerError {
+    /// What a refusal to start means for this request.
+    pub(super) fn from_start(error: EngineError, request: &ContainerRequest) -> Self {
+        let EngineError::Refused { message, .. } = &error else {
+            return error.into();
+        };
+        let says = |text: &str| message.contains(text);
+        if says("port is already allocated") || says("address already in use") {
+            return Self::PortTaken {
+                message: message.clone(),
+            };
+        }
+        if says("executable file not found")
+            || says("exec: \"")
+            || says("permission denied") && says("exec")
+        {
+            let program = request.command.as_ref().and_then(|command| command.first());
+            return Self::Command {
+                program: program
+                    .cloned()
+                    .unwrap_or_else(|| "the image's own".to_owned()),
+                image: request.image.clone(),
+                message: message.clone(),
+            };
+        }
+        error.into()
+    }
+
+    /// The way out.
+    pub fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Engine(error) => return error.hint(),
+            Self::ImageAbsent { image, .. } => {
+                format!("check the name, or bring it there with `docker pull {image}` or `docker build -t {image} .`")
+            }
+            Self::Command { .. } => {
+                "check that the program is in the image; a shell is not, unless the image brings one".to_owned()
+            }
+            Self::PortTaken { .. } => {
+                "stop what listens there, or write the port inside alone (ports = [6379]) to let the engine choose"
+                    .to_owned()
+            }
+            Self::Removed | Self::Lock { .. } => return None,
+        })
+    }
 }
 
 impl EngineError {
@@ -107,7 +199,7 @@ impl EngineError {
             },
             other => Self::Unreachable {
                 address: address.to_owned(),
-                message: chain(&other),
+                message: innermost(&other),
             },
         }
     }
@@ -117,18 +209,13 @@ fn one_line(message: &str) -> String {
     message.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
-/// The client's errors say "client error" and keep the reason in their sources.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(cause) = source {
-        let cause_text = cause.to_string();
-        if !text.contains(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        source = cause.source();
+/// The client's errors say "client error" several times over; the innermost one says what happened.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(source) = innermost.source() {
+        innermost = source;
     }
-    one_line(&text)
+    one_line(&innermost.to_string())
 }
 
 fn one_of(paths: &[PathBuf]) -> String {

@@ -1,7 +1,59 @@
 //! Instances that are containers of a Docker Engine, or of whatever speaks its API.
+//!
+//! A container is found again by its name, which follows from the project and the instance's id, so nothing has to be
+//! recorded after it was made: a crash in between loses nothing. Deliberately absent: building images, registry logins.
 
+mod container;
 pub mod engine;
 pub mod error;
+mod exec;
+mod image;
+mod instance;
+pub mod labels;
+mod log;
+mod network;
+mod request;
+mod stats;
+mod sweep;
+mod watch;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use tokio::sync::Mutex;
 
 pub use engine::Engine;
-pub use error::EngineError;
+pub use error::{ContainerError, EngineError};
+pub use image::{ImageFacts, OnPull, PullProgress};
+pub use labels::ProjectMark;
+pub use request::{ContainerRequest, DATA_DIR_INSIDE};
+pub use stats::{EngineStats, StatsStream, follow_stats};
+
+/// Starts containers of one project.
+#[derive(Debug)]
+pub struct DockerRuntime {
+    engine: Arc<Engine>,
+    project: ProjectMark,
+    state_dir: PathBuf,
+    /// Held while an image is pulled.
+    pulling: Mutex<()>,
+}
+
+impl DockerRuntime {
+    /// The containers of the project whose state is in `state_dir`, on the engine that `environment` means. Connects
+    /// to nothing yet.
+    pub fn new(environment: &BTreeMap<String, String>, state_dir: &Path) -> Self {
+        Self {
+            engine: Arc::new(Engine::of_environment(environment)),
+            project: ProjectMark::of(state_dir),
+            state_dir: state_dir.to_owned(),
+            pulling: Mutex::new(()),
+        }
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Arc<Engine> {
+        &self.engine
+    }
+}

@@ -1,0 +1,189 @@
+//! What starting a container takes: its ports inside, its view of its neighbours, and where it turned out to be.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::lifecycle::{HOST, StartPlan};
+use super::preparation::{Prepared, render_command, render_environment};
+use super::project::Project;
+use super::start::StartCause;
+use crate::config::definition::{ContainerLaunch, ReadyCheck};
+use crate::config::placeholder::{
+    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir,
+};
+use crate::runtime::docker::DATA_DIR_INSIDE;
+use crate::runtime::process::data_dir;
+use crate::runtime::{
+    ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
+};
+use crate::store::{InstancePorts, StartedContainer};
+
+/// What a container calls itself when it listens.
+const ANY_ADDRESS: &str = "0.0.0.0";
+/// Ports that are chosen inside a container begin here: nothing else is in there, so any number does.
+const FIRST_CHOSEN_PORT: u16 = 20_000;
+/// A container whose project is gone may be removed by any other clnrm after this.
+const ORPHAN_LIFETIME: Duration = Duration::from_secs(24 * 60 * 60);
+
+impl Project {
+    pub(super) async fn prepare_container(
+        &self,
+        plan: &StartPlan<'_>,
+        container: &ContainerLaunch,
+    ) -> Result<Prepared, StartCause> {
+        let definition = plan.definition;
+        let id = self.new_instance_id(&definition.name);
+        let dir = self.instance_dir(&id);
+        let inside = inside(container, needed_ports(definition));
+        let own = InstanceBinding {
+            host: HOST.to_owned(),
+            data_dir: data_dir(&dir),
+            inside: Some(inside.clone()),
+            ..InstanceBinding::default()
+        };
+        let bindings = self.bindings(plan, own);
+        let seen = bindings.seen_from_container(&definition.name, ANY_ADDRESS);
+        let command = container.command.as_ref();
+        let command = command
+            .map(|command| render_command(command, &seen))
+            .transpose()
+            .map_err(StartCause::Placeholder)?;
+        let env = render_environment(definition, &seen).map_err(StartCause::Placeholder)?;
+        let request = ContainerRequest {
+            place: InstancePlace {
+                id: id.0.clone(),
+                dir: dir.clone(),
+            },
+            service: definition.name.clone(),
+            digest: definition.digest(),
+            run: plan.run.map(|run| run.to_string()),
+            owner: self.owner.clone(),
+            expires_at: self.now() + ORPHAN_LIFETIME,
+            image: container.image.clone(),
+            command,
+            env: env.clone(),
+            working_dir: definition.working_dir.clone(),
+            cpus: definition.cpus,
+            memory_bytes: definition.memory_bytes,
+            ports: host_ports(container, &inside, plan)?,
+            volumes: container.volumes.clone(),
+            data_volume: needs_data_dir(definition),
+            hosts: hosts(plan),
+            stop: definition.stop,
+            log_limit_bytes: definition.log_limit_bytes,
+            follow_log: definition
+                .ready
+                .checks
+                .iter()
+                .any(|check| matches!(check, ReadyCheck::Log(_))),
+        };
+        Ok(Prepared {
+            id,
+            dir,
+            ports: InstancePorts::default(),
+            address: None,
+            bindings,
+            env,
+            launchable: Launchable::Container(Box::new(request)),
+        })
+    }
+}
+
+impl Prepared {
+    /// Takes over where the engine put the container; `None` for a process, which is where it was told to be.
+    pub(super) fn locate(&mut self, service: &str, running: &Running) -> Option<StartedContainer> {
+        let (Supervisor::Container(id), Some(published)) =
+            (&running.supervisor, &running.published)
+        else {
+            return None;
+        };
+        let binding = self.bindings.services.get_mut(service)?;
+        let inside = binding.inside.as_mut()?;
+        inside.name.clone_from(&published.name);
+        inside.ip.clone_from(&published.ip);
+        self.ports = outside(inside, published);
+        binding.port = self.ports.main;
+        binding.named_ports.clone_from(&self.ports.named);
+        self.address = self.ports.main.map(|port| format!("{HOST}:{port}"));
+        Some(StartedContainer {
+            container_id: id.clone(),
+            main_pid: running.main_pid,
+            ports: self.ports.clone(),
+            address: self.address.clone(),
+        })
+    }
+}
+
+/// The ports that the container listens on: those that its file states, else chosen ones.
+fn inside(container: &ContainerLaunch, needs: PortNeeds) -> InsideBinding {
+    let mut chosen = FIRST_CHOSEN_PORT..;
+    let stated: Vec<u16> = container.ports.iter().map(|port| port.container).collect();
+    let mut choose = || chosen.find(|port| !stated.contains(port));
+    let main = match stated.first() {
+        Some(port) => Some(*port),
+        None if needs.main => choose(),
+        None => None,
+    };
+    let named = needs.named.into_iter();
+    InsideBinding {
+        port: main,
+        named_ports: named.filter_map(|name| Some((name, choose()?))).collect(),
+        data_dir: PathBuf::from(DATA_DIR_INSIDE),
+        ..InsideBinding::default()
+    }
+}
+
+/// Every port inside, with the port of this machine that the file (or a restart) wants for it.
+fn host_ports(
+    container: &ContainerLaunch,
+    inside: &InsideBinding,
+    plan: &StartPlan<'_>,
+) -> Result<Vec<(u16, Option<u16>)>, StartCause> {
+    let fixed = container.ports.iter().filter_map(|port| port.host);
+    for port in fixed {
+        if !ports::is_free(port) {
+            return Err(StartCause::PortTaken {
+                port,
+                holder: ports::holder(port),
+            });
+        }
+    }
+    let stated = container
+        .ports
+        .iter()
+        .map(|port| (port.container, port.host));
+    let chosen = inside
+        .port
+        .into_iter()
+        .chain(inside.named_ports.values().copied());
+    let mut all: BTreeMap<u16, Option<u16>> = chosen.map(|port| (port, None)).collect();
+    all.extend(stated);
+    let preferred = plan.preferred.as_ref();
+    if let (Some(inside), Some(host)) = (inside.port, preferred.and_then(|ports| ports.main)) {
+        let wanted = all.entry(inside).or_default();
+        *wanted = wanted.or(Some(host).filter(|host| ports::is_free(*host)));
+    }
+    Ok(all.into_iter().collect())
+}
+
+/// The neighbours that are containers, by the names that they have in the file.
+fn hosts(plan: &StartPlan<'_>) -> BTreeMap<String, String> {
+    let neighbours = plan.neighbours.iter();
+    neighbours
+        .filter_map(|(name, binding)| Some((name.clone(), binding.inside.as_ref()?.ip.clone()?)))
+        .collect()
+}
+
+fn outside(inside: &InsideBinding, published: &Published) -> InstancePorts {
+    let host = |port: &u16| published.host_ports.get(port).copied();
+    InstancePorts {
+        main: inside.port.as_ref().and_then(host),
+        named: inside
+            .named_ports
+            .iter()
+            .filter_map(|(name, port)| Some((name.clone(), host(port)?)))
+            .collect(),
+        inside: Some(inside.clone()),
+    }
+}

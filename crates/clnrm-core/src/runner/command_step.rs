@@ -1,0 +1,179 @@
+//! A step that is a command: on this machine, or inside the container of its service.
+
+use std::collections::BTreeMap;
+
+use super::expectations::{Observed, first_violation, rendered};
+use super::step::{Attempt, StepContext};
+use crate::config::definition::{CommandStep, StepDefinition};
+use crate::config::placeholder::{PlaceholderError, render};
+use crate::control::lifecycle::HOST;
+use crate::control::{LiveInstance, one_line, render_command};
+use crate::runtime::shim_protocol::ExitStatus;
+use crate::runtime::{CommandOutcome, CommandRequest, CommandResult};
+use crate::store::RuntimeKind;
+
+/// Runs the command once.
+pub(super) async fn attempt(
+    step: &StepDefinition,
+    command: &CommandStep,
+    context: &StepContext<'_>,
+) -> Attempt {
+    let container = container_of(command, context);
+    let request = match container {
+        Some(instance) => inside(step, command, instance, context),
+        None => here(step, command, context),
+    };
+    let request = match request {
+        Ok(request) => request,
+        Err(error) => return Attempt::failed(error.to_string()),
+    };
+    let result = match container {
+        Some(instance) => {
+            let runtime = context.project.runtime(instance.kind());
+            runtime
+                .run_in(&instance.place(), &request, context.cancel)
+                .await
+        }
+        None => {
+            if let Some(missing) = (request.working_dir.as_ref()).filter(|path| !path.is_dir()) {
+                return Attempt::failed(format!(
+                    "the working directory {} does not exist",
+                    missing.display()
+                ));
+            }
+            let processes = &context.project.processes;
+            processes.run_command(&request, context.cancel).await
+        }
+    };
+    match result {
+        Ok(result) => judge(step, command, &result, &request, context),
+        Err(error) => Attempt::failed(one_line(&error)),
+    }
+}
+
+/// The instance of the step's service, where that is a container.
+fn container_of<'a>(command: &CommandStep, context: &StepContext<'a>) -> Option<&'a LiveInstance> {
+    let name = command.service.as_ref()?;
+    let instance = (context.services.iter()).find(|instance| instance.definition.name == *name)?;
+    (instance.kind() == RuntimeKind::Container).then_some(instance)
+}
+
+fn id(step: &StepDefinition, context: &StepContext<'_>) -> String {
+    format!("step-{}-{}-{}", context.run, context.test, step.name)
+}
+
+/// It inherits what the container has, and sees the other containers by their names.
+fn inside(
+    step: &StepDefinition,
+    command: &CommandStep,
+    instance: &LiveInstance,
+    context: &StepContext<'_>,
+) -> Result<CommandRequest, PlaceholderError> {
+    let bindings = context
+        .bindings
+        .seen_from_container(&instance.definition.name, HOST);
+    let env = command.env.iter();
+    Ok(CommandRequest {
+        id: id(step, context),
+        argv: render_command(&command.command, &bindings)?,
+        env: env
+            .map(|(name, value)| Ok((name.clone(), render(value, &bindings)?)))
+            .collect::<Result<BTreeMap<_, _>, PlaceholderError>>()?,
+        working_dir: command.working_dir.clone(),
+        timeout: step.timeout,
+    })
+}
+
+fn here(
+    step: &StepDefinition,
+    command: &CommandStep,
+    context: &StepContext<'_>,
+) -> Result<CommandRequest, PlaceholderError> {
+    let bindings = context.bindings;
+    let own_dir = command
+        .service
+        .as_ref()
+        .and_then(|service| bindings.services.get(service));
+    let mut env = context.env.clone();
+    if let Some(service_env) = command
+        .service
+        .as_ref()
+        .and_then(|service| context.service_env.get(service))
+    {
+        env.extend(service_env.clone());
+    }
+    for (name, value) in &command.env {
+        env.insert(name.clone(), render(value, bindings)?);
+    }
+    let stated = command.working_dir.as_ref();
+    let working_dir = stated
+        .map(|path| context.base_dir.join(path))
+        .or_else(|| own_dir.map(|binding| binding.data_dir.clone()))
+        .unwrap_or_else(|| context.base_dir.clone());
+    Ok(CommandRequest {
+        id: id(step, context),
+        argv: render_command(&command.command, bindings)?,
+        env,
+        working_dir: Some(working_dir),
+        timeout: step.timeout,
+    })
+}
+
+fn judge(
+    step: &StepDefinition,
+    command: &CommandStep,
+    result: &CommandResult,
+    request: &CommandRequest,
+    context: &StepContext<'_>,
+) -> Attempt {
+    let text = String::from_utf8_lossy(&result.output);
+    let observed = Observed {
+        text: &text,
+        dropped: result.output_dropped,
+        what: "output",
+    };
+    let program = request.argv.first().map_or("", String::as_str);
+    let container = container_of(command, context).and(command.service.as_ref());
+    let (exit_code, reason) = match &result.outcome {
+        CommandOutcome::Exited(ExitStatus::Code(code)) if *code == command.exit_code => (
+            Some(*code),
+            first_violation(&rendered(&command.output, context.bindings), observed),
+        ),
+        CommandOutcome::Exited(ExitStatus::Code(code)) => (
+            Some(*code),
+            Some(format!("exit code {code}, expected {}", command.exit_code)),
+        ),
+        CommandOutcome::Exited(status) => (None, Some(format!("ended by {status}"))),
+        CommandOutcome::Cancelled => (None, Some("ended before it was done".to_owned())),
+        CommandOutcome::TimedOut => (
+            None,
+            Some(format!(
+                "still running after {}, so it was ended",
+                humantime::format_duration(step.timeout)
+            )),
+        ),
+        CommandOutcome::NotStarted {
+            not_found: true, ..
+        } => (
+            None,
+            Some(match &container {
+                Some(service) => format!(
+                    "the command `{program}` does not exist inside the container of `{service}`, where this step runs"
+                ),
+                None => format!("the command `{program}` does not exist"),
+            }),
+        ),
+        CommandOutcome::NotStarted { message, .. } => (
+            None,
+            Some(format!(
+                "the command `{program}` cannot be executed: {message}"
+            )),
+        ),
+    };
+    Attempt {
+        reason,
+        exit_code,
+        http_status: None,
+        output: text.into_owned(),
+    }
+}

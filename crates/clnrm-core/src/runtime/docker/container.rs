@@ -1,0 +1,230 @@
+//! One container: made, started, looked at.
+
+use std::collections::BTreeMap;
+
+use bollard::models::ContainerInspectResponse;
+use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
+use tokio::sync::watch;
+
+use super::error::{ContainerError, EngineError};
+use super::image::OnPull;
+use super::labels::INSTANCE;
+use super::request::{ContainerRequest, body};
+use super::{DockerRuntime, log};
+use crate::clock::Timestamp;
+use crate::runtime::instance::{InstancePlace, Published, Running, Supervisor, TreeState};
+use crate::runtime::process::log_path;
+use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
+
+/// Another command may remove the project's network just when we want to use it.
+const NETWORK_ATTEMPTS: usize = 3;
+
+/// What Docker makes of SIGKILL.
+const KILLED: i32 = 128 + 9;
+
+/// A container of this project, as the engine lists it.
+#[derive(Debug, Clone)]
+pub(super) struct Listed {
+    pub(super) id: String,
+    pub(super) instance: String,
+    pub(super) state: ListedState,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum ListedState {
+    Created,
+    Up,
+    Down,
+}
+
+impl DockerRuntime {
+    /// Starts a container and returns as soon as its program runs. It lives on when this process ends.
+    pub async fn start(
+        &self,
+        request: &ContainerRequest,
+        on_pull: &OnPull,
+    ) -> Result<Running, ContainerError> {
+        let image = self.image(&request.image, on_pull).await?;
+        let name = self.project.container_name(&request.place.id);
+        let mut attempt = 1;
+        loop {
+            let network = self.network().await?;
+            let body = body(request, &image, &network, &self.project);
+            let made = self.create_and_start(&name, body).await;
+            match made {
+                Ok(()) => break,
+                Err(error) if attempt < NETWORK_ATTEMPTS && misses(&error, &network) => {
+                    attempt += 1;
+                    self.remove(&name).await?;
+                }
+                Err(error) => return Err(ContainerError::from_start(error, request)),
+            }
+        }
+        let found = self.inspect(&name).await?.ok_or(ContainerError::Removed)?;
+        let id = found.id.clone().unwrap_or_default();
+        let log = log_path(&request.place.dir);
+        if request.follow_log {
+            log::follow_in_background(
+                self.engine.connected().await?,
+                &id,
+                &log,
+                request.log_limit_bytes,
+            );
+        }
+        let (sender, state) = watch::channel(TreeState::Running);
+        tokio::spawn(self.watch(id.clone(), sender));
+        Ok(Running {
+            main_pid: main_pid(&found),
+            published: Some(published(&found, &name)),
+            supervisor: Supervisor::Container(id),
+            log,
+            state,
+        })
+    }
+
+    async fn create_and_start(
+        &self,
+        name: &str,
+        body: bollard::models::ContainerCreateBody,
+    ) -> Result<(), EngineError> {
+        let options = CreateContainerOptions {
+            name: Some(name.to_owned()),
+            ..CreateContainerOptions::default()
+        };
+        self.engine
+            .ask("create a container", async |client| {
+                client.create_container(Some(options), body).await
+            })
+            .await?;
+        self.engine
+            .ask("start a container", async |client| {
+                client.start_container(name, None).await
+            })
+            .await
+    }
+
+    /// `None` = there is no such container.
+    pub(super) async fn inspect(
+        &self,
+        name: &str,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        let found = self
+            .engine
+            .ask("look at a container", async |client| {
+                client.inspect_container(name, None).await
+            })
+            .await;
+        match found {
+            Ok(container) => Ok(Some(container)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The container of an instance; `None` = there is none.
+    pub(super) async fn of(
+        &self,
+        place: &InstancePlace,
+    ) -> Result<Option<ContainerInspectResponse>, EngineError> {
+        self.inspect(&self.project.container_name(&place.id)).await
+    }
+
+    /// Every container of this project.
+    pub(super) async fn containers(&self) -> Result<Vec<Listed>, EngineError> {
+        use bollard::models::ContainerSummaryStateEnum as State;
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(self.project.filter()),
+            ..ListContainersOptions::default()
+        };
+        let found = self
+            .engine
+            .ask("list containers", async |client| {
+                client.list_containers(Some(options)).await
+            })
+            .await?;
+        let listed = found.into_iter().filter_map(|container| {
+            Some(Listed {
+                id: container.id?,
+                instance: container.labels?.remove(INSTANCE)?,
+                state: match container.state {
+                    Some(State::CREATED) => ListedState::Created,
+                    Some(State::RUNNING | State::PAUSED | State::RESTARTING) => ListedState::Up,
+                    _ => ListedState::Down,
+                },
+            })
+        });
+        Ok(listed.collect())
+    }
+}
+
+/// Whether the network went away between being found and being used.
+fn misses(error: &EngineError, network: &str) -> bool {
+    matches!(error, EngineError::Refused { message, .. }
+        if message.contains("network") && (message.contains(network) || message.contains("not found")))
+}
+
+pub(super) fn main_pid(container: &ContainerInspectResponse) -> Option<i32> {
+    let pid = container.state.as_ref()?.pid?;
+    i32::try_from(pid).ok().filter(|pid| *pid > 0)
+}
+
+fn published(container: &ContainerInspectResponse, name: &str) -> Published {
+    let settings = container.network_settings.as_ref();
+    let ports = settings.and_then(|settings| settings.ports.as_ref());
+    let mut host_ports = BTreeMap::new();
+    for (inside, bindings) in ports.into_iter().flatten() {
+        let inside = inside
+            .strip_suffix("/tcp")
+            .and_then(|port| port.parse().ok());
+        let host = bindings
+            .iter()
+            .flatten()
+            .find_map(|binding| binding.host_port.as_ref()?.parse().ok());
+        if let (Some(inside), Some(host)) = (inside, host) {
+            host_ports.insert(inside, host);
+        }
+    }
+    let networks = settings.and_then(|settings| settings.networks.as_ref());
+    let ip = networks
+        .into_iter()
+        .flatten()
+        .find_map(|(_, endpoint)| endpoint.ip_address.clone())
+        .filter(|ip| !ip.is_empty());
+    Published {
+        name: name.to_owned(),
+        ip,
+        host_ports,
+    }
+}
+
+/// How a container ended; `None` = it has not, or never ran.
+pub(super) fn exit_of(container: &ContainerInspectResponse, requested: bool) -> Option<ExitRecord> {
+    let state = container.state.as_ref()?;
+    if state.running == Some(true) || state.finished_at.as_deref().is_none_or(is_never) {
+        return None;
+    }
+    let code = i32::try_from(state.exit_code?).unwrap_or(i32::MAX);
+    // The engine does not say whether 143 was a signal or a choice, so it stays a code.
+    let status = if state.oom_killed == Some(true) {
+        ExitStatus::OutOfMemory
+    } else {
+        ExitStatus::Code(code)
+    };
+    Some(ExitRecord {
+        status,
+        requested,
+        killed: requested && status == ExitStatus::Code(KILLED),
+        at_ms: state
+            .finished_at
+            .as_deref()
+            .and_then(|text| text.parse().ok())
+            .map_or(0, Timestamp::as_millis),
+        log_bytes_lost: 0,
+    })
+}
+
+/// The engine's zero time.
+fn is_never(time: &str) -> bool {
+    time.starts_with("0001-01-01")
+}

@@ -1,0 +1,197 @@
+//! Images: looked at, and pulled only when they are not there.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use bollard::models::{CreateImageInfo, ImageInspect};
+use bollard::query_parameters::CreateImageOptions;
+use futures_util::StreamExt;
+
+use super::DockerRuntime;
+use super::error::{ContainerError, EngineError};
+
+/// What is known of an image before a container is made of it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// It has a health check of its own.
+    pub has_health_check: bool,
+    /// What every container of it runs, before its command.
+    pub entry_point: Vec<String>,
+    /// Its own command.
+    pub command: Vec<String>,
+}
+
+impl ImageFacts {
+    /// Whether a container runs a shell, with this command or with the image's own.
+    pub(super) fn runs_a_shell(&self, command: Option<&[String]>) -> bool {
+        let command = command.unwrap_or(&self.command);
+        let program = self.entry_point.iter().chain(command).next();
+        program
+            .is_some_and(|program| SHELLS.contains(&program.rsplit('/').next().unwrap_or(program)))
+    }
+}
+
+/// How far a pull is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PullProgress {
+    /// The image.
+    pub image: String,
+    /// Bytes downloaded so far, as far as the engine tells.
+    pub downloaded_bytes: u64,
+}
+
+/// Told how a pull goes on.
+#[derive(Clone, Default)]
+pub struct OnPull(Option<Arc<dyn Fn(PullProgress) + Send + Sync>>);
+
+impl OnPull {
+    /// Calls `tell` for every step of a pull.
+    pub fn new(tell: impl Fn(PullProgress) + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(tell)))
+    }
+
+    fn tell(&self, progress: PullProgress) {
+        if let Some(tell) = &self.0 {
+            tell(progress);
+        }
+    }
+}
+
+impl fmt::Debug for OnPull {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OnPull").finish_non_exhaustive()
+    }
+}
+
+impl DockerRuntime {
+    /// Looks at an image, and pulls it first where it is not there.
+    pub async fn image(&self, image: &str, on_pull: &OnPull) -> Result<ImageFacts, ContainerError> {
+        if let Some(facts) = self.look_at_image(image).await? {
+            return Ok(facts);
+        }
+        // Tests that start together must not pull the same image together.
+        let _one_at_a_time = self.pulling.lock().await;
+        if let Some(facts) = self.look_at_image(image).await? {
+            return Ok(facts);
+        }
+        self.pull(image, on_pull)
+            .await
+            .map_err(|error| match error {
+                EngineError::Refused { message, .. } => ContainerError::ImageAbsent {
+                    image: image.to_owned(),
+                    message,
+                },
+                other => other.into(),
+            })?;
+        let facts = self.look_at_image(image).await?;
+        facts.ok_or_else(|| ContainerError::ImageAbsent {
+            image: image.to_owned(),
+            message: "it is not there after it was pulled".to_owned(),
+        })
+    }
+
+    async fn look_at_image(&self, image: &str) -> Result<Option<ImageFacts>, EngineError> {
+        let found = self
+            .engine
+            .ask("look at an image", async |client| {
+                client.inspect_image(image).await
+            })
+            .await;
+        match found {
+            Ok(image) => Ok(Some(facts(&image))),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn pull(&self, image: &str, on_pull: &OnPull) -> Result<(), EngineError> {
+        let connected = self.engine.connected().await?;
+        let options = CreateImageOptions {
+            from_image: Some(with_tag(image)),
+            ..CreateImageOptions::default()
+        };
+        let mut layers = HashMap::new();
+        let mut progress = connected.client.create_image(Some(options), None, None);
+        while let Some(step) = progress.next().await {
+            let step = step.map_err(|error| {
+                EngineError::from_client(error, "pull an image", &connected.address)
+            })?;
+            if let Some((layer, bytes)) = downloaded(&step) {
+                layers.insert(layer, bytes);
+            }
+            on_pull.tell(PullProgress {
+                image: image.to_owned(),
+                downloaded_bytes: layers.values().sum(),
+            });
+        }
+        Ok(())
+    }
+}
+
+fn downloaded(step: &CreateImageInfo) -> Option<(String, u64)> {
+    if step.status.as_deref() != Some("Downloading") {
+        return None;
+    }
+    let bytes = step.progress_detail.as_ref()?.current?;
+    Some((step.id.clone()?, u64::try_from(bytes).ok()?))
+}
+
+/// Without a tag, the engine would pull every tag that there is.
+fn with_tag(image: &str) -> String {
+    let name = image.rsplit('/').next().unwrap_or(image);
+    if name.contains([':', '@']) {
+        image.to_owned()
+    } else {
+        format!("{image}:latest")
+    }
+}
+
+fn facts(image: &ImageInspect) -> ImageFacts {
+    let config = image.config.as_ref();
+    let check = config.and_then(|config| config.healthcheck.as_ref());
+    let test = check.and_then(|check| check.test.as_deref()).unwrap_or(&[]);
+    ImageFacts {
+        has_health_check: !test.is_empty() && test.first().is_none_or(|kind| kind != "NONE"),
+        entry_point: config
+            .and_then(|config| config.entrypoint.clone())
+            .unwrap_or_default(),
+        command: config
+            .and_then(|config| config.cmd.clone())
+            .unwrap_or_default(),
+    }
+}
+
+const SHELLS: [&str; 5] = ["sh", "bash", "ash", "dash", "zsh"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pull_never_means_every_tag() {
+        assert_eq!(with_tag("redis"), "redis:latest");
+        assert_eq!(
+            with_tag("host:5000/team/redis"),
+            "host:5000/team/redis:latest"
+        );
+        for complete in ["redis:7", "redis@sha256:00", "host:5000/redis:7"] {
+            assert_eq!(with_tag(complete), complete);
+        }
+    }
+
+    #[test]
+    fn a_shell_is_told_from_a_program() {
+        let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let image = |entry_point: &[&str], command: &[&str]| ImageFacts {
+            entry_point: texts(entry_point),
+            command: texts(command),
+            ..ImageFacts::default()
+        };
+        assert!(image(&[], &["/bin/sh"]).runs_a_shell(None));
+        assert!(image(&[], &["redis-server"]).runs_a_shell(Some(&texts(&["bash", "-c", "x"]))));
+        assert!(!image(&["docker-entrypoint.sh"], &["sh"]).runs_a_shell(None));
+        assert!(!image(&[], &["/bin/sh"]).runs_a_shell(Some(&texts(&["redis-server"]))));
+        assert!(!image(&[], &[]).runs_a_shell(None));
+    }
+}

@@ -1,0 +1,248 @@
+//! Containers as instances: found by their name, whatever command made them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
+use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
+use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
+
+use super::container::{Listed, ListedState, exit_of};
+use super::error::EngineError;
+use super::labels::LOG_LIMIT;
+use super::{DockerRuntime, log};
+use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
+use crate::runtime::instance::{
+    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Runtime,
+};
+use crate::runtime::process::log_path;
+use crate::runtime::shim_protocol::ExitRecord;
+
+/// Where another command removes the same container, it is waited for.
+const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
+const REMOVAL_LOOKS: usize = 250;
+
+#[async_trait]
+impl Runtime for DockerRuntime {
+    async fn observe(&self, places: &[InstancePlace]) -> Vec<Result<Observed, InstanceError>> {
+        if places.is_empty() {
+            return Vec::new();
+        }
+        let containers = match self.containers().await {
+            Ok(containers) => containers,
+            Err(error) => {
+                return places
+                    .iter()
+                    .map(|_| Ok(Observed::Unknown(error.clone())))
+                    .collect();
+            }
+        };
+        let mut observed = Vec::with_capacity(places.len());
+        for place in places {
+            let listed = containers.iter().find(|listed| listed.instance == place.id);
+            observed.push(self.observe_one(place, listed).await.map_err(Into::into));
+        }
+        observed
+    }
+
+    async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
+        let name = self.project.container_name(&place.id);
+        let Some(container) = self.inspect(&name).await? else {
+            let recorded = ExitRecord::read(&place.dir).ok().flatten();
+            return Ok(recorded.map_or_else(Ended::nothing, Ended::as_recorded));
+        };
+        let is_up = container.state.as_ref().and_then(|state| state.running) == Some(true);
+        let ended = if is_up {
+            self.stop(&name, grace).await?;
+            self.inspect(&name).await?
+        } else {
+            Some(container)
+        };
+        let exit = ended.as_ref().and_then(|ended| exit_of(ended, is_up));
+        if let (Some(ended), Some(exit)) = (&ended, &exit) {
+            self.keep_log(place, ended).await;
+            // Best effort: should the removal fail, the next command finds out how it ended.
+            let _ = exit.write(&place.dir);
+        }
+        self.remove(&name).await?;
+        Ok(Ended {
+            killed: exit.is_some_and(|exit| exit.killed),
+            exit,
+            leftovers: Vec::new(),
+        })
+    }
+
+    async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError> {
+        self.end_marked(|listed| ids.contains(&listed.instance))
+            .await
+    }
+
+    async fn run_in(
+        &self,
+        place: &InstancePlace,
+        request: &CommandRequest,
+        cancel: &CancellationToken,
+    ) -> Result<CommandResult, CommandError> {
+        let name = self.project.container_name(&place.id);
+        Ok(self.exec(&name, request, cancel).await?)
+    }
+
+    async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError> {
+        let container = self.of(place).await?;
+        Ok(container.as_ref().map_or(Health::NotChecked, health))
+    }
+
+    async fn fetch_log(&self, place: &InstancePlace) -> Result<(), EngineError> {
+        if let Some(container) = self.of(place).await? {
+            self.keep_log(place, &container).await;
+        }
+        Ok(())
+    }
+
+    async fn follow_log(
+        &self,
+        place: &InstancePlace,
+        cancel: &CancellationToken,
+    ) -> Result<(), EngineError> {
+        let Some(container) = self.of(place).await? else {
+            return Ok(());
+        };
+        let limit = log_limit(&container);
+        let id = container.id.unwrap_or_default();
+        log::follow(
+            self.engine.connected().await?,
+            &id,
+            &log_path(&place.dir),
+            limit,
+            cancel,
+        )
+        .await
+    }
+}
+
+impl DockerRuntime {
+    async fn observe_one(
+        &self,
+        place: &InstancePlace,
+        listed: Option<&Listed>,
+    ) -> Result<Observed, EngineError> {
+        let gone = || match ExitRecord::read(&place.dir).ok().flatten() {
+            Some(exit) => Observed::Ended(exit),
+            // A folder is made before its container is, and a log is written when it ends.
+            None if place.dir.exists() => Observed::Lost(Loss::ContainerRemoved),
+            None => Observed::NeverStarted,
+        };
+        match listed.map(|listed| listed.state) {
+            None => Ok(gone()),
+            Some(ListedState::Created) => Ok(Observed::NeverStarted),
+            Some(ListedState::Up) => Ok(Observed::Alive),
+            Some(ListedState::Down) => {
+                let container = self.of(place).await?;
+                let exit = container.and_then(|container| exit_of(&container, false));
+                Ok(exit.map_or_else(gone, Observed::Ended))
+            }
+        }
+    }
+
+    async fn stop(&self, name: &str, grace: Duration) -> Result<(), EngineError> {
+        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
+        let options = StopContainerOptions {
+            t: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
+            ..StopContainerOptions::default()
+        };
+        let stopped = self
+            .engine
+            .ask("stop a container", async |client| {
+                client.stop_container(name, Some(options)).await
+            })
+            .await;
+        match stopped {
+            // 304: it had ended meanwhile.
+            Ok(())
+            | Err(EngineError::Refused {
+                status: 304 | 404, ..
+            }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Removes a container with its anonymous volumes; it is gone when this returns.
+    pub(super) async fn remove(&self, name: &str) -> Result<(), EngineError> {
+        let options = RemoveContainerOptions {
+            force: true,
+            v: true,
+            ..RemoveContainerOptions::default()
+        };
+        let removed = self
+            .engine
+            .ask("remove a container", async |client| {
+                client.remove_container(name, Some(options)).await
+            })
+            .await;
+        match removed {
+            Ok(()) | Err(EngineError::Refused { status: 404, .. }) => Ok(()),
+            Err(EngineError::Refused { status: 409, .. }) => self.wait_for_removal(name).await,
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn wait_for_removal(&self, name: &str) -> Result<(), EngineError> {
+        for _ in 0..REMOVAL_LOOKS {
+            if self.inspect(name).await?.is_none() {
+                return Ok(());
+            }
+            sleep(REMOVAL_PAUSE).await;
+        }
+        Err(EngineError::Refused {
+            action: "remove a container",
+            status: 409,
+            message: format!("{name} is being removed by somebody else, and does not go"),
+        })
+    }
+
+    /// Best effort: a log that cannot be kept must not keep its container alive.
+    async fn keep_log(&self, place: &InstancePlace, container: &ContainerInspectResponse) {
+        let (Some(connected), Some(id)) = (self.engine.connected_now(), container.id.as_ref())
+        else {
+            return;
+        };
+        let path = log_path(&place.dir);
+        let _ = log::fetch(&connected, id, &path, log_limit(container)).await;
+    }
+}
+
+fn log_limit(container: &ContainerInspectResponse) -> u64 {
+    let labels = container
+        .config
+        .as_ref()
+        .and_then(|config| config.labels.as_ref());
+    let limit = labels.and_then(|labels| labels.get(LOG_LIMIT));
+    // Every container of ours has the label; without it nothing is cut.
+    limit
+        .and_then(|limit| limit.parse().ok())
+        .unwrap_or(u64::MAX)
+}
+
+fn health(container: &ContainerInspectResponse) -> Health {
+    let Some(health) = container
+        .state
+        .as_ref()
+        .and_then(|state| state.health.as_ref())
+    else {
+        return Health::NotChecked;
+    };
+    let last = || {
+        let last = health.log.as_ref().and_then(|log| log.last());
+        let output = last
+            .and_then(|last| last.output.clone())
+            .unwrap_or_default();
+        output.split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    match health.status {
+        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
+        Some(HealthStatusEnum::STARTING) => Health::Starting,
+        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy(last()),
+        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::NotChecked,
+    }
+}

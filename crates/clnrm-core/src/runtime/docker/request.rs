@@ -1,0 +1,166 @@
+//! What a container is started from, and what the engine is told of it. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+
+use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, PortBinding};
+
+use super::image::ImageFacts;
+use super::labels::{self, ProjectMark};
+use crate::clock::Timestamp;
+use crate::config::definition::{StopSignal, StopSpec, VolumeMount};
+use crate::procfs::ProcessIdentity;
+use crate::runtime::instance::InstancePlace;
+
+/// Where containers are published.
+const HOST_IP: &str = "127.0.0.1";
+/// The folder inside a container that belongs to the service itself; `{data_dir}`.
+pub const DATA_DIR_INSIDE: &str = "/clnrm-data";
+
+/// A container to start, with every placeholder filled in.
+#[derive(Debug, Clone)]
+pub struct ContainerRequest {
+    /// The instance.
+    pub place: InstancePlace,
+    /// Its service's name.
+    pub service: String,
+    /// Of the definition that it is started from.
+    pub digest: String,
+    /// The run that wants it.
+    pub run: Option<String>,
+    /// The command that starts it.
+    pub owner: ProcessIdentity,
+    /// When whoever finds it without its project may remove it.
+    pub expires_at: Timestamp,
+    /// The image reference.
+    pub image: String,
+    /// Replaces the image's command, not its entry point; `None` = the image's own.
+    pub command: Option<Vec<String>>,
+    /// Added to the image's environment.
+    pub env: BTreeMap<String, String>,
+    /// Inside the container; `None` = the image's own.
+    pub working_dir: Option<PathBuf>,
+    /// Limit of CPU in cores; `None` = none.
+    pub cpus: Option<f64>,
+    /// Limit of memory in bytes, swap included; `None` = none.
+    pub memory_bytes: Option<u64>,
+    /// Ports inside, each with the port of 127.0.0.1 that it is bound to; `None` = the engine chooses.
+    pub ports: Vec<(u16, Option<u16>)>,
+    /// Bind mounts.
+    pub volumes: Vec<VolumeMount>,
+    /// Whether it has a volume of its own at [`DATA_DIR_INSIDE`].
+    pub data_volume: bool,
+    /// Names of other services and their addresses in the project's network.
+    pub hosts: BTreeMap<String, String>,
+    /// How it is asked to stop.
+    pub stop: StopSpec,
+    /// Cap of the log that is kept.
+    pub log_limit_bytes: u64,
+    /// Keep the log file up to date from the start: something waits for a line of it.
+    pub follow_log: bool,
+}
+
+/// What the engine is told.
+pub(super) fn body(
+    request: &ContainerRequest,
+    image: &ImageFacts,
+    network_id: &str,
+    project: &ProjectMark,
+) -> ContainerCreateBody {
+    let key = |port: &u16| format!("{port}/tcp");
+    let bindings = request.ports.iter().map(|(inside, host)| {
+        let binding = PortBinding {
+            host_ip: Some(HOST_IP.to_owned()),
+            host_port: Some(host.unwrap_or(0).to_string()),
+        };
+        (key(inside), Some(vec![binding]))
+    });
+    let memory = request
+        .memory_bytes
+        .and_then(|bytes| i64::try_from(bytes).ok());
+    let host_config = HostConfig {
+        network_mode: Some(network_id.to_owned()),
+        port_bindings: Some(bindings.collect::<HashMap<_, _>>()),
+        nano_cpus: request.cpus.map(nano_cpus),
+        memory,
+        // The same value means "no swap": a limit of memory must be one.
+        memory_swap: memory,
+        mounts: Some(mounts(request)),
+        extra_hosts: Some(
+            request
+                .hosts
+                .iter()
+                .map(|(name, ip)| format!("{name}:{ip}"))
+                .collect(),
+        ),
+        // A shell as process 1 would ignore SIGTERM; anything else may insist on being process 1.
+        init: image
+            .runs_a_shell(request.command.as_deref())
+            .then_some(true),
+        ..HostConfig::default()
+    };
+    ContainerCreateBody {
+        image: Some(request.image.clone()),
+        cmd: request.command.clone(),
+        env: Some(
+            request
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        working_dir: request
+            .working_dir
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        // An image whose command is a shell (alpine, debian) stays up: the shell waits for input that never comes.
+        open_stdin: Some(true),
+        exposed_ports: Some(
+            request
+                .ports
+                .iter()
+                .map(|(inside, _)| key(inside))
+                .collect(),
+        ),
+        // The image's own choice stands unless the file states another.
+        stop_signal: (request.stop.signal != StopSignal::Term)
+            .then(|| signal_name(request.stop.signal).to_owned()),
+        labels: Some(labels::of_container(request, project)),
+        host_config: Some(host_config),
+        ..ContainerCreateBody::default()
+    }
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "cores are validated; 10⁹ of them fit"
+)]
+fn nano_cpus(cpus: f64) -> i64 {
+    (cpus * 1e9).round() as i64
+}
+
+fn mounts(request: &ContainerRequest) -> Vec<Mount> {
+    // A `mount` of a path that does not exist is an error; a `bind` would create it, as root.
+    let binds = request.volumes.iter().map(|volume| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(volume.host.display().to_string()),
+        target: Some(volume.container.display().to_string()),
+        read_only: Some(volume.read_only),
+        ..Mount::default()
+    });
+    let data = request.data_volume.then(|| Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(DATA_DIR_INSIDE.to_owned()),
+        ..Mount::default()
+    });
+    binds.chain(data).collect()
+}
+
+fn signal_name(signal: StopSignal) -> &'static str {
+    match signal {
+        StopSignal::Term => "SIGTERM",
+        StopSignal::Int => "SIGINT",
+        StopSignal::Quit => "SIGQUIT",
+        StopSignal::Hup => "SIGHUP",
+    }
+}

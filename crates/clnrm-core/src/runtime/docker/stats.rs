@@ -1,0 +1,235 @@
+//! A container's statistics as the engine streams them, one item a second.
+//!
+//! The stream is opened once and kept: asked for a single item, Docker 20.10 waits for two of its ticks each time. No
+//! field is taken for granted, as Podman leaves some out; the engine's own CPU percentages are not used, because the
+//! two disagree on what they are relative to.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bollard::Docker;
+use bollard::models::ContainerStatsResponse;
+use bollard::query_parameters::{InspectContainerOptions, StatsOptionsBuilder};
+use futures_util::StreamExt;
+use tokio::sync::watch;
+
+use super::container::exit_of;
+use super::engine::Engine;
+use super::error::EngineError;
+use crate::clock::Timestamp;
+
+/// One item. `None` = the engine does not say.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct EngineStats {
+    /// When the engine looked, by its clock.
+    pub read_at: Option<Timestamp>,
+    /// CPU time used so far.
+    pub cpu_seconds: Option<f64>,
+    /// Memory in use, with the file cache.
+    pub memory_bytes: Option<u64>,
+    /// The part of it that is file cache which the kernel may drop.
+    pub cache_bytes: Option<u64>,
+    /// Bytes received and sent over all networks so far.
+    pub network_bytes: Option<u64>,
+}
+
+/// How far a stream has come.
+#[derive(Debug, Clone, PartialEq)]
+pub enum StatsStream {
+    /// Nothing has come yet.
+    Waiting,
+    /// The newest item.
+    Newest(EngineStats),
+    /// The container does not run any more.
+    Ended,
+    /// The stream is broken, and the container may still run.
+    Broken(EngineError),
+}
+
+/// Follows a container's statistics until nobody holds the receiver any more.
+pub fn follow_stats(engine: Arc<Engine>, container_id: String) -> watch::Receiver<StatsStream> {
+    let (sender, receiver) = watch::channel(StatsStream::Waiting);
+    tokio::spawn(async move {
+        tokio::select! {
+            last = follow(&engine, &container_id, &sender) => {
+                sender.send_replace(last);
+            }
+            () = sender.closed() => {}
+        }
+    });
+    receiver
+}
+
+/// What the stream ended with.
+async fn follow(
+    engine: &Engine,
+    container_id: &str,
+    sender: &watch::Sender<StatsStream>,
+) -> StatsStream {
+    let client = match engine.connected().await {
+        Ok(connected) => connected.client.clone(),
+        Err(error) => return StatsStream::Broken(error),
+    };
+    let options = StatsOptionsBuilder::default().stream(true).build();
+    let mut items = pin!(client.stats(container_id, Some(options)));
+    while let Some(Ok(item)) = items.next().await {
+        if !is_running(&item) {
+            return StatsStream::Ended;
+        }
+        sender.send_replace(StatsStream::Newest(plain(&item)));
+    }
+    why_it_ended(engine, container_id).await
+}
+
+/// A stream ends with its container or with its engine.
+async fn why_it_ended(engine: &Engine, container_id: &str) -> StatsStream {
+    let inspect = |client: Docker| async move {
+        client
+            .inspect_container(container_id, None::<InspectContainerOptions>)
+            .await
+    };
+    match engine.ask("inspect a container", inspect).await {
+        Ok(container) if exit_of(&container, false).is_none() => {
+            StatsStream::Broken(EngineError::Unreachable {
+                address: engine.address().unwrap_or_default().to_owned(),
+                message: "it closed the stream of statistics".to_owned(),
+            })
+        }
+        Ok(_) => StatsStream::Ended,
+        Err(error) if error.is_not_found() => StatsStream::Ended,
+        Err(error) => StatsStream::Broken(error),
+    }
+}
+
+/// Docker sends items of the year 1 for a container that does not run.
+fn is_running(item: &ContainerStatsResponse) -> bool {
+    item.read
+        .as_ref()
+        .is_none_or(|moment| !moment.starts_with("0001-"))
+}
+
+fn plain(item: &ContainerStatsResponse) -> EngineStats {
+    let cpu = item.cpu_stats.as_ref();
+    let memory = item.memory_stats.as_ref();
+    let memory_detail = memory.and_then(|memory| memory.stats.as_ref());
+    // The first is of cgroup version 1, where the second leaves out the groups below; version 2 has the second only.
+    let cache = ["total_inactive_file", "inactive_file"];
+    EngineStats {
+        read_at: item.read.as_deref().and_then(moment),
+        cpu_seconds: cpu
+            .and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage)
+            .map(|nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64()),
+        memory_bytes: memory.and_then(|memory| memory.usage),
+        cache_bytes: cache
+            .iter()
+            .find_map(|name| memory_detail?.get(*name).copied()),
+        network_bytes: item.networks.as_ref().map(|networks| {
+            networks
+                .values()
+                .flat_map(|network| [network.rx_bytes, network.tx_bytes])
+                .flatten()
+                .fold(0, u64::saturating_add)
+        }),
+    }
+}
+
+/// RFC 3339, with `Z` (Docker) or the offset of the engine's time zone (Podman).
+fn moment(text: &str) -> Option<Timestamp> {
+    let (local, offset_minutes) = match text.strip_suffix('Z') {
+        Some(utc) => (utc, 0),
+        None => {
+            let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
+            let sign = match offset.chars().next()? {
+                '+' => 1,
+                '-' => -1,
+                _ => return None,
+            };
+            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
+            let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
+            (local, sign * minutes)
+        }
+    };
+    let as_if_utc = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
+    let since_epoch = as_if_utc.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let millis = i64::try_from(since_epoch.as_millis()).ok()?;
+    Some(Timestamp::from_millis(millis - offset_minutes * 60_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(item: serde_json::Value) -> ContainerStatsResponse {
+        serde_json::from_value(item).unwrap()
+    }
+
+    #[test]
+    fn an_item_of_docker_is_read_whole() {
+        let item = read(json!({
+            "read": "2026-11-23T12:41:06.256397123Z",
+            "cpu_stats": { "cpu_usage": { "total_usage": 2_500_000_000_u64 }, "system_cpu_usage": 1 },
+            "memory_stats": { "usage": 900, "stats": { "inactive_file": 7, "total_inactive_file": 300 } },
+            "networks": { "eth0": { "rx_bytes": 40, "tx_bytes": 2 }, "eth1": { "rx_bytes": 100, "tx_bytes": 0 } }
+        }));
+        assert!(is_running(&item));
+        let expected = EngineStats {
+            read_at: Some(Timestamp::from_millis(1_795_437_666_256)),
+            cpu_seconds: Some(2.5),
+            memory_bytes: Some(900),
+            cache_bytes: Some(300),
+            network_bytes: Some(142),
+        };
+        assert_eq!(plain(&item), expected);
+    }
+
+    #[test]
+    fn what_podman_leaves_out_is_absent() {
+        let item = read(json!({
+            "read": "2026-11-23T14:41:06.256397123+02:00",
+            "cpu_stats": { "cpu_usage": { "total_usage": 1_000_000_000 } },
+            "memory_stats": { "usage": 900 },
+            "networks": { "network": { "rx_bytes": 40, "tx_bytes": 2 } }
+        }));
+        let expected = EngineStats {
+            read_at: Some(Timestamp::from_millis(1_795_437_666_256)),
+            cpu_seconds: Some(1.0),
+            memory_bytes: Some(900),
+            cache_bytes: None,
+            network_bytes: Some(42),
+        };
+        assert_eq!(plain(&item), expected);
+        assert_eq!(plain(&read(json!({}))), EngineStats::default());
+    }
+
+    #[test]
+    fn an_item_of_the_year_1_is_of_a_container_that_does_not_run() {
+        let item = json!({ "read": "0001-01-01T00:00:00Z", "cpu_stats": {} });
+        assert!(!is_running(&read(item)));
+    }
+
+    #[test]
+    fn moments_are_understood_in_any_time_zone() {
+        let utc = moment("2026-11-23T10:00:00Z");
+        assert_eq!(utc, Some(Timestamp::from_millis(1_795_428_000_000)));
+        for same in [
+            "2026-11-23T10:00:00.000000001Z",
+            "2026-11-23T15:30:00+05:30",
+            "2026-11-23T01:00:00-09:00",
+        ] {
+            assert_eq!(moment(same), utc, "{same}");
+        }
+        assert_eq!(moment("2026-11-23T10:00:00"), None);
+    }
+
+    proptest! {
+        #[test]
+        fn reading_a_moment_never_panics(text: String, near in "[0-9T:.+-]{15,24}[+-]?[0-9:Z]{0,6}") {
+            moment(&text);
+            moment(&near);
+        }
+    }
+}
