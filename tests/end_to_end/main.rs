@@ -9,6 +9,7 @@
 
 mod accuracy;
 mod container_images;
+mod containers;
 mod crashes;
 #[path = "../support/docker.rs"]
 mod docker;
