@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
 use tokio::sync::watch;
 
@@ -50,7 +50,13 @@ impl DockerRuntime {
         loop {
             let network = self.network().await?;
             let body = body(request, &image, &network, &self.project);
-            let made = self.create_and_start(&name, body).await;
+            let made = match self.create_and_start(&name, body.clone()).await {
+                Err(error) if lacks_init(&error) => {
+                    self.remove(&name).await?;
+                    self.create_and_start(&name, without_init(body)).await
+                }
+                made => made,
+            };
             match made {
                 Ok(()) => break,
                 Err(error) if attempt < NETWORK_ATTEMPTS && misses(&error, &network) => {
@@ -85,7 +91,7 @@ impl DockerRuntime {
     async fn create_and_start(
         &self,
         name: &str,
-        body: bollard::models::ContainerCreateBody,
+        body: ContainerCreateBody,
     ) -> Result<(), EngineError> {
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
@@ -156,6 +162,19 @@ impl DockerRuntime {
         });
         Ok(listed.collect())
     }
+}
+
+/// Whether the engine has no program to be process 1: then a shell is, and is killed after its grace period.
+fn lacks_init(error: &EngineError) -> bool {
+    matches!(error, EngineError::Refused { message, .. }
+        if message.contains("container-init") || message.contains("docker-init"))
+}
+
+fn without_init(mut body: ContainerCreateBody) -> ContainerCreateBody {
+    if let Some(host_config) = &mut body.host_config {
+        host_config.init = None;
+    }
+    body
 }
 
 /// Whether the network went away between being found and being used.
