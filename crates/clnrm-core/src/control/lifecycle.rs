@@ -181,12 +181,8 @@ impl Project {
         plan: &StartPlan<'_>,
         prepared: &mut Prepared,
     ) -> Result<Running, StartCause> {
-        let launching = self.launch(&prepared.launchable, &plan.on_pull);
-        // A pull may take minutes; what has begun is cleaned up by the caller.
-        let running = plan.cancel.run_until_cancelled(launching).await;
-        let running = running
-            .ok_or(StartCause::NotReady(NotReady::Cancelled))?
-            .map_err(StartCause::Spawn)?;
+        let launching = self.launch(&prepared.launchable, &plan.on_pull, &plan.cancel);
+        let running = launching.await.map_err(StartCause::Spawn)?;
         let service = &plan.definition.name;
         let container = prepared.locate(service, &running);
         let id = prepared.id.clone();

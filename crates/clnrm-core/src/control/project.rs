@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use rand::RngExt;
 use rand::rngs::StdRng;
+use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
 use crate::config::placeholder::Bindings;
@@ -64,10 +65,13 @@ impl Project {
         &self,
         launchable: &Launchable,
         on_pull: &OnPull,
+        cancel: &CancellationToken,
     ) -> Result<Running, LaunchError> {
         Ok(match launchable {
             Launchable::Process(request) => self.processes.start(request).await?,
-            Launchable::Container(request) => self.containers.start(request, on_pull).await?,
+            Launchable::Container(request) => {
+                self.containers.start(request, on_pull, cancel).await?
+            }
         })
     }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use thiserror::Error;
 
 use crate::config::placeholder::PlaceholderError;
-use crate::runtime::{LaunchError, NotReady, StartError};
+use crate::runtime::{ContainerError, LaunchError, NotReady, StartError};
 use crate::store::{InstanceId, StoreError};
 
 /// An instance that did not become ready. Nothing of it is left running.
@@ -70,7 +70,11 @@ fn held_by(holder: Option<&String>) -> String {
 impl StartCause {
     /// Whether it was only given up because something else went wrong.
     pub fn is_cancellation(&self) -> bool {
-        matches!(self, Self::NotReady(NotReady::Cancelled))
+        matches!(
+            self,
+            Self::NotReady(NotReady::Cancelled)
+                | Self::Spawn(LaunchError::Container(ContainerError::Cancelled))
+        )
     }
 
     /// Whether its process ended by itself: only its log can say why.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use super::error::{ContainerError, EngineError};
 use super::image::OnPull;
@@ -38,13 +39,18 @@ pub(super) enum ListedState {
 }
 
 impl DockerRuntime {
-    /// Starts a container and returns as soon as its program runs. It lives on when this process ends.
+    /// Starts a container and returns as soon as its program runs. It lives on when this process ends. `cancel` ends
+    /// the pull of its image.
     pub async fn start(
         &self,
         request: &ContainerRequest,
         on_pull: &OnPull,
+        cancel: &CancellationToken,
     ) -> Result<Running, ContainerError> {
-        let image = self.image(&request.image, on_pull).await?;
+        // A pull may take minutes. What comes after it is finished once begun: the engine would not stop halfway either.
+        let looking = self.image(&request.image, on_pull);
+        let image = cancel.run_until_cancelled(looking).await;
+        let image = image.ok_or(ContainerError::Cancelled)??;
         let name = self.project.container_name(&request.place.id);
         let mut attempt = 1;
         loop {

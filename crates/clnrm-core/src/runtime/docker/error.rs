@@ -77,6 +77,9 @@ pub enum ContainerError {
         /// The engine's words.
         message: String,
     },
+    /// The caller wants it no more.
+    #[error("the start was ended while its image was pulled")]
+    Cancelled,
     /// Somebody removed it while it was started.
     #[error("the container was removed while it was started")]
     Removed,
@@ -132,7 +135,7 @@ impl ContainerError {
                 "stop what listens there, or write the port inside alone (ports = [6379]) to let the engine choose"
                     .to_owned()
             }
-            Self::Removed | Self::Lock { .. } => return None,
+            Self::Cancelled | Self::Removed | Self::Lock { .. } => return None,
         })
     }
 }
