@@ -230,36 +230,43 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
     let cases = [
         (
             busybox(
-                "s",
+                "doomed",
                 "command = ['sh', '-c', 'echo sorry; exit 3']\nready = { log = 'never' }",
             ),
             "its process ended with exit code 3 before it was ready".to_owned(),
         ),
         (
-            container_service("s", TestImage::Nothing, "command = ['no-such-program']"),
+            container_service(
+                "doomed",
+                TestImage::Nothing,
+                "command = ['no-such-program']",
+            ),
             "the command `no-such-program` cannot be executed in the image".to_owned(),
         ),
         (
-            "\n[services.s]\nimage = 'localhost:1/absent:1'\n".to_owned(),
+            "\n[services.doomed]\nimage = 'localhost:1/absent:1'\n".to_owned(),
             "the image `localhost:1/absent:1` is not there and cannot be pulled".to_owned(),
         ),
         (
-            busybox("s", &format!("ports = ['{port}:80']")),
+            busybox("doomed", &format!("ports = ['{port}:80']")),
             format!("port {port} is taken"),
         ),
         (
-            busybox("s", "volumes = ['./missing:/data']"),
+            busybox("doomed", "volumes = ['./missing:/data']"),
             "bind source path does not exist".to_owned(),
         ),
         (
             busybox(
-                "s",
+                "doomed",
                 "memory = '8MB'\ncommand = ['tail', '/dev/zero']\nready = { log = 'never' }",
             ),
             "out of memory".to_owned(),
         ),
         (
-            busybox("s", "ports = [80]\nready = { tcp = true, timeout = '1s' }"),
+            busybox(
+                "doomed",
+                "ports = [80]\nready = { tcp = true, timeout = '1s' }",
+            ),
             "not ready after 1s: nothing listens on port 80 inside".to_owned(),
         ),
     ];
@@ -278,7 +285,7 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
         "--all",
         "--quiet",
         "--filter",
-        "label=clnrm.service=s",
+        "label=clnrm.service=doomed",
     ]);
     assert_eq!(left.unwrap(), "");
 }
