@@ -310,6 +310,99 @@ async fn a_container_whose_own_health_check_fails_is_not_ready() {
 }
 
 #[tokio::test]
+async fn a_container_that_ends_under_its_own_step_is_what_failed() {
+    let Some(_docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let service = |main: &str, lines: &str| {
+        busybox(
+            "shell",
+            &format!("command = ['sh', '-c', '{main}']\n{lines}"),
+        )
+    };
+    let long = "command = ['sleep', '30']";
+    let run = async |service: String, lines: &str| {
+        let file = format!("[test]\nname = \"t\"\n{service}{}", step("x", lines));
+        TestProject::with(&file).run(&["run", "--stop"]).await
+    };
+    let died = run(service("sleep 0.5; echo sorry; exit 7", ""), long).await;
+    died.expect(3)
+        .says("ended with exit code 7 while the test ran")
+        .says("sorry");
+    let published = service("exit 9", "ports = [80]");
+    run(published, long)
+        .await
+        .expect(3)
+        .says("exit code 9 before it was ready");
+}
+
+#[tokio::test]
+async fn reading_the_log_does_not_disturb_who_waits_for_a_line() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let main = "command = ['sh', '-c', 'echo first; while [ ! -e /tmp/go ]; do sleep 0.05; done; echo now ready; sleep 99']";
+    let service = busybox(
+        "slow",
+        &format!("{main}\nready = {{ log = 'now ready', timeout = '30s' }}"),
+    );
+    let project = TestProject::with(&test_file("t", &service, "true"));
+    let engine = Engine::of(&docker, &project);
+    let mut run = Background(project.command(&["run", "--stop"]).spawn().unwrap());
+    eventually("the first line is there", || {
+        let logs = project
+            .command(&["services", "logs", "slow"])
+            .output()
+            .unwrap();
+        match String::from_utf8_lossy(&logs.stdout).contains("first") {
+            true => Ok(()),
+            false => Err(format!("{logs:?} {:?}", run.0.try_wait())),
+        }
+    })
+    .await;
+    docker
+        .run(&["exec", &engine.containers()[0], "touch", "/tmp/go"])
+        .unwrap();
+    let status = eventually("the run ends", || {
+        run.0
+            .try_wait()
+            .unwrap()
+            .ok_or_else(|| "it runs".to_owned())
+    });
+    assert_eq!(status.await.code(), Some(0));
+}
+
+#[tokio::test]
+async fn an_interrupt_at_any_moment_leaves_nothing() {
+    let Some(docker) = docker(&[TestImage::Nothing]) else {
+        return;
+    };
+    let seed = 20_261_124;
+    let mut random = StdRng::seed_from_u64(seed);
+    let service = container_service("s", TestImage::Nothing, "stop = { grace = '100ms' }");
+    for round in 0..6 {
+        let project = TestProject::with(&test_file("t", &service, "sleep 5; test -n {s.host}"));
+        let engine = Engine::of(&docker, &project);
+        let moment = Duration::from_millis(random.random_range(20..500));
+        let mut run = Background(project.command(&["run", "--stop"]).spawn().unwrap());
+        // The moment is the point of this test; nothing waits for a condition here.
+        tokio::time::sleep(moment).await;
+        let pid = rustix::process::Pid::from_child(&run.0);
+        rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+        eventually("the run ends", || {
+            run.0
+                .try_wait()
+                .unwrap()
+                .ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+        let context = format!("round {round}, interrupted after {moment:?}, seed {seed}");
+        assert_eq!(engine.containers(), [""; 0], "{context}");
+        assert_eq!(engine.networks(), [""; 0], "{context}");
+    }
+}
+
+#[tokio::test]
 async fn a_step_that_hangs_inside_is_ended_inside() {
     let Some(docker) = docker(&[TestImage::Busybox]) else {
         return;

@@ -333,6 +333,14 @@ impl ServiceDefinition {
         digest
     }
 
+    /// Whether its file fixes a port of this machine.
+    pub fn fixes_a_port(&self) -> bool {
+        match &self.launch {
+            Launch::Process(_) => !self.fixed_ports.is_empty(),
+            Launch::Container(container) => container.ports.iter().any(|port| port.host.is_some()),
+        }
+    }
+
     /// The allotted CPU in cores.
     pub fn cpus_or_default(&self) -> f64 {
         self.cpus.unwrap_or(1.0)

@@ -159,10 +159,14 @@ fn host_ports(
         .chain(inside.named_ports.values().copied());
     let mut all: BTreeMap<u16, Option<u16>> = chosen.map(|port| (port, None)).collect();
     all.extend(stated);
-    let preferred = plan.preferred.as_ref();
-    if let (Some(inside), Some(host)) = (inside.port, preferred.and_then(|ports| ports.main)) {
-        let wanted = all.entry(inside).or_default();
-        *wanted = wanted.or(Some(host).filter(|host| ports::is_free(*host)));
+    if let Some(preferred) = &plan.preferred {
+        let main = inside.port.zip(preferred.main);
+        let named = inside.named_ports.iter();
+        let named = named.filter_map(|(name, port)| Some((*port, *preferred.named.get(name)?)));
+        for (inside, host) in main.into_iter().chain(named) {
+            let wanted = all.entry(inside).or_default();
+            *wanted = wanted.or(Some(host).filter(|host| ports::is_free(*host)));
+        }
     }
     Ok(all.into_iter().collect())
 }

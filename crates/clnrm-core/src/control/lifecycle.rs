@@ -17,8 +17,8 @@ use crate::config::placeholder::InstanceBinding;
 use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
 use crate::runtime::{
-    InstancePlace, NotReady, ReadyContext, Running, Supervisor, TreeState, log_file,
-    wait_until_ready,
+    ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, Running, Supervisor,
+    TreeState, log_file, wait_until_ready,
 };
 use crate::store::{
     Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RunId, RuntimeKind, ServiceId,
@@ -108,7 +108,7 @@ impl Project {
                 Ok(instance) => return Ok(instance),
                 Err(failure) => failure,
             };
-            let may_retry = attempt < PORT_ATTEMPTS && plan.definition.fixed_ports.is_empty();
+            let may_retry = attempt < PORT_ATTEMPTS && !plan.definition.fixes_a_port();
             if !(may_retry && lost_its_port(&failure)) {
                 return Err(failure);
             }
@@ -202,6 +202,10 @@ impl Project {
             })
             .await
             .map_err(StartCause::Store)?;
+        // Where nothing runs any more, there are no ports to look at.
+        if let Some(failure) = NotReady::of(&running) {
+            return Err(StartCause::NotReady(failure));
+        }
         let context = ReadyContext {
             place: prepared.place(),
             probes: probes(plan.definition, prepared, &running).map_err(StartCause::Placeholder)?,
@@ -268,6 +272,11 @@ impl Project {
 
 /// Whether the process died and its log speaks of an address in use.
 fn lost_its_port(failure: &StartFailure) -> bool {
+    if let StartCause::Spawn(LaunchError::Container(ContainerError::PortTaken { .. })) =
+        &failure.cause
+    {
+        return true;
+    }
     matches!(failure.cause, StartCause::NotReady(NotReady::Died { .. }))
         && failure.log_tail.iter().any(|line| {
             let line = line.to_ascii_lowercase();

@@ -8,10 +8,13 @@ use std::fs;
 
 use thiserror::Error;
 
+use super::one_line;
 use super::project::{Project, place};
 use super::stop::{DEFAULT_GRACE, EndError};
 use crate::runtime::{InstanceError, InstancePlace, Loss, Observed, Runtime};
-use crate::store::{InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError};
+use crate::store::{
+    Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
+};
 
 /// Why the state of the project could not be established.
 #[derive(Debug, Error)]
@@ -81,6 +84,9 @@ impl Project {
             if let Observed::Unknown(error) = &observed {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
+            if observed == Observed::Alive && of_a_killed_run(&row, &runs) {
+                self.end_commands_in(&row).await;
+            }
             if let Verdict::End(why) = judge(&row, &observed, &runs) {
                 ended_containers |= row.start.runtime == RuntimeKind::Container;
                 self.end_row(&row, why, &mut recovered).await?;
@@ -90,8 +96,7 @@ impl Project {
             ended_containers |= self.end_stray_containers(&mut recovered).await?;
         }
         if ended_containers {
-            // Best effort: a network that stays is found by the next command.
-            let _ = self.containers.tidy().await;
+            self.tidy_containers().await.map_err(RecoverError::Store)?;
         }
         self.end_unknown_folders(
             looked_at.into_iter().filter(|id| !known.contains(id)),
@@ -144,9 +149,11 @@ impl Project {
             .await
             .map_err(RecoverError::Store)?;
         let is_live = |id: &String| live.iter().any(|row| row.start.id.0 == *id);
+        // A network without containers is of a run that was killed in between.
+        let is_idle = found.is_empty();
         let stray: Vec<String> = found.into_iter().filter(|id| !is_live(id)).collect();
         if stray.is_empty() {
-            return Ok(false);
+            return Ok(is_idle);
         }
         match self.containers.end_survivors(&stray).await {
             Ok(ended) => recovered.notes.extend(
@@ -159,6 +166,14 @@ impl Project {
         Ok(true)
     }
 
+    /// What a step of a killed run still does inside a container; beside a process it ended with its run.
+    async fn end_commands_in(&self, row: &InstanceRow) {
+        if row.start.runtime == RuntimeKind::Container {
+            // Best effort: what cannot be ended ends with its container.
+            let _ = self.containers.end_commands_in(&place(row)).await;
+        }
+    }
+
     async fn end_row(
         &self,
         row: &InstanceRow,
@@ -168,8 +183,19 @@ impl Project {
         let id = row.start.id.clone();
         let ended = self
             .end_instance(row.start.runtime, &place(row), DEFAULT_GRACE)
-            .await
-            .map_err(RecoverError::Instance)?;
+            .await;
+        let mut ended = match ended {
+            Ok(ended) => ended,
+            // One that cannot be ended must not keep every other command from its work.
+            Err(error) => {
+                recovered.note_once(one_line(&error));
+                return Ok(());
+            }
+        };
+        if row.state == InstanceState::Stopping && ended.ending == Ending::Failed {
+            // It was asked to, by a command that was killed before it could say so.
+            ended.ending = Ending::Stopped;
+        }
         recovered.notes.push(match ended.leftovers.as_slice() {
             [] => format!("{id}: {why}"),
             leftovers => format!("{id}: {why}; ended {}", leftovers.join(", ")),
@@ -240,7 +266,7 @@ fn judge(row: &InstanceRow, observed: &Observed, unfinished_runs: &[RunRow]) -> 
             _ => Verdict::Leave,
         },
         Observed::Ended(_) if owner_lives && row.state != InstanceState::Running => Verdict::Leave,
-        Observed::Ended(record) if record.requested => {
+        Observed::Ended(record) if record.requested || row.state == InstanceState::Stopping => {
             Verdict::End("the command that stopped it was killed")
         }
         Observed::Ended(_) => Verdict::End("it ended by itself"),
@@ -265,7 +291,16 @@ fn unreadable(row: &InstanceRow, source: InstanceError) -> RecoverError {
 }
 
 fn of_a_killed_run_that_would_stop_it(row: &InstanceRow, unfinished_runs: &[RunRow]) -> bool {
-    unfinished_runs
+    killed_run(row, unfinished_runs).is_some_and(|run| !run.keep)
+}
+
+fn of_a_killed_run(row: &InstanceRow, unfinished_runs: &[RunRow]) -> bool {
+    killed_run(row, unfinished_runs).is_some()
+}
+
+fn killed_run<'a>(row: &InstanceRow, unfinished_runs: &'a [RunRow]) -> Option<&'a RunRow> {
+    let run = unfinished_runs
         .iter()
-        .any(|run| Some(run.id) == row.start.run && !run.keep && !run.owner.is_alive())
+        .find(|run| Some(run.id) == row.start.run)?;
+    (!run.owner.is_alive()).then_some(run)
 }

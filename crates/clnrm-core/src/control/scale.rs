@@ -20,7 +20,7 @@ use crate::runtime::docker::OnPull;
 use crate::runtime::process::data_dir;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{
-    ActionId, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, StoreError,
+    ActionId, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, ServiceRow, StoreError,
 };
 
 /// A decision together with what carrying it out takes.
@@ -121,7 +121,7 @@ impl Scaling {
     }
 
     async fn add(&self, project: &Arc<Project>, by: u32) -> Outcome {
-        let neighbours = match neighbours(project, &self.definition).await {
+        let neighbours = match neighbours(project, &self.definition, self.live.first()).await {
             Ok(neighbours) => Arc::new(neighbours),
             Err(error) => {
                 return Outcome {
@@ -231,31 +231,56 @@ async fn record(
         .await
 }
 
-/// Where the instances of the services that it depends on are.
+/// Where the instances of the services that it depends on are, directly or through others.
+///
+/// Of several, one of the same run as `beside` is taken, else one of the same file, else the newest.
 pub(super) async fn neighbours(
     project: &Project,
     definition: &ServiceDefinition,
+    beside: Option<&InstanceRow>,
 ) -> Result<BTreeMap<String, InstanceBinding>, StoreError> {
     if definition.depends_on.is_empty() {
         return Ok(BTreeMap::new());
     }
-    project
+    let (services, live) = project
         .store
-        .call(|store| {
-            let names: BTreeMap<ServiceId, String> = store
-                .services()?
-                .into_iter()
-                .map(|service| (service.id, service.name))
-                .collect();
-            let ready = store
-                .live_instances()?
-                .into_iter()
-                .filter(|row| row.state == InstanceState::Running);
-            Ok(ready
-                .filter_map(|row| Some((names.get(&row.start.service)?.clone(), binding(&row))))
-                .collect())
-        })
-        .await
+        .call(|store| Ok((store.services()?, store.live_instances()?)))
+        .await?;
+    let digest = definition.digest();
+    let own = services
+        .iter()
+        .find(|service| service.name == definition.name && service.digest == digest);
+    let file = own.map(|service| &service.file);
+    let run = beside.and_then(|instance| instance.start.run);
+    let rank = |service: &ServiceRow, instance: &InstanceRow| {
+        let same_run = run.is_some() && instance.start.run == run;
+        (
+            same_run,
+            Some(&service.file) == file,
+            instance.start.created_at,
+        )
+    };
+    let mut found = BTreeMap::new();
+    let mut wanted: Vec<&String> = definition.depends_on.iter().collect();
+    while let Some(name) = wanted.pop() {
+        if found.contains_key(name) {
+            continue;
+        }
+        let named = services.iter().filter(|service| service.name == *name);
+        let candidates = named.flat_map(|service| {
+            let ready = live.iter().filter(|row| {
+                row.start.service == service.id && row.state == InstanceState::Running
+            });
+            ready.map(move |instance| (service, instance))
+        });
+        if let Some((service, instance)) =
+            candidates.max_by_key(|(service, instance)| rank(service, instance))
+        {
+            found.insert(name.clone(), binding(instance));
+            wanted.extend(&service.definition.depends_on);
+        }
+    }
+    Ok(found)
 }
 
 /// Values of an instance's placeholders, from the history.

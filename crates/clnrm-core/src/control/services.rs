@@ -1,5 +1,7 @@
 //! `services status`, `stop` and `restart`: the instances of a project, from any command and folder.
 
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -131,17 +133,35 @@ impl Project {
             .map_err(ServicesError::Store)
     }
 
-    /// Brings the log files of live instances up to date; returns what went wrong.
-    pub async fn fetch_logs(&self, known: &[KnownInstance]) -> Vec<String> {
-        let mut problems = Vec::new();
+    /// A file with the log of each instance as it is now, and what went wrong on the way.
+    pub async fn fetch_logs(&self, known: &[KnownInstance]) -> (Vec<PathBuf>, Vec<String>) {
+        let (mut files, mut problems) = (Vec::new(), Vec::new());
         for row in known.iter().map(|known| &known.row) {
-            if row.state.is_live()
-                && let Err(error) = (self.runtime(row.start.runtime).fetch_log(&place(row))).await
-            {
-                problems.push(format!("the log of {} may be old: {error}", row.start.id));
+            let kept = log_path(&row.start.dir);
+            let fetched = if row.state.is_live() {
+                self.runtime(row.start.runtime).fetch_log(&place(row)).await
+            } else {
+                Ok(kept.clone())
+            };
+            files.push(fetched.unwrap_or_else(|error| {
+                problems.push(format!(
+                    "the log of {} cannot be read: {error}",
+                    row.start.id
+                ));
+                kept
+            }));
+        }
+        (files, problems)
+    }
+
+    /// Removes the files that were fetched for this command alone.
+    pub fn forget_fetched_logs(&self, known: &[KnownInstance], files: &[PathBuf]) {
+        for (known, file) in known.iter().zip(files) {
+            if *file != log_path(&known.row.start.dir) {
+                // Best effort: it goes with the instance's folder.
+                let _ = fs::remove_file(file);
             }
         }
-        problems
     }
 
     /// Keeps the log files of live instances up to date until this process ends.
@@ -227,7 +247,7 @@ impl Project {
     ) -> Result<RestartedInstance, ServicesError> {
         let started = Instant::now();
         let KnownInstance { service, row } = known;
-        let neighbours = neighbours(self, &service.definition)
+        let neighbours = neighbours(self, &service.definition, Some(row))
             .await
             .map_err(ServicesError::Store)?;
         self.stop_instance(row, &service.name, service.definition.stop.grace)

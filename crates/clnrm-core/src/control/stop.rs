@@ -142,7 +142,13 @@ impl Project {
                     continue;
                 }
             }
-            let checked = u32::try_from(ids.len()).unwrap_or(u32::MAX);
+            // What was never created need not be checked.
+            let existed = |row: &&InstanceRow| {
+                row.start.runtime == kind
+                    && (kind == RuntimeKind::Process || row.container_id.is_some())
+            };
+            let checked = ended.iter().filter(existed).count();
+            let checked = u32::try_from(checked).unwrap_or(u32::MAX);
             match kind {
                 RuntimeKind::Process => report.processes_checked = checked,
                 RuntimeKind::Container => report.containers_checked = checked,
@@ -151,9 +157,17 @@ impl Project {
         report
     }
 
-    /// Removes the containers' network once nothing of this project hangs on it.
+    /// Removes the containers' network once no instance is left that needs it, or is about to.
     pub async fn tidy_containers(&self) -> Result<(), StoreError> {
-        if self.store.call(|store| store.has_containers()).await? {
+        let is_idle = self
+            .store
+            .call(|store| {
+                let live = store.live_instances()?;
+                let is_container = |row: &InstanceRow| row.start.runtime == RuntimeKind::Container;
+                Ok(store.has_containers()? && !live.iter().any(is_container))
+            })
+            .await?;
+        if is_idle {
             // Best effort: a network that stays is found by the next command.
             let _ = self.containers.tidy().await;
         }

@@ -1,16 +1,27 @@
 //! A step that is a command: on this machine, or inside the container of its service.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
 
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
 use crate::config::definition::{CommandStep, StepDefinition};
-use crate::config::placeholder::{PlaceholderError, render};
+use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::control::lifecycle::HOST;
 use crate::control::{LiveInstance, one_line, render_command};
+use crate::runtime::command::CommandError;
 use crate::runtime::shim_protocol::ExitStatus;
-use crate::runtime::{CommandOutcome, CommandRequest, CommandResult};
-use crate::store::RuntimeKind;
+use crate::runtime::{CommandOutcome, CommandRequest, CommandResult, TreeState};
+use crate::store::{RunId, RuntimeKind};
+
+/// What an engine makes of SIGKILL.
+const KILLED_CODE: i32 = 137;
+/// How long the news of a container's end may take.
+const NEWS_PATIENCE: Duration = Duration::from_millis(500);
+/// The watch over an instance hears of its end within milliseconds, and then reads its log.
+const WATCH_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Runs the command once.
 pub(super) async fn attempt(
@@ -45,10 +56,45 @@ pub(super) async fn attempt(
             processes.run_command(&request, context.cancel).await
         }
     };
+    if let Some(instance) = container
+        && may_be_the_containers_end(&result)
+        && let Some(how) = end_of(instance, context).await
+    {
+        return Attempt::failed(how);
+    }
     match result {
         Ok(result) => judge(step, command, &result, &request, context),
         Err(error) => Attempt::failed(one_line(&error)),
     }
+}
+
+/// What a command does when its container ends under it: the engine says 137, or no longer knows the container.
+fn may_be_the_containers_end(result: &Result<CommandResult, CommandError>) -> bool {
+    match result {
+        Err(_) => true,
+        Ok(result) => matches!(
+            result.outcome,
+            CommandOutcome::Exited(ExitStatus::Code(KILLED_CODE))
+        ),
+    }
+}
+
+/// How the instance ended; `None` = it lives.
+async fn end_of(instance: &LiveInstance, context: &StepContext<'_>) -> Option<String> {
+    let service = &instance.definition.name;
+    let mut state = instance.running.state.clone();
+    let ended = state.wait_for(|state| matches!(state, TreeState::Ended(_) | TreeState::Lost(_)));
+    // The engine ends what runs inside before it tells that the container has ended.
+    let how = match *timeout(NEWS_PATIENCE, ended).await.ok()?.ok()? {
+        TreeState::Ended(record) => format!("ended with {}", record.status),
+        TreeState::Lost(loss) => format!("was lost: {loss}"),
+        TreeState::Running | TreeState::MainLeft | TreeState::Failed(_) => return None,
+    };
+    // Whoever watches the instance ends the test for a failure; a container that left with 0 is nobody's failure.
+    let _ = timeout(WATCH_PATIENCE, context.cancel.cancelled()).await;
+    Some(format!(
+        "the container of `{service}`, in which it ran, {how}"
+    ))
 }
 
 /// The instance of the step's service, where that is a container.
@@ -56,6 +102,32 @@ fn container_of<'a>(command: &CommandStep, context: &StepContext<'a>) -> Option<
     let name = command.service.as_ref()?;
     let instance = (context.services.iter()).find(|instance| instance.definition.name == *name)?;
     (instance.kind() == RuntimeKind::Container).then_some(instance)
+}
+
+/// What every command step is told of its test: its name, its run, and where its services are.
+pub(super) fn test_variables(
+    test: &str,
+    run: RunId,
+    bindings: &Bindings,
+) -> BTreeMap<String, String> {
+    let mut variables = BTreeMap::from([
+        ("CLNRM_TEST_NAME".to_owned(), test.to_owned()),
+        ("CLNRM_RUN_ID".to_owned(), run.to_string()),
+    ]);
+    for (service, binding) in &bindings.services {
+        if let Some(port) = binding.port {
+            let prefix: String = service
+                .chars()
+                .map(|letter| match letter.is_ascii_alphanumeric() {
+                    true => letter.to_ascii_uppercase(),
+                    false => '_',
+                })
+                .collect();
+            variables.insert(format!("{prefix}_HOST"), binding.host.clone());
+            variables.insert(format!("{prefix}_PORT"), port.to_string());
+        }
+    }
+    variables
 }
 
 fn id(step: &StepDefinition, context: &StepContext<'_>) -> String {
@@ -72,13 +144,14 @@ fn inside(
     let bindings = context
         .bindings
         .seen_from_container(&instance.definition.name, HOST);
-    let env = command.env.iter();
+    let mut env = test_variables(context.test_name, context.run, &bindings);
+    for (name, value) in &command.env {
+        env.insert(name.clone(), render(value, &bindings)?);
+    }
     Ok(CommandRequest {
         id: id(step, context),
         argv: render_command(&command.command, &bindings)?,
-        env: env
-            .map(|(name, value)| Ok((name.clone(), render(value, &bindings)?)))
-            .collect::<Result<BTreeMap<_, _>, PlaceholderError>>()?,
+        env,
         working_dir: command.working_dir.clone(),
         timeout: step.timeout,
     })

@@ -38,6 +38,8 @@ pub(super) struct StepContext<'a> {
     pub(super) run: RunId,
     /// The test's index, for events.
     pub(super) test: usize,
+    /// Its name.
+    pub(super) test_name: &'a str,
 }
 
 /// One attempt of a step.

@@ -1,6 +1,5 @@
 //! One test, from its first service to its last step.
 
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -8,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::command_step::test_variables;
 use super::event::{
     InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus,
@@ -19,7 +19,7 @@ use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
 use crate::control::LiveInstance;
 use crate::control::Project;
-use crate::control::lifecycle::{HOST, LOG_TAIL_LINES};
+use crate::control::lifecycle::LOG_TAIL_LINES;
 use crate::runtime::{TreeState, log_file};
 
 /// Why a test was cut short.
@@ -142,7 +142,8 @@ async fn run_steps(
     watch: &Watch,
 ) -> Vec<StepReport> {
     let bindings = bindings(shared, services);
-    let env = step_environment(shared, test, services);
+    let mut env = shared.project.environment.clone();
+    env.extend(test_variables(&test.name, shared.run, &bindings));
     let service_env = services
         .iter()
         .map(|service| (service.definition.name.clone(), service.env.clone()))
@@ -158,6 +159,7 @@ async fn run_steps(
         cancel: &watch.cancel,
         run: shared.run,
         test: index,
+        test_name: &test.name,
     };
     let mut reports: Vec<StepReport> = Vec::new();
     let mut broken_by: Option<String> = None;
@@ -237,19 +239,19 @@ async fn report_death(project: Arc<Project>, mut instance: LiveInstance, watch: 
     // What it wrote last is what matters; the shim ends once everything is in the log.
     let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
     let _ = instance.running.state.wait_for(settled).await;
-    let log = instance.running.log.clone();
+    let fetched = project.runtime(instance.kind());
+    let fetched = fetched.fetch_log(&instance.place()).await;
     // An engine that is gone has no more to tell.
-    let _ = project
-        .runtime(instance.kind())
-        .fetch_log(&instance.place())
-        .await;
+    let log = fetched.unwrap_or_else(|_| instance.running.log.clone());
+    let tail = log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default();
     watch.cut_short(CutShort::ServiceDied(Box::new(ServiceFailure {
         service: instance.definition.name.clone(),
         instance_id: Some(instance.id.0.clone()),
         message: how,
         hint: None,
-        log_tail: log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default(),
-        log_file: Some(log),
+        log_tail: tail,
+        // Where it stays when the instance is ended.
+        log_file: Some(instance.running.log.clone()),
     })));
 }
 
@@ -273,35 +275,6 @@ fn bindings(shared: &Shared, services: &[LiveInstance]) -> Bindings {
 }
 
 /// Steps are the user's own commands: they see the caller's environment, and where the services are.
-fn step_environment(
-    shared: &Shared,
-    test: &TestDefinition,
-    services: &[LiveInstance],
-) -> BTreeMap<String, String> {
-    let mut env = shared.project.environment.clone();
-    env.insert("CLNRM_TEST_NAME".to_owned(), test.name.clone());
-    env.insert("CLNRM_RUN_ID".to_owned(), shared.run.to_string());
-    for service in services {
-        let name: String = service
-            .definition
-            .name
-            .chars()
-            .map(|letter| {
-                if letter.is_ascii_alphanumeric() {
-                    letter.to_ascii_uppercase()
-                } else {
-                    '_'
-                }
-            })
-            .collect();
-        if let Some(port) = service.binding.port {
-            env.insert(format!("{name}_HOST"), HOST.to_owned());
-            env.insert(format!("{name}_PORT"), port.to_string());
-        }
-    }
-    env
-}
-
 fn base_dir(file: &Path) -> std::path::PathBuf {
     match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),

@@ -189,10 +189,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// What the instance's own health check says; only containers have one.
     async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError>;
 
-    /// Brings the log file up to date.
-    async fn fetch_log(&self, place: &InstancePlace) -> Result<(), EngineError>;
+    /// A file with the log as it is now; its own for every command, so that none disturbs another's reading.
+    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError>;
 
-    /// Keeps the log file up to date until `cancel`.
+    /// Appends what comes to the file of [`Runtime::fetch_log`], until `cancel`.
     async fn follow_log(
         &self,
         place: &InstancePlace,

@@ -18,9 +18,12 @@ const HANG_UP: Duration = Duration::from_millis(100);
 /// One look: into the container's own socket table where this machine has it, else through the published port.
 pub(super) async fn look(main_pid: Option<i32>, port: u16, address: &str) -> Result<(), String> {
     let tables = main_pid.and_then(socket_tables);
-    match tables {
-        Some(tables) if listens(&tables, port) => Ok(()),
-        Some(_) => Err(format!("nothing listens on port {port} inside")),
+    match tables.map(|tables| listener(&tables, port)) {
+        Some(Some(Listener::Reachable)) => Ok(()),
+        Some(Some(Listener::Loopback)) => Err(format!(
+            "what listens on port {port} inside does so on its own 127.0.0.1 only, and must on 0.0.0.0"
+        )),
+        Some(None) => Err(format!("nothing listens on port {port} inside")),
         None => stays_connected(address).await,
     }
 }
@@ -32,17 +35,28 @@ fn socket_tables(pid: i32) -> Option<String> {
     Some(tcp + &table("tcp6").unwrap_or_default())
 }
 
+/// What listens on a port, where more than one does the most open of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Listener {
+    Loopback,
+    Reachable,
+}
+
 /// Lines of `/proc/net/tcp`: `sl local_address rem_address st …`, the port in hexadecimal after the last colon.
-fn listens(tables: &str, port: u16) -> bool {
-    tables.lines().any(|line| {
+fn listener(tables: &str, port: u16) -> Option<Listener> {
+    let listeners = tables.lines().filter_map(|line| {
         let mut fields = line.split_whitespace().skip(1);
-        let local = fields.next().and_then(|local| local.rsplit_once(':'));
-        let state = fields.nth(1);
-        state == Some(LISTEN)
-            && local.is_some_and(|(ip, hex)| {
-                u16::from_str_radix(hex, 16) == Ok(port) && !is_loopback(ip)
-            })
-    })
+        let (ip, hex) = fields.next()?.rsplit_once(':')?;
+        let is_listener = fields.nth(1) == Some(LISTEN);
+        (is_listener && u16::from_str_radix(hex, 16) == Ok(port)).then(|| {
+            if is_loopback(ip) {
+                Listener::Loopback
+            } else {
+                Listener::Reachable
+            }
+        })
+    });
+    listeners.max()
 }
 
 /// What listens on its own loopback cannot be reached from here.
@@ -76,9 +90,9 @@ mod tests {
 
     #[test]
     fn only_a_listener_that_can_be_reached_counts() {
-        assert!(listens(TABLE, 6379));
-        assert!(!listens(TABLE, 80), "bound to its own loopback");
-        assert!(!listens(TABLE, 8080), "an established connection");
+        assert_eq!(listener(TABLE, 6379), Some(Listener::Reachable));
+        assert_eq!(listener(TABLE, 80), Some(Listener::Loopback));
+        assert_eq!(listener(TABLE, 8080), None, "an established connection");
     }
 
     #[tokio::test]
@@ -96,7 +110,7 @@ mod tests {
     proptest! {
         #[test]
         fn any_text_is_survived(text in "\\PC{0,200}", port: u16) {
-            listens(&text, port);
+            listener(&text, port);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::EngineError;
 use super::instance::{Ended, Health, InstanceError, InstancePlace, Loss, Observed, Runtime};
-use super::process::{Found, ProcessRuntime};
+use super::process::{Found, ProcessRuntime, log_path};
 use super::recovery;
 use super::shim_protocol::ExitRecord;
 
@@ -71,8 +71,8 @@ impl Runtime for ProcessRuntime {
     }
 
     /// The shim writes it.
-    async fn fetch_log(&self, _place: &InstancePlace) -> Result<(), EngineError> {
-        Ok(())
+    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError> {
+        Ok(log_path(&place.dir))
     }
 
     /// The shim writes it.

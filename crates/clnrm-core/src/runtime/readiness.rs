@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandOutcome, CommandRequest};
-use super::instance::{Health, InstancePlace, Loss, Runtime, TreeState};
+use super::instance::{Health, InstancePlace, Loss, Running, Runtime, TreeState};
 use super::listening;
 use super::log_file::LogReader;
 use super::shim_protocol::ExitStatus;
@@ -97,6 +97,13 @@ pub enum NotReady {
         /// What the last look found.
         last: String,
     },
+}
+
+impl NotReady {
+    /// Why an instance can never become ready; `None` = it may.
+    pub fn of(running: &Running) -> Option<Self> {
+        failure_in(*running.state.borrow())
+    }
 }
 
 /// Waits until every probe holds. The looks start 5 ms apart and back off to an eighth of the time waited.

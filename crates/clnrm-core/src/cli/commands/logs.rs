@@ -1,5 +1,6 @@
 //! `clnrm services logs`.
 
+use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
@@ -14,7 +15,6 @@ use crate::control::services::{KnownInstance, ServicesError, reported_state};
 use crate::report::log_report::{FollowedLine, InstanceLog, LogReport};
 use crate::report::{Format, Printer, unless_closed};
 use crate::runtime::log_file::{LogReader, tail};
-use crate::runtime::process::log_path;
 
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 
@@ -36,22 +36,20 @@ pub(in crate::cli) async fn logs(
         unless_closed(printer.warning(&note))?;
     }
     let known = project.instances_named(&options.name).await?;
-    for problem in project.fetch_logs(&known).await {
+    let (files, problems) = project.fetch_logs(&known).await;
+    for problem in problems {
         unless_closed(printer.warning(&problem))?;
     }
     // The readers start where the shown tail ends.
     let readers: Vec<(String, LogReader)> = known
         .iter()
-        .map(|known| {
-            (
-                known.row.start.id.0.clone(),
-                LogReader::from_end(&log_path(&known.row.start.dir)),
-            )
-        })
+        .zip(&files)
+        .map(|(known, file)| (known.row.start.id.0.clone(), LogReader::from_end(file)))
         .collect();
     let instances = known
         .iter()
-        .map(|known| instance_log(known, options.lines))
+        .zip(&files)
+        .map(|(known, file)| instance_log(known, file, options.lines))
         .collect::<Result<_, _>>()?;
     let report = LogReport {
         schema: LogReport::SCHEMA,
@@ -59,25 +57,27 @@ pub(in crate::cli) async fn logs(
         instances,
     };
     unless_closed(printer.logs(&report, format))?;
-    if options.follow {
+    let exit = if options.follow {
         // Ends with this command.
         project.follow_logs(&known);
-        return follow(readers, format, printer).await;
-    }
-    Ok(Exit::Good)
+        follow(readers, format, printer).await
+    } else {
+        Ok(Exit::Good)
+    };
+    project.forget_fetched_logs(&known, &files);
+    exit
 }
 
-fn instance_log(known: &KnownInstance, lines: usize) -> Result<InstanceLog, CliError> {
-    let file = log_path(&known.row.start.dir);
-    let lines = tail(&file, lines).map_err(|source| CliError::File {
+fn instance_log(known: &KnownInstance, file: &Path, lines: usize) -> Result<InstanceLog, CliError> {
+    let lines = tail(file, lines).map_err(|source| CliError::File {
         what: "read",
-        path: file.clone(),
+        path: file.to_owned(),
         source,
     })?;
     Ok(InstanceLog {
         id: known.row.start.id.0.clone(),
         state: reported_state(known.row.state),
-        file,
+        file: file.to_owned(),
         lines,
     })
 }

@@ -51,6 +51,8 @@ pub(in crate::cli) async fn stop(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
+    // What has begun is finished first; a second signal does not wait.
+    let interrupt = Interrupt::listen()?;
     let report = match invocation.open_existing()? {
         Some(project) => {
             put_in_order(&project, printer).await?;
@@ -64,10 +66,10 @@ pub(in crate::cli) async fn stop(
         None => return Err(ServicesError::Selection(no_match(options.names)).into()),
     };
     unless_closed(printer.stop(&report, format))?;
-    Ok(if report.leaks.leaked.is_empty() {
-        Exit::Good
-    } else {
-        Exit::Leak
+    Ok(match interrupt.signal() {
+        _ if !report.leaks.leaked.is_empty() => Exit::Leak,
+        Some(signal) => Exit::Signal(signal),
+        None => Exit::Good,
     })
 }
 
@@ -78,13 +80,15 @@ pub(in crate::cli) async fn restart(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
+    // What has begun is finished first; a second signal does not wait.
+    let interrupt = Interrupt::listen()?;
     let Some(project) = invocation.open_existing()? else {
         return Err(ServicesError::Selection(no_match(vec![options.name])).into());
     };
     put_in_order(&project, printer).await?;
     let report = project.restart_service(&options.name).await?;
     unless_closed(printer.restart(&report, format))?;
-    Ok(Exit::Good)
+    Ok(interrupt.signal().map_or(Exit::Good, Exit::Signal))
 }
 
 /// Predicts load, scales services and advises on resources, from what was measured.

@@ -29,6 +29,14 @@ pub(super) fn read(
     let ports = table.take("ports");
     let volumes = table.take("volumes");
     let image_text = image.as_ref().and_then(|value| value.text());
+    if let (Some(value), Some(text)) = (&image, &image_text)
+        && !is_image_reference(text)
+    {
+        value.refuse_with(
+            format!("{text:?} is not the name of an image"),
+            "write [registry/]name[:tag], the name in lower case, e.g. \"redis:7\"",
+        );
+    }
     let knows_kind = check_legacy_kind(table, image_text.as_deref());
     if image.is_some() {
         let ports = ports.map_or_else(Vec::new, |value| container_ports(&value));
@@ -58,6 +66,15 @@ pub(super) fn read(
     }
     let launch = Launch::Process(command?);
     Some(Launched { launch, host_ports })
+}
+
+/// A first look, so that a slip is found before anything is started; the engine has the last word.
+fn is_image_reference(text: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "._-/:@".contains(c);
+    // Only a registry's host and a tag may have capitals.
+    let name = text.rsplit('/').next().unwrap_or(text);
+    let name = name.split([':', '@']).next().unwrap_or(name);
+    text.chars().all(plain) && !name.is_empty() && !name.contains(|c: char| c.is_ascii_uppercase())
 }
 
 /// Kinds that mean "a container from this image" and nothing more.

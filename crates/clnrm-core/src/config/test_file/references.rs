@@ -65,6 +65,7 @@ pub(super) fn check_steps(source: &Source<'_>, services: &[ReadService], steps: 
         if let Some(own) = own {
             place_step(source, step, own);
         }
+        refuse_folders_of_containers(source, services, step);
         if let Some(own) = own {
             for text in template_texts(&mut step.definition) {
                 *text = qualify(text, &own.definition.name);
@@ -100,6 +101,31 @@ fn place_step(source: &Source<'_>, step: &mut ReadStep, own: &ReadService) {
             path.display()
         );
         source.report(&step.place, message, None);
+    }
+}
+
+/// The own folder of a container is inside it, where only steps inside can use it.
+fn refuse_folders_of_containers(source: &Source<'_>, services: &[ReadService], step: &ReadStep) {
+    let inside = match &step.definition.action {
+        StepAction::Command(command) => command.service.as_deref(),
+        StepAction::Http(_) => None,
+    };
+    for template in &step.uses.templates {
+        for placeholder in placeholders_in(&template.text) {
+            let name = match (&placeholder.service, services) {
+                (Some(name), _) => name.as_str(),
+                (None, [only]) => only.definition.name.as_str(),
+                (None, _) => continue,
+            };
+            let is_elsewhere = |service: &ReadService| {
+                service.definition.name == name && is_container(service) && inside != Some(name)
+            };
+            if placeholder.property == Property::DataDir && services.iter().any(is_elsewhere) {
+                let message = format!("`{{{placeholder}}}`: that folder is inside the container");
+                let hint = format!("add `service = \"{name}\"` to the step, so that it runs there");
+                source.report(&template.place, message, Some(hint));
+            }
+        }
     }
 }
 

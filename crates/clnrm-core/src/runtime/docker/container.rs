@@ -1,6 +1,7 @@
 //! One container: made, started, looked at.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
@@ -83,8 +84,11 @@ impl DockerRuntime {
                 request.log_limit_bytes,
             );
         }
-        let (sender, state) = watch::channel(TreeState::Running);
-        tokio::spawn(self.watch(id.clone(), sender));
+        let now = exit_of(&found, false).map_or(TreeState::Running, TreeState::Ended);
+        let (sender, state) = watch::channel(now);
+        if now == TreeState::Running {
+            tokio::spawn(self.watch(id.clone(), sender));
+        }
         Ok(Running {
             main_pid: main_pid(&found),
             published: Some(published(&found, &name)),
@@ -104,12 +108,12 @@ impl DockerRuntime {
             ..CreateContainerOptions::default()
         };
         self.engine
-            .ask("create a container", async |client| {
+            .have_done("create a container", Duration::ZERO, async |client| {
                 client.create_container(Some(options), body).await
             })
             .await?;
         self.engine
-            .ask("start a container", async |client| {
+            .have_done("start a container", Duration::ZERO, async |client| {
                 client.start_container(name, None).await
             })
             .await
@@ -231,7 +235,8 @@ pub(super) fn exit_of(container: &ContainerInspectResponse, requested: bool) -> 
     }
     let code = i32::try_from(state.exit_code?).unwrap_or(i32::MAX);
     // The engine does not say whether 143 was a signal or a choice, so it stays a code.
-    let status = if state.oom_killed == Some(true) {
+    // Some process of it ran out of memory; only if its main process was killed, that was the one.
+    let status = if state.oom_killed == Some(true) && code == KILLED {
         ExitStatus::OutOfMemory
     } else {
         ExitStatus::Code(code)

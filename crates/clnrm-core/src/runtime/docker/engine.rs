@@ -7,15 +7,21 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
+use tokio::time::timeout;
 
 use super::error::EngineError;
 
-/// A request that is not answered by then fails. Creating a container may wait for a slow disk.
-const REQUEST_TIMEOUT_SECONDS: u64 = 120;
+/// A question that is not answered by then fails.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(20);
+/// So does a deed: creating a container may wait for a slow disk, removing one for its processes.
+const DEED_TIMEOUT: Duration = Duration::from_secs(120);
+/// Whether anybody answers at all is known by then.
+const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A container engine, connected to when it is first asked for something.
 #[derive(Debug)]
@@ -54,7 +60,7 @@ impl Engine {
             .map(|connected| connected.address.as_str())
     }
 
-    /// Asks the engine; `action` completes "refused to …".
+    /// Asks the engine something; `action` completes "refused to …".
     pub(super) async fn ask<T, F>(
         &self,
         action: &'static str,
@@ -63,8 +69,34 @@ impl Engine {
     where
         F: Future<Output = Result<T, bollard::errors::Error>>,
     {
+        self.ask_within(QUESTION_TIMEOUT, action, question).await
+    }
+
+    /// Has the engine do something, for which it may take `longer` than it usually needs.
+    pub(super) async fn have_done<T, F>(
+        &self,
+        action: &'static str,
+        longer: Duration,
+        deed: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
+        self.ask_within(DEED_TIMEOUT + longer, action, deed).await
+    }
+
+    async fn ask_within<T, F>(
+        &self,
+        limit: Duration,
+        action: &'static str,
+        question: impl FnOnce(Docker) -> F,
+    ) -> Result<T, EngineError>
+    where
+        F: Future<Output = Result<T, bollard::errors::Error>>,
+    {
         let connected = self.connected().await?;
-        question(connected.client.clone())
+        let client = connected.client.clone().with_timeout(limit);
+        question(client)
             .await
             .map_err(|error| EngineError::from_client(error, action, &connected.address))
     }
@@ -84,16 +116,10 @@ impl Engine {
                 address: address.clone(),
             }),
             Candidates::Http(address) => {
-                let client = Docker::connect_with_http(
-                    address,
-                    REQUEST_TIMEOUT_SECONDS,
-                    API_DEFAULT_VERSION,
-                )
-                .map_err(|error| EngineError::from_client(error, "connect", address))?;
-                Ok(Connected {
-                    client,
-                    address: address.clone(),
-                })
+                let seconds = DEED_TIMEOUT.as_secs();
+                let client = Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION)
+                    .map_err(|error| EngineError::from_client(error, "connect", address))?;
+                answering(client, address.clone()).await
             }
             Candidates::Sockets(paths) => first_usable(paths).await,
         }
@@ -129,9 +155,23 @@ async fn try_socket(path: &Path) -> Result<Connected, Option<EngineError>> {
             }),
         });
     }
-    let client = Docker::connect_with_unix(&address, REQUEST_TIMEOUT_SECONDS, API_DEFAULT_VERSION)
+    let client = Docker::connect_with_unix(&address, DEED_TIMEOUT.as_secs(), API_DEFAULT_VERSION)
         .map_err(|error| Some(EngineError::from_client(error, "connect", &address)))?;
-    Ok(Connected { client, address })
+    answering(client, address).await.map_err(Some)
+}
+
+/// The connection, if it is an engine that answers there.
+async fn answering(client: Docker, address: String) -> Result<Connected, EngineError> {
+    let message = match timeout(PING_TIMEOUT, client.ping()).await {
+        Ok(Ok(answer)) if answer.trim() == "OK" => return Ok(Connected { client, address }),
+        Ok(Ok(_)) => "what answers there is no container engine".to_owned(),
+        Ok(Err(error)) => match EngineError::from_client(error, "answer", &address) {
+            EngineError::Unreachable { message, .. } => message,
+            _ => "what answers there is no container engine".to_owned(),
+        },
+        Err(_elapsed) => format!("nothing came within {PING_TIMEOUT:?}"),
+    };
+    Err(EngineError::Unreachable { address, message })
 }
 
 fn candidates(environment: &BTreeMap<String, String>) -> Candidates {
@@ -139,7 +179,8 @@ fn candidates(environment: &BTreeMap<String, String>) -> Candidates {
     if let Some(host) = set("DOCKER_HOST") {
         let plain = host.starts_with("tcp://") || host.starts_with("http://");
         return match host.strip_prefix("unix://") {
-            Some(path) => Candidates::Sockets(vec![PathBuf::from(path)]),
+            Some(path) if path.starts_with('/') => Candidates::Sockets(vec![PathBuf::from(path)]),
+            Some(_) => Candidates::NotSupported(host.clone()),
             None if plain && set("DOCKER_TLS_VERIFY").is_none() => Candidates::Http(host.clone()),
             None => Candidates::NotSupported(host.clone()),
         };

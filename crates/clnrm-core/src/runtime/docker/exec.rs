@@ -15,10 +15,24 @@ use super::engine::Connected;
 use super::error::EngineError;
 use crate::procfs::ProcessTable;
 use crate::runtime::command::{CommandOutcome, CommandRequest, CommandResult, OUTPUT_LIMIT_BYTES};
+use crate::runtime::instance::InstancePlace;
 use crate::runtime::shim_protocol::ExitStatus;
 use crate::runtime::signal;
 
 impl DockerRuntime {
+    /// Ends what commands of a killed clnrm still run in a container.
+    pub async fn end_commands_in(&self, place: &InstancePlace) -> Result<(), EngineError> {
+        let Some(container) = self.of(place).await? else {
+            return Ok(());
+        };
+        let connected = self.engine.connected().await?;
+        let id = container.id.unwrap_or_default();
+        for exec in container.exec_ids.unwrap_or_default() {
+            end(connected, &exec, &id).await;
+        }
+        Ok(())
+    }
+
     /// Runs a command inside the container, to its end, to its time-out, or until `cancel`.
     pub(super) async fn exec(
         &self,
@@ -30,31 +44,24 @@ impl DockerRuntime {
         let failed = |error| {
             EngineError::from_client(error, "run a command in a container", &connected.address)
         };
-        let exec = connected
-            .client
-            .create_exec(container, config(request))
-            .await
-            .map_err(failed)?
-            .id;
-        let started = connected
-            .client
-            .start_exec(&exec, None)
-            .await
-            .map_err(failed)?;
-        let StartExecResults::Attached { output, .. } = started else {
-            return Err(EngineError::Unreachable {
-                address: connected.address.clone(),
-                message: "it did not attach to the command".to_owned(),
-            });
-        };
         let mut kept = Kept::default();
+        let mut id = None;
+        let running = kept.run(connected, container, request, &mut id);
         let cut_short = tokio::select! {
             biased;
             () = cancel.cancelled() => Some(CommandOutcome::Cancelled),
-            read = timeout(request.timeout, kept.read(output)) => match read {
-                Ok(read) => read.map(|()| None).map_err(failed)?,
+            ran = timeout(request.timeout, running) => match ran {
+                Ok(ran) => ran.map(|()| None).map_err(failed)?,
                 Err(_elapsed) => Some(CommandOutcome::TimedOut),
             },
+        };
+        let Some(exec) = id else {
+            // The engine did not even begin it in time.
+            return Ok(CommandResult {
+                outcome: cut_short.unwrap_or(CommandOutcome::Cancelled),
+                output: kept.output,
+                output_dropped: kept.dropped,
+            });
         };
         let outcome = match cut_short {
             Some(outcome) => {
@@ -94,6 +101,23 @@ struct Kept {
 }
 
 impl Kept {
+    /// Runs a command to its end; `id` is known as soon as the engine knows the command.
+    async fn run(
+        &mut self,
+        connected: &Connected,
+        container: &str,
+        request: &CommandRequest,
+        id: &mut Option<String>,
+    ) -> Result<(), bollard::errors::Error> {
+        let client = &connected.client;
+        let exec = client.create_exec(container, config(request)).await?.id;
+        let exec = id.insert(exec);
+        match client.start_exec(exec, None).await? {
+            StartExecResults::Attached { output, .. } => self.read(output).await,
+            StartExecResults::Detached => Ok(()),
+        }
+    }
+
     async fn read(
         &mut self,
         mut output: impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin,
@@ -125,6 +149,12 @@ async fn outcome_of(
     // or 127 (Podman).
     let text = String::from_utf8_lossy(&kept.output);
     if matches!(code, 126 | 127) && text.starts_with("OCI runtime exec failed") {
+        if text.contains("chdir to cwd") {
+            return Ok(CommandOutcome::NotStarted {
+                not_found: false,
+                message: "its working directory does not exist in the container".to_owned(),
+            });
+        }
         return Ok(CommandOutcome::NotStarted {
             not_found: text.contains("executable file not found") || text.contains("no such file"),
             message: text.trim().to_owned(),

@@ -112,6 +112,10 @@ impl DockerRuntime {
             ..CreateImageOptions::default()
         };
         let mut layers = HashMap::new();
+        on_pull.tell(PullProgress {
+            image: image.to_owned(),
+            downloaded_bytes: 0,
+        });
         let mut progress = connected.client.create_image(Some(options), None, None);
         while let Some(step) = progress.next().await {
             let step = step.map_err(|error| {

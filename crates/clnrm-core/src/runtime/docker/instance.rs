@@ -1,5 +1,6 @@
 //! Containers as instances: found by their name, whatever command made them.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -93,11 +94,16 @@ impl Runtime for DockerRuntime {
         Ok(container.as_ref().map_or(Health::NotChecked, health))
     }
 
-    async fn fetch_log(&self, place: &InstancePlace) -> Result<(), EngineError> {
-        if let Some(container) = self.of(place).await? {
-            self.keep_log(place, &container).await;
-        }
-        Ok(())
+    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError> {
+        let Some(container) = self.of(place).await? else {
+            // Kept when it ended.
+            return Ok(log_path(&place.dir));
+        };
+        let path = own_log_path(place);
+        let limit = log_limit(&container);
+        let id = container.id.unwrap_or_default();
+        log::fetch(self.engine.connected().await?, &id, &path, limit).await?;
+        Ok(path)
     }
 
     async fn follow_log(
@@ -108,17 +114,16 @@ impl Runtime for DockerRuntime {
         let Some(container) = self.of(place).await? else {
             return Ok(());
         };
+        let path = own_log_path(place);
         let limit = log_limit(&container);
         let id = container.id.unwrap_or_default();
-        log::follow(
-            self.engine.connected().await?,
-            &id,
-            &log_path(&place.dir),
-            limit,
-            cancel,
-        )
-        .await
+        log::follow(self.engine.connected().await?, &id, &path, limit, cancel).await
     }
+}
+
+/// This command's own copy of a living container's log; it goes with the instance's folder.
+fn own_log_path(place: &InstancePlace) -> PathBuf {
+    place.dir.join(format!("output.{}.log", std::process::id()))
 }
 
 impl DockerRuntime {
@@ -153,7 +158,7 @@ impl DockerRuntime {
         };
         let stopped = self
             .engine
-            .ask("stop a container", async |client| {
+            .have_done("stop a container", grace, async |client| {
                 client.stop_container(name, Some(options)).await
             })
             .await;
@@ -176,7 +181,7 @@ impl DockerRuntime {
         };
         let removed = self
             .engine
-            .ask("remove a container", async |client| {
+            .have_done("remove a container", Duration::ZERO, async |client| {
                 client.remove_container(name, Some(options)).await
             })
             .await;

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::time::Duration;
 
 use bollard::models::NetworkCreateRequest;
 use bollard::query_parameters::ListNetworksOptions;
@@ -32,7 +33,7 @@ impl DockerRuntime {
         };
         let made = self
             .engine
-            .ask("create a network", async |client| {
+            .have_done("create a network", Duration::ZERO, async |client| {
                 client.create_network(request).await
             })
             .await?;
@@ -51,7 +52,7 @@ impl DockerRuntime {
         for network in self.networks().await? {
             let removed = self
                 .engine
-                .ask("remove a network", async |client| {
+                .have_done("remove a network", Duration::ZERO, async |client| {
                     client.remove_network(&network).await
                 })
                 .await;
