@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    Allotment, AutoScaleConfig, Ema, Fleet, Forecaster, HealthLimits, LoadPrediction, Metric,
-    MetricsHistory, PoolCounts, PoolDemand, Requested, ScalingInputs, Series, ServiceMetrics,
+    Allotment, AutoScaleConfig, Ema, Fleet, HealthLimits, LoadPrediction, Metric, MetricsHistory,
+    PoolCounts, PoolDemand, Requested, ScalingInputs, Series, SeriesForecaster, ServiceMetrics,
     ServiceView, Tier, assess, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    AutoScaleConfig, Ema, Forecaster, Health, HealthLimits, LastValue, LoadPrediction, Metric,
-    MetricsHistory, PastAction, ResourcePool, ScalingAction, ScalingDecision, ScalingInputs,
-    Series, ServiceMetrics, decide,
+    AutoScaleConfig, Ema, Health, HealthLimits, LastValue, LoadPrediction, Metric, MetricsHistory,
+    PastAction, ResourcePool, ScalingAction, ScalingDecision, ScalingInputs, Series,
+    SeriesForecaster, ServiceMetrics, decide,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -229,7 +229,7 @@ proptest! {
         let horizon = Duration::from_millis(horizon_ms);
         for metric in Metric::ALL {
             let series = Series::new(metric, points.clone());
-            for forecaster in [&Ema as &dyn Forecaster, &LastValue] {
+            for forecaster in [&Ema as &dyn SeriesForecaster, &LastValue] {
                 match forecaster.forecast(&series, horizon) {
                     Err(missing) => {
                         prop_assert_eq!(missing.have as usize, points.len());

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::forecast::Range;
 use crate::clock::Timestamp;
 
 /// One sample of one service. A field that could not be measured is `None`, never zero.
@@ -83,17 +84,15 @@ impl Metric {
         self as usize
     }
 
-    /// The largest value that makes sense; `None` = no bound. The smallest is 0 for every metric.
-    pub(crate) const fn ceiling(self) -> Option<f64> {
-        match self {
-            Self::ErrorRate => Some(1.0),
-            _ => None,
+    /// The values that make sense: 0 or more, and at most 1 for a share.
+    pub(crate) const fn range(self) -> Range {
+        Range {
+            lower: 0.0,
+            upper: match self {
+                Self::ErrorRate => 1.0,
+                _ => f64::MAX,
+            },
         }
-    }
-
-    /// `value` within the metric's range.
-    pub(crate) fn clamp(self, value: f64) -> f64 {
-        value.clamp(0.0, self.ceiling().unwrap_or(f64::MAX))
     }
 }
 

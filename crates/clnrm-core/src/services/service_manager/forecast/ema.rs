@@ -6,8 +6,14 @@
 use std::slice;
 use std::time::Duration;
 
+use super::model::{self, Forecaster};
 use super::series::{Bucket, Buckets};
-use super::{Forecast, Forecaster, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, skill};
+use super::track::Track;
+use super::{
+    Forecast, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster, StepForecast,
+    Steps, Window, skill,
+};
+use crate::clock::Timestamp;
 
 /// Weight of the newest bucket.
 const ALPHA: f64 = 0.3;
@@ -37,18 +43,49 @@ impl Ema {
     }
 }
 
-impl Forecaster for Ema {
+impl SeriesForecaster for Ema {
     fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
         let buckets = enough(series, horizon)?;
-        let distance = buckets.whole_horizon();
-        let mut state = State::new(&buckets.buckets);
-        let past = buckets.buckets.iter().map(|bucket| {
-            state.observe(bucket);
-            buckets.metric.clamp(state.predict(distance))
-        });
-        let record = skill::Record::of(&buckets.buckets, past, distance);
-        Ok(record.forecast(expected(&buckets), ModelName::Ema, series.metric()))
+        let record = skill::Record::of(&buckets.buckets, past(&buckets), buckets.whole_horizon());
+        Ok(record.forecast(expected(&buckets), ModelName::Ema, buckets.range))
     }
+}
+
+impl Forecaster for Ema {
+    fn name(&self) -> ModelName {
+        ModelName::Ema
+    }
+
+    fn forecast(&self, window: &Window, steps: &Steps) -> Result<Vec<StepForecast>, NotEnoughData> {
+        let scaled = model::enough(window)?;
+        // One value per second, so that a step is a second.
+        let at = |place: i64| Timestamp::from_millis(1_000 * place);
+        let values = window.values().iter().copied();
+        let points: Vec<(Timestamp, f64)> = (0..).map(at).zip(values).collect();
+        let forecast = |step: u32| {
+            let horizon_ms = 1_000.0 * f64::from(step);
+            let buckets = Buckets::cut(&points, 1_000.0, horizon_ms, window.range())?;
+            let track = Track {
+                first: 0,
+                forecasts: past(&buckets).map(|value| scaled.scale(value)).collect(),
+            };
+            let values = buckets.buckets.iter().map(|bucket| bucket.value);
+            let scaled_buckets: Vec<f32> = values.map(|value| scaled.scale(value)).collect();
+            let errors = track.errors(&scaled_buckets, buckets.whole_horizon() as usize);
+            Some(scaled.around(step, scaled.scale(expected(&buckets)), errors))
+        };
+        Ok(steps.iter().filter_map(forecast).collect())
+    }
+}
+
+/// The forecast after each bucket.
+fn past(buckets: &Buckets) -> impl Iterator<Item = f64> {
+    let distance = buckets.whole_horizon();
+    let mut state = State::new(&buckets.buckets);
+    buckets.buckets.iter().map(move |bucket| {
+        state.observe(bucket);
+        buckets.range.clamp(state.predict(distance))
+    })
 }
 
 /// The buckets of a series that has enough samples.
@@ -76,7 +113,7 @@ fn expected(buckets: &Buckets) -> f64 {
     for bucket in newest {
         state.observe(bucket);
     }
-    buckets.metric.clamp(state.predict(buckets.horizon))
+    buckets.range.clamp(state.predict(buckets.horizon))
 }
 
 /// What the formula knows after some buckets; each bucket takes constant time.
@@ -174,7 +211,6 @@ impl<'a> TrailingMean<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
     use crate::services::service_manager::Metric;
 
     fn every(step_ms: i64, values: impl IntoIterator<Item = f64>) -> Series {
@@ -213,7 +249,7 @@ mod tests {
         for constant in [0.0, 45.2, 1.0 / 3.0, 1e9] {
             for horizon in [1, 60, 300, 3_600] {
                 let series = every(1_000, vec![constant; 1_000]);
-                let forecast = Ema.forecast(&series, seconds(horizon)).unwrap();
+                let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(horizon)).unwrap();
                 assert_eq!(forecast.value, constant);
                 if let Some(interval) = forecast.interval {
                     assert_eq!((interval.lower, interval.upper), (constant, constant));
@@ -285,7 +321,7 @@ mod tests {
             f64::from(state >> 16) / 65_536.0 * 20.0 - 10.0
         };
         let series = every(1_000, (0..1_000).map(|_| 50.0 + noise()));
-        let forecast = Ema.forecast(&series, seconds(1)).unwrap();
+        let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(1)).unwrap();
         assert!(forecast.is_earned(), "{forecast:?}");
         let interval = forecast.interval.unwrap();
         assert!(

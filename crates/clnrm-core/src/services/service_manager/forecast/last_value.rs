@@ -2,23 +2,51 @@
 
 use std::time::Duration;
 
-use super::{Forecast, Forecaster, ModelName, NotEnoughData, Series, ema, skill};
+use super::model::{Forecaster, Tracker, forecast_with};
+use super::track::{Scaled, Track};
+use super::{
+    Forecast, ModelName, NotEnoughData, Series, SeriesForecaster, StepForecast, Steps, Window, ema,
+    skill,
+};
 
-/// Repeats the newest bucket (of `max(step, horizon·6/31)`, as [`super::Ema`] sees it).
+/// Repeats the newest value of a window, or the newest bucket of a series (of `max(step, horizon·6/31)`, as [`super::Ema`] sees it).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LastValue;
 
-impl Forecaster for LastValue {
+impl SeriesForecaster for LastValue {
     fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
         let buckets = ema::enough(series, horizon)?;
         let values = buckets.buckets.iter().map(|bucket| bucket.value);
         let value = values.clone().next_back().unwrap_or_default();
         let record = skill::Record::of(&buckets.buckets, values, buckets.whole_horizon());
         Ok(record.forecast(
-            buckets.metric.clamp(value),
+            buckets.range.clamp(value),
             ModelName::LastValue,
-            buckets.metric,
+            buckets.range,
         ))
+    }
+}
+
+impl Forecaster for LastValue {
+    fn name(&self) -> ModelName {
+        ModelName::LastValue
+    }
+
+    fn forecast(&self, window: &Window, steps: &Steps) -> Result<Vec<StepForecast>, NotEnoughData> {
+        forecast_with(window, steps, |_| Repeat)
+    }
+}
+
+/// Every value as the forecast of those after it.
+#[derive(Debug)]
+pub(super) struct Repeat;
+
+impl Tracker for Repeat {
+    fn track(&self, scaled: &Scaled, _step: u32) -> Track {
+        Track {
+            first: 0,
+            forecasts: scaled.values.clone(),
+        }
     }
 }
 
@@ -32,7 +60,8 @@ mod tests {
     fn repeats_the_last_value_with_the_quantiles_of_past_changes() {
         let points = (0..200).map(|n| (Timestamp::from_millis(n * 1_000), (n % 10) as f64));
         let series = Series::new(Metric::CpuPercent, points.collect());
-        let forecast = LastValue.forecast(&series, Duration::from_secs(1)).unwrap();
+        let forecast =
+            SeriesForecaster::forecast(&LastValue, &series, Duration::from_secs(1)).unwrap();
         assert_eq!(forecast.value, 9.0);
         // Changes are +1 nine times in ten and −9 once.
         let interval = forecast.interval.unwrap();

@@ -14,41 +14,41 @@ use super::history::{MetricsHistory, Tier};
 use super::metrics::{Metric, ServiceMetrics};
 use crate::clock::Timestamp;
 
+mod choice;
 mod ema;
 mod last_value;
+mod model;
+mod season;
 mod series;
 mod skill;
+mod smoothing;
+mod track;
+mod window;
 
+pub use choice::{Basis, Chosen, MOST_ORIGINS, ModelScore, choose};
 pub use ema::Ema;
 pub use last_value::LastValue;
+pub use model::{Forecaster, ModelName};
+pub use season::SeasonalRepeat;
 pub use series::Series;
+pub use smoothing::{DampedHolt, Ses};
+pub use window::{
+    FARTHEST_STEP, LEVELS, NotAWindow, Range, StepForecast, StepOutOfReach, Steps, WINDOW_VALUES,
+    Window,
+};
 
 /// Fewest samples that anything is predicted from (fixed by the specification).
 pub const SAMPLES_NEEDED: u32 = 3;
 
-/// A way to predict one metric. Stateless: the same series gives the same forecast.
-pub trait Forecaster: fmt::Debug {
+/// Every model, the simplest first.
+pub fn models() -> Vec<&'static dyn Forecaster> {
+    vec![&LastValue, &Ema, &Ses, &DampedHolt, &SeasonalRepeat]
+}
+
+/// A way to predict one metric from its own series. Stateless: the same series gives the same forecast.
+pub trait SeriesForecaster: fmt::Debug {
     /// The forecast one `horizon` after the newest sample of the history that `series` comes from.
     fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData>;
-}
-
-/// Names a [`Forecaster`] in reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ModelName {
-    /// See [`Ema`].
-    Ema,
-    /// See [`LastValue`].
-    LastValue,
-}
-
-impl fmt::Display for ModelName {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Ema => "ema",
-            Self::LastValue => "last value",
-        })
-    }
 }
 
 /// There are too few samples to predict from.
@@ -136,7 +136,7 @@ impl LoadPrediction {
     pub fn of(
         history: &MetricsHistory,
         horizon: Duration,
-        forecaster: &dyn Forecaster,
+        forecaster: &dyn SeriesForecaster,
     ) -> Result<Self, NotEnoughData> {
         let missing = |have| NotEnoughData {
             have,

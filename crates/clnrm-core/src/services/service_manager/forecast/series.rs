@@ -4,6 +4,7 @@
 
 use std::time::Duration;
 
+use super::Range;
 use crate::clock::Timestamp;
 use crate::services::service_manager::Metric;
 
@@ -98,8 +99,10 @@ pub(super) struct Buckets {
     pub(super) buckets: Vec<Bucket>,
     /// From the middle of the newest bucket to the predicted moment, in buckets.
     pub(super) horizon: f64,
+    /// The width of a bucket, in milliseconds.
+    width_ms: f64,
     /// What the values are clamped to.
-    pub(super) metric: Metric,
+    pub(super) range: Range,
 }
 
 impl Buckets {
@@ -112,24 +115,40 @@ impl Buckets {
     /// The newest bucket ends half a step after the newest point; its mean stands for its middle, and the horizon is
     /// counted from there. With one point per bucket that is the point itself.
     pub(super) fn resample(series: &Series, horizon: Duration) -> Option<Self> {
-        let (first, last) = (series.points.first()?.0, series.points.last()?.0);
+        let last = series.points.last()?.0;
+        let behind_ms = series.origin.as_millis() as f64 - last.as_millis() as f64;
         let horizon_ms = horizon.as_secs_f64() * 1000.0;
-        let half_step = series.step_ms / 2.0;
-        let third = (last.since(first).as_secs_f64() * 1000.0 + series.step_ms) / 3.0;
-        let width = (horizon_ms * 6.0 / 31.0)
-            .min(third)
-            .max(series.step_ms)
-            .max(1.0);
+        let mut made = Self::cut(
+            &series.points,
+            series.step_ms,
+            horizon_ms,
+            series.metric.range(),
+        )?;
+        made.horizon = (made.horizon + behind_ms / made.width_ms).max(0.0);
+        Some(made)
+    }
+
+    /// As [`Buckets::resample`], with the horizon counted from the newest of `points`.
+    pub(super) fn cut(
+        points: &[(Timestamp, f64)],
+        step_ms: f64,
+        horizon_ms: f64,
+        range: Range,
+    ) -> Option<Self> {
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        let half_step = step_ms / 2.0;
+        let third = (last.since(first).as_secs_f64() * 1000.0 + step_ms) / 3.0;
+        let width = (horizon_ms * 6.0 / 31.0).min(third).max(step_ms).max(1.0);
 
         let age = |at: Timestamp| {
             let behind = last.as_millis().saturating_sub(at.as_millis()) as f64;
             ((behind + half_step) / width).floor()
         };
         let oldest = age(first);
-        let mut buckets: Vec<Bucket> = Vec::with_capacity(series.points.len());
+        let mut buckets: Vec<Bucket> = Vec::with_capacity(points.len());
         let mut open = Mean::default();
         let mut open_age = oldest;
-        for &(at, value) in &series.points {
+        for &(at, value) in points {
             let age = age(at);
             if age != open_age {
                 buckets.push(open.bucket(oldest - open_age));
@@ -138,13 +157,11 @@ impl Buckets {
             open.add(value);
         }
         buckets.push(open.bucket(oldest - open_age));
-
-        let middle_ms = last.as_millis() as f64 + half_step - width / 2.0;
-        let behind_ms = series.origin.as_millis() as f64 - middle_ms;
         Some(Self {
             buckets,
-            horizon: ((horizon_ms + behind_ms) / width).max(0.0),
-            metric: series.metric,
+            horizon: (horizon_ms + width / 2.0 - half_step) / width,
+            width_ms: width,
+            range,
         })
     }
 

@@ -1,8 +1,7 @@
 //! How well a model has done on this very history: forecasts from past origins, checked against what came.
 
 use super::series::Bucket;
-use super::{Forecast, Interval, ModelName, SAMPLES_NEEDED, Skill};
-use crate::services::service_manager::Metric;
+use super::{Forecast, Interval, ModelName, Range, SAMPLES_NEEDED, Skill};
 
 /// Fewest checked forecasts for an interval: with fewer, the 5 % and 95 % quantiles lie beyond the extremes.
 const ERRORS_FOR_INTERVAL: usize = 20;
@@ -49,11 +48,11 @@ impl Record {
     }
 
     /// The forecast with the evidence that there is.
-    pub(super) fn forecast(mut self, value: f64, model: ModelName, metric: Metric) -> Forecast {
+    pub(super) fn forecast(mut self, value: f64, model: ModelName, range: Range) -> Forecast {
         let skill = self.skill();
         Forecast {
             value,
-            interval: self.interval(value, metric),
+            interval: self.interval(value, range),
             model,
             skill,
         }
@@ -77,7 +76,7 @@ impl Record {
 
     /// Split-conformal ranks: of n errors the ⌈0.95·(n+1)⌉-th smallest is above the next one 95 times in 100
     /// (Vovk et al., *Algorithmic Learning in a Random World*, 2005); for the lower edge likewise from below.
-    fn interval(&mut self, value: f64, metric: Metric) -> Option<Interval> {
+    fn interval(&mut self, value: f64, range: Range) -> Option<Interval> {
         let count = self.errors.len();
         if count < ERRORS_FOR_INTERVAL {
             return None;
@@ -89,8 +88,8 @@ impl Record {
         let from_above = above.len().checked_sub(tail)?;
         let (_, high, _) = above.select_nth_unstable_by(from_above, f64::total_cmp);
         Some(Interval {
-            lower: metric.clamp(value + low).min(value),
-            upper: metric.clamp(value + *high).max(value),
+            lower: range.clamp(value + low).min(value),
+            upper: range.clamp(value + *high).max(value),
         })
     }
 }
@@ -98,6 +97,7 @@ impl Record {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::services::service_manager::Metric;
 
     fn buckets(values: impl IntoIterator<Item = f64>) -> Vec<Bucket> {
         let values = values.into_iter().zip(0..);
@@ -112,7 +112,7 @@ mod tests {
     fn forecast(buckets: &[Bucket], error: impl Fn(f64) -> f64) -> Forecast {
         let next = buckets.iter().skip(1).map(|bucket| bucket.value);
         let made = next.zip(0..).map(|(truth, n)| truth - error(f64::from(n)));
-        Record::of(buckets, made, 1.0).forecast(500.0, ModelName::Ema, Metric::MemoryMb)
+        Record::of(buckets, made, 1.0).forecast(500.0, ModelName::Ema, Metric::MemoryMb.range())
     }
 
     #[test]

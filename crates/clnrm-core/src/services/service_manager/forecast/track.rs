@@ -1,0 +1,197 @@
+//! A model's forecasts from past origins: where its quantiles and its skill come from.
+
+use super::window::{LEVELS, Range, StepForecast, Window};
+
+/// A window in units of its own mean change, counted from its newest value. Forecasts made there keep the newest value
+/// exactly where they say "no change", and neither huge nor tiny values lose digits: no value lies farther from zero
+/// than there are steps.
+#[derive(Debug)]
+pub(super) struct Scaled {
+    pub(super) values: Vec<f32>,
+    last: f64,
+    /// The mean absolute change; 0 = the window is constant.
+    pub(super) unit: f64,
+    range: Range,
+}
+
+impl Scaled {
+    /// `None` = there is no value.
+    pub(super) fn of(window: &Window) -> Option<Self> {
+        let values = window.values();
+        let last = *values.last()?;
+        let changes = values.len().saturating_sub(1).max(1) as f64;
+        let pairs = values.iter().zip(values.iter().skip(1));
+        let unit: f64 = pairs
+            .map(|(from, to)| (to / changes - from / changes).abs())
+            .sum();
+        // No value lies farther from the newest than the sum of all changes; opposite ends of the number line do not occur.
+        let scaled = |value: &f64| ((value - last) / unit) as f32;
+        Some(Self {
+            values: if unit > 0.0 {
+                values.iter().map(scaled).collect()
+            } else {
+                vec![0.0; values.len()]
+            },
+            last,
+            unit,
+            range: window.range(),
+        })
+    }
+
+    /// A value of the window's unit, scaled.
+    pub(super) fn scale(&self, value: f64) -> f32 {
+        if self.unit > 0.0 {
+            ((value - self.last) / self.unit) as f32
+        } else {
+            0.0
+        }
+    }
+
+    /// Back in the window's unit and range.
+    pub(super) fn restore(&self, scaled: f32) -> f64 {
+        let value = self.last + f64::from(scaled) * self.unit;
+        self.range.clamp(value)
+    }
+
+    /// A forecast with the quantiles of past `errors` around it.
+    pub(super) fn around(&self, step: u32, point: f32, mut errors: Vec<f32>) -> StepForecast {
+        let spread = if errors.is_empty() {
+            borrowed_spread(self, step)
+        } else {
+            quantiles(&mut errors)
+        };
+        self.step_forecast(step, point, spread.map(|error| point + error))
+    }
+
+    /// A forecast in the window's unit; its quantiles are put in order.
+    pub(super) fn step_forecast(
+        &self,
+        step: u32,
+        point: f32,
+        mut quantiles: [f32; 5],
+    ) -> StepForecast {
+        quantiles.sort_unstable_by(f32::total_cmp);
+        StepForecast {
+            step,
+            point: self.restore(point),
+            quantiles: quantiles.map(|quantile| self.restore(quantile)),
+        }
+    }
+}
+
+/// Forecasts for one step ahead, one from every origin on.
+#[derive(Debug)]
+pub(super) struct Track {
+    /// The first origin: the place of the newest value that its forecast knows.
+    pub(super) first: usize,
+    /// One for each origin; the last is the forecast itself.
+    pub(super) forecasts: Vec<f32>,
+}
+
+impl Track {
+    /// What came minus what was forecast, oldest first.
+    pub(super) fn errors(&self, values: &[f32], step: usize) -> Vec<f32> {
+        let came = values.iter().skip(self.first + step);
+        came.zip(&self.forecasts)
+            .map(|(came, forecast)| came - forecast)
+            .collect()
+    }
+
+    /// The forecast from the newest origin, with the quantiles of past errors around it.
+    pub(super) fn step_forecast(&self, scaled: &Scaled, step: u32) -> StepForecast {
+        let point = self.forecasts.last().copied().unwrap_or_default();
+        let errors = self.errors(&scaled.values, step as usize);
+        scaled.around(step, point, errors)
+    }
+}
+
+/// The window is shorter than the step: the changes over one step, to either side, widened like those of a random walk
+/// (by the root of the number of steps).
+fn borrowed_spread(scaled: &Scaled, step: u32) -> [f32; 5] {
+    let pairs = scaled.values.iter().zip(scaled.values.iter().skip(1));
+    let wider = (step as f32).sqrt();
+    let mut changes: Vec<f32> = pairs
+        .flat_map(|(from, to)| [wider * (to - from), wider * (from - to)])
+        .collect();
+    quantiles(&mut changes)
+}
+
+/// The [`LEVELS`] of `values`, which are reordered; zeros where there are none.
+///
+/// Of n values the level p lies at rank p·(n+1), between neighbours in proportion, and never beyond the extremes: so
+/// the next of exchangeable values stays below it with probability p (Vovk, Gammerman, Shafer, 2005).
+pub(super) fn quantiles(values: &mut [f32]) -> [f32; 5] {
+    quantiles_at(values, LEVELS)
+}
+
+/// As [`quantiles`], at increasing `levels`.
+pub(super) fn quantiles_at<const N: usize>(values: &mut [f32], levels: [f64; N]) -> [f32; N] {
+    let count = values.len();
+    let mut found = [0.0; N];
+    let mut rest = values;
+    let mut passed = 0;
+    for (quantile, level) in found.iter_mut().zip(levels) {
+        let rank = (level * (count + 1) as f64 - 1.0).clamp(0.0, count.saturating_sub(1) as f64);
+        let (whole, share) = (rank.floor() as usize, rank.fract() as f32);
+        // Values before `passed` are known to be smaller, so the search goes on behind them.
+        let Some(place) = whole
+            .checked_sub(passed)
+            .filter(|place| *place < rest.len())
+        else {
+            break;
+        };
+        let (_, value, above) = rest.select_nth_unstable_by(place, f32::total_cmp);
+        let next = above
+            .iter()
+            .copied()
+            .min_by(f32::total_cmp)
+            .unwrap_or(*value);
+        *quantile = *value + share * (next - *value);
+        rest = rest.get_mut(place..).unwrap_or_default();
+        passed = whole;
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_are_those_of_the_sorted_values() {
+        let mut values: Vec<f32> = (1..=99).rev().map(|value| value as f32).collect();
+        assert_eq!(quantiles(&mut values), [5.0, 10.0, 50.0, 90.0, 95.0]);
+        assert_eq!(quantiles(&mut [3.0, 1.0]), [1.0, 1.0, 2.0, 3.0, 3.0]);
+        assert_eq!(quantiles(&mut [7.0]), [7.0; 5]);
+        assert_eq!(quantiles(&mut []), [0.0; 5]);
+    }
+
+    #[test]
+    fn scaling_survives_every_magnitude() {
+        for magnitude in [1e-300, 1.0, 1e300, f64::MAX] {
+            let values = [0.0, 1.0, 0.5, 1.0].map(|value| value * magnitude);
+            let window = Window::new(values.to_vec(), Range::FROM_ZERO).unwrap();
+            let scaled = Scaled::of(&window).unwrap();
+            assert!(
+                scaled.values.iter().all(|value| value.is_finite()),
+                "{magnitude}"
+            );
+            assert_eq!(scaled.restore(0.0), magnitude);
+        }
+    }
+
+    #[test]
+    fn a_window_that_is_shorter_than_the_step_still_has_a_spread() {
+        let window = Window::new(vec![4.0, 5.0, 4.0], Range::FROM_ZERO).unwrap();
+        let scaled = Scaled::of(&window).unwrap();
+        let track = Track {
+            first: 0,
+            forecasts: scaled.values.clone(),
+        };
+        let forecast = track.step_forecast(&scaled, 4);
+        assert_eq!(
+            (forecast.point, forecast.quantiles[0], forecast.quantiles[4]),
+            (4.0, 2.0, 6.0)
+        );
+    }
+}
