@@ -130,8 +130,9 @@ fn run(arguments: Arguments) -> Result<(), Box<dyn Error>> {
                 let names = Method::names().join(", ");
                 format!("no method `{}`; there are {names}", asked.method)
             })?;
-            let traces = traces::read(&asked.traces)?;
             let plan = plan::read(&asked.plan)?;
+            let names = plan.iter().map(|planned| planned.trace.as_str());
+            let traces = traces::read_named(&asked.traces, names)?;
             let text = forecast::run(&traces, &plan, method, asked.window)?;
             fs::write(asked.out, text)?;
         }

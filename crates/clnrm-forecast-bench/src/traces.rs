@@ -88,6 +88,22 @@ pub fn read(folder: &Path) -> Result<Traces, TracesError> {
     Ok(traces)
 }
 
+/// Reads the traces of these names alone; what is core is not known then.
+pub fn read_named<'a>(
+    folder: &Path,
+    names: impl Iterator<Item = &'a str>,
+) -> Result<Traces, TracesError> {
+    let mut traces = Traces::new();
+    for name in names {
+        if !traces.contains_key(name) {
+            let values = values_of(&folder.join(format!("{name}.csv")))?;
+            let core = false;
+            traces.insert(name.to_owned(), Trace { values, core });
+        }
+    }
+    Ok(traces)
+}
+
 fn values_of(path: &Path) -> Result<Vec<f64>, TracesError> {
     let text = text_of(path)?;
     let column = column_of(path, &text, "value")?;
@@ -175,6 +191,9 @@ mod tests {
             error.ends_with("b.csv, line 3: `NaN` is not a finite number"),
             "{error}"
         );
+        let named = read_named(folder.path(), ["a", "a"].into_iter()).unwrap();
+        assert_eq!(named["a"].values, [1.5, 2.0]);
+        assert!(read_named(folder.path(), ["x"].into_iter()).is_err());
         write("c.csv", "timestamp,value\n");
         write("b.csv", "timestamp,value\n");
         assert!(

@@ -6,24 +6,24 @@
 use serde::Serialize;
 
 use super::last_value::Repeat;
+use super::learned::{self, Network};
 use super::model::{ModelName, Tracker, enough};
-use super::season::{Season, period};
-use super::smoothing::{Levels, Trends};
+use super::tournament::Tournament;
 use super::track::Scaled;
 use super::{NotEnoughData, Skill, StepForecast, Steps, Window};
 
 /// The steps that models are fitted and judged at; what lies between is interpolated, quantile by quantile.
 pub(super) const KNOTS: [u32; 4] = [1, 3, 6, 12];
-/// Most past origins that a model is judged from: the bound of a tournament's cost.
-pub const MOST_ORIGINS: usize = 60;
+/// The newest values that models are judged on without having been fitted to them: the bound of a tournament's cost.
+pub(super) const MOST_JUDGED: usize = 60;
+/// At most one in so many of the window's values is judged on.
+pub(super) const JUDGED_SHARE: usize = 4;
 /// Fewest past origins that a judgement takes.
-const FEWEST_ORIGINS: usize = 10;
-/// Share of a window that is kept for judging.
-const JUDGED_SHARE: usize = 4;
-/// Fewest values from which anything but the last value is forecast without a judgement.
+const FEWEST_ORIGINS: usize = 5;
+/// Fewest values from which anything but the last value is forecast.
 const FEWEST_VALUES: usize = 10;
 /// What another model must leave of the preferred model's error to replace it.
-const CLEARLY_BETTER: f64 = 0.95;
+const CLEARLY_BETTER: f64 = 0.85;
 
 /// What the choice of a model rests on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -34,6 +34,8 @@ pub enum Basis {
         /// How many origins, at each step.
         origins: u32,
     },
+    /// All values are the same; so are the forecasts.
+    Constant,
     /// The window is too short to judge; the models' results in training decide.
     Prior,
     /// The window is too short for anything but the last value.
@@ -75,67 +77,88 @@ impl Chosen {
 
 /// Lets the models compete on `window` and forecasts `steps` with the best.
 ///
-/// Each is judged by its forecasts from at most [`MOST_ORIGINS`] origins at the end of the window, at the knots (steps
-/// 1, 3, 6 and 12) up to the farthest step.
+/// Each is judged by its forecasts from the same past origins, at the knots (steps 1, 3, 6 and 12) up to the farthest
+/// step. The learned model speaks unless another is clearly better, and nobody does who is not better than the last value.
 pub fn choose(window: &Window, steps: &Steps) -> Result<Chosen, NotEnoughData> {
+    choose_with(window, steps, learned::shipped())
+}
+
+/// As [`choose`], with other networks than those that ship.
+pub fn choose_with(
+    window: &Window,
+    steps: &Steps,
+    networks: &[Network],
+) -> Result<Chosen, NotEnoughData> {
     let scaled = enough(window)?;
     let knots = knots_for(steps);
-    let candidates = candidates(&scaled);
-    let origins = origins_of(scaled.values.len(), &knots);
-    let last_value = on_path(&Repeat, &scaled, &knots, steps);
-    let unjudged = |model, basis, steps| Chosen {
+    let count = scaled.values.len();
+    if scaled.unit == 0.0 || count < FEWEST_VALUES {
+        let basis = if scaled.unit == 0.0 {
+            Basis::Constant
+        } else {
+            Basis::TooShort
+        };
+        let steps = on_path(&Repeat, &scaled, &knots, steps);
+        return Ok(unjudged(ModelName::LastValue, basis, steps));
+    }
+    let tournament = Tournament::of(scaled, networks, &knots);
+    let preferred = tournament.preferred();
+    if tournament.origins() < FEWEST_ORIGINS {
+        let steps = interpolate(&tournament.forecast(preferred), steps);
+        return Ok(unjudged(preferred, Basis::Prior, steps));
+    }
+    let origins = u32::try_from(tournament.origins()).unwrap_or(u32::MAX);
+    let table = tournament.table();
+    let best = best_of(&table, preferred);
+    let muted = best.relative_error >= 1.0;
+    let spoken = if muted {
+        ModelName::LastValue
+    } else {
+        best.model
+    };
+    let mut made = tournament.forecast(spoken);
+    if muted {
+        // The preferred model's intervals are honest ones, also where its middle is no better than the last value.
+        for (made, spread) in made.iter_mut().zip(tournament.forecast(preferred)) {
+            made.quantiles = spread.quantiles;
+        }
+    }
+    Ok(Chosen {
+        steps: interpolate(&made, steps),
+        model: best.model,
+        basis: Basis::Tournament { origins },
+        skill: Some(Skill {
+            origins,
+            relative_error: best.relative_error,
+        }),
+        table,
+        muted,
+    })
+}
+
+fn unjudged(model: ModelName, basis: Basis, steps: Vec<StepForecast>) -> Chosen {
+    Chosen {
         steps,
         model,
         basis,
         table: Vec::new(),
         skill: None,
         muted: false,
-    };
-    if scaled.values.len() < FEWEST_VALUES || scaled.unit == 0.0 {
-        return Ok(unjudged(ModelName::LastValue, Basis::TooShort, last_value));
     }
-    let preferred = ModelName::Ses;
-    let forecast_of = |model| {
-        let found = candidates.iter().find(|candidate| candidate.0 == model);
-        found.map(|(_, tracker)| on_path(tracker.as_ref(), &scaled, &knots, steps))
-    };
-    if origins < FEWEST_ORIGINS {
-        let steps = forecast_of(preferred).unwrap_or(last_value);
-        return Ok(unjudged(preferred, Basis::Prior, steps));
-    }
-    let score = |(model, tracker): &(ModelName, Box<dyn Tracker>)| ModelScore {
-        model: *model,
-        relative_error: relative_error(tracker.as_ref(), &scaled, &knots, origins),
-    };
-    let mut table: Vec<ModelScore> = candidates.iter().map(score).collect();
-    table.sort_by(|a, b| a.relative_error.total_cmp(&b.relative_error));
-    let best = best_of(&table, preferred);
-    let muted = best.relative_error >= 1.0;
-    let spoken = forecast_of(best.model).filter(|_| !muted);
-    Ok(Chosen {
-        steps: spoken.unwrap_or(last_value),
-        model: best.model,
-        basis: Basis::Tournament {
-            origins: origins as u32,
-        },
-        table,
-        skill: Some(Skill {
-            origins: origins as u32,
-            relative_error: best.relative_error,
-        }),
-        muted,
-    })
 }
 
-/// The preferred model, unless the first is clearly better.
+/// The preferred model, unless another is clearly better. The last value does not compete: it is what the others are
+/// measured by.
 fn best_of(table: &[ModelScore], preferred: ModelName) -> ModelScore {
     let last_value = ModelScore {
         model: ModelName::LastValue,
         relative_error: 1.0,
     };
-    let first = table.first().copied().unwrap_or(last_value);
-    let preferred = table.iter().find(|score| score.model == preferred);
-    match preferred {
+    let mut others = table
+        .iter()
+        .filter(|score| score.model != ModelName::LastValue);
+    let first = others.clone().next().copied().unwrap_or(last_value);
+    match others.find(|score| score.model == preferred) {
         Some(preferred) if first.relative_error >= CLEARLY_BETTER * preferred.relative_error => {
             *preferred
         }
@@ -143,22 +166,8 @@ fn best_of(table: &[ModelScore], preferred: ModelName) -> ModelScore {
     }
 }
 
-fn candidates(scaled: &Scaled) -> Vec<(ModelName, Box<dyn Tracker>)> {
-    let values = &scaled.values;
-    let mut candidates: Vec<(ModelName, Box<dyn Tracker>)> = vec![
-        (ModelName::LastValue, Box::new(Repeat)),
-        (ModelName::Ses, Box::new(Levels::of(values))),
-        (ModelName::DampedHolt, Box::new(Trends::of(values))),
-    ];
-    let season = Season(period(values));
-    if season.0.is_some() {
-        candidates.push((ModelName::SeasonalRepeat, Box::new(season)));
-    }
-    candidates
-}
-
 /// The knots up to the first that is not before the farthest step.
-fn knots_for(steps: &Steps) -> Vec<u32> {
+pub(super) fn knots_for(steps: &Steps) -> Vec<u32> {
     let needed = KNOTS
         .iter()
         .filter(|knot| **knot < steps.farthest())
@@ -167,13 +176,7 @@ fn knots_for(steps: &Steps) -> Vec<u32> {
     KNOTS.iter().copied().take(needed).collect()
 }
 
-/// How many past origins can be judged at every knot.
-fn origins_of(values: usize, knots: &[u32]) -> usize {
-    let farthest = knots.last().map_or(0, |knot| *knot as usize);
-    MOST_ORIGINS.min(values.saturating_sub(farthest) / JUDGED_SHARE)
-}
-
-fn on_path(
+pub(super) fn on_path(
     tracker: &dyn Tracker,
     scaled: &Scaled,
     knots: &[u32],
@@ -185,7 +188,7 @@ fn on_path(
 }
 
 /// The forecasts of `steps` from those at the knots.
-fn interpolate(knots: &[StepForecast], steps: &Steps) -> Vec<StepForecast> {
+pub(super) fn interpolate(knots: &[StepForecast], steps: &Steps) -> Vec<StepForecast> {
     let at = |step| {
         let after = knots.iter().find(|knot| knot.step >= step)?;
         let before = knots.iter().rev().find(|knot| knot.step <= step)?;
@@ -194,26 +197,101 @@ fn interpolate(knots: &[StepForecast], steps: &Steps) -> Vec<StepForecast> {
     steps.iter().filter_map(at).collect()
 }
 
-fn relative_error(tracker: &dyn Tracker, scaled: &Scaled, knots: &[u32], origins: usize) -> f64 {
-    let newest = |tracker: &dyn Tracker, knot: u32| -> f64 {
-        let errors = tracker
-            .track(scaled, knot)
-            .errors(&scaled.values, knot as usize);
-        errors
-            .iter()
-            .rev()
-            .take(origins)
-            .map(|error| f64::from(error.abs()))
-            .sum()
-    };
-    let ratio = |knot: &u32| {
-        let (own, last_value) = (newest(tracker, *knot), newest(&Repeat, *knot));
-        if own == last_value {
-            1.0
-        } else {
-            own / last_value
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::services::service_manager::forecast::Range;
+
+    fn chosen(values: impl IntoIterator<Item = f64>) -> Chosen {
+        let window = Window::new(values.into_iter().collect(), Range::FROM_ZERO).unwrap();
+        choose(&window, &Steps::path(6)).unwrap()
+    }
+
+    /// Fixed pseudo-random numbers from 0 to 1.
+    fn noise(seed: u32) -> impl Iterator<Item = f64> {
+        let next = |state: &u32| Some(state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223));
+        std::iter::successors(Some(seed), next)
+            .skip(1)
+            .map(|state| f64::from(state >> 16) / 65_536.0)
+    }
+
+    #[test]
+    fn what_can_be_forecast_is_and_has_earned_it() {
+        let repeating = (0..600)
+            .zip(noise(1))
+            .map(|(n, noise)| [10.0, 90.0, 20.0, 40.0, 15.0][n % 5] + noise);
+        let chosen = chosen(repeating);
+        assert!(chosen.is_earned() && !chosen.muted, "{:?}", chosen.table);
+        assert!(chosen.skill.unwrap().relative_error < 0.2);
+        assert!(matches!(chosen.basis, Basis::Tournament { origins } if origins >= 15));
+        // The newest value was 15, so 10, 90 and 20 come next; the first and the third are knots.
+        let near = |place: usize, value: f64| (chosen.steps[place].point - value).abs() < 5.0;
+        assert!(near(0, 10.5) && near(2, 20.5), "{:?}", chosen.steps);
+        assert!(
+            chosen
+                .table
+                .iter()
+                .any(|score| score.model == ModelName::LastValue && score.relative_error == 1.0)
+        );
+    }
+
+    #[test]
+    fn without_skill_the_last_value_is_shown() {
+        let mut muted = 0;
+        for seed in 0..12 {
+            let mut level = 500.0;
+            let walk = noise(seed).take(400).map(|noise| {
+                level += noise - 0.5;
+                level
+            });
+            let values: Vec<f64> = walk.collect();
+            let chosen = chosen(values.clone());
+            if chosen.muted {
+                muted += 1;
+                assert!(!chosen.is_earned());
+                assert!(chosen.skill.unwrap().relative_error >= 1.0);
+                assert!(chosen.steps.iter().all(|made| made.point == values[399]));
+                assert!(
+                    chosen
+                        .steps
+                        .iter()
+                        .all(|made| made.quantiles[0] < made.quantiles[4])
+                );
+            }
         }
-    };
-    let logs: f64 = knots.iter().map(|knot| ratio(knot).ln()).sum();
-    (logs / knots.len().max(1) as f64).exp()
+        assert!(muted > 0, "a random walk cannot be forecast");
+    }
+
+    #[test]
+    fn a_short_window_is_not_judged() {
+        assert_eq!(chosen([7.0; 50]).basis, Basis::Constant);
+        let few = chosen(noise(1).take(8));
+        assert_eq!(
+            (few.basis, few.model),
+            (Basis::TooShort, ModelName::LastValue)
+        );
+        let more = chosen(noise(1).take(15));
+        assert_eq!((more.basis, more.model), (Basis::Prior, ModelName::Ses));
+        let enough = chosen(noise(1).take(25));
+        assert_eq!(
+            (enough.basis, enough.model),
+            (Basis::Prior, ModelName::Learned)
+        );
+        assert!(!enough.is_earned() && enough.skill.is_none());
+    }
+
+    #[test]
+    fn the_preferred_model_stays_unless_another_is_clearly_better() {
+        let score = |model, relative_error| ModelScore {
+            model,
+            relative_error,
+        };
+        let close = [score(ModelName::Ses, 0.70), score(ModelName::Learned, 0.75)];
+        assert_eq!(
+            best_of(&close, ModelName::Learned).model,
+            ModelName::Learned
+        );
+        let clear = [score(ModelName::Ses, 0.60), score(ModelName::Learned, 0.75)];
+        assert_eq!(best_of(&clear, ModelName::Learned).model, ModelName::Ses);
+    }
 }

@@ -16,19 +16,26 @@ use crate::clock::Timestamp;
 
 mod choice;
 mod ema;
+mod experts;
 mod last_value;
+pub mod learned;
+mod linear;
 mod model;
+mod regression;
 mod season;
 mod series;
 mod skill;
 mod smoothing;
+mod tournament;
 mod track;
 mod window;
 
-pub use choice::{Basis, Chosen, MOST_ORIGINS, ModelScore, choose};
+pub use choice::{Basis, Chosen, ModelScore, choose, choose_with};
 pub use ema::Ema;
 pub use last_value::LastValue;
+pub use learned::Learned;
 pub use model::{Forecaster, ModelName};
+pub use regression::Regression;
 pub use season::SeasonalRepeat;
 pub use series::Series;
 pub use smoothing::{DampedHolt, Ses};
@@ -42,7 +49,15 @@ pub const SAMPLES_NEEDED: u32 = 3;
 
 /// Every model, the simplest first.
 pub fn models() -> Vec<&'static dyn Forecaster> {
-    vec![&LastValue, &Ema, &Ses, &DampedHolt, &SeasonalRepeat]
+    vec![
+        &LastValue,
+        &Ema,
+        &Ses,
+        &DampedHolt,
+        &SeasonalRepeat,
+        &Regression,
+        &Learned,
+    ]
 }
 
 /// A way to predict one metric from its own series. Stateless: the same series gives the same forecast.

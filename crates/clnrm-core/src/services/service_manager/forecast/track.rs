@@ -47,6 +47,11 @@ impl Scaled {
         }
     }
 
+    /// The smallest value that the metric can have, scaled.
+    pub(super) fn floor(&self) -> f32 {
+        self.scale(self.range.lower)
+    }
+
     /// Back in the window's unit and range.
     pub(super) fn restore(&self, scaled: f32) -> f64 {
         let value = self.last + f64::from(scaled) * self.unit;
@@ -80,7 +85,7 @@ impl Scaled {
 }
 
 /// Forecasts for one step ahead, one from every origin on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Track {
     /// The first origin: the place of the newest value that its forecast knows.
     pub(super) first: usize,
@@ -89,6 +94,11 @@ pub(super) struct Track {
 }
 
 impl Track {
+    /// The forecast from `origin`; `None` = none was made there.
+    pub(super) fn from(&self, origin: usize) -> Option<f32> {
+        self.forecasts.get(origin.checked_sub(self.first)?).copied()
+    }
+
     /// What came minus what was forecast, oldest first.
     pub(super) fn errors(&self, values: &[f32], step: usize) -> Vec<f32> {
         let came = values.iter().skip(self.first + step);

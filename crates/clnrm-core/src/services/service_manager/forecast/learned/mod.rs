@@ -1,0 +1,197 @@
+//! A small trained network over the cheap models.
+
+use std::sync::OnceLock;
+
+use super::choice::{KNOTS, interpolate};
+use super::model::{Forecaster, ModelName, enough};
+use super::regression::seen_before;
+use super::{NotEnoughData, Ses, StepForecast, Steps, Window};
+
+mod inputs;
+mod network;
+
+use super::experts::Experts;
+pub use inputs::{EXPERTS, Inputs, KnotInputs, OF_KNOT, SHARED};
+pub use network::{HIDDEN, INPUTS, Network, OF_HEAD, OFFSET, OUTPUTS, SIZES, WIDEST, mix};
+
+/// Fewest values that the network is asked about.
+pub const FEWEST_VALUES: usize = 24;
+
+/// What the network sees of a window, and what it takes to compare its answers with what came: for training.
+#[derive(Debug)]
+pub struct Lesson {
+    /// What the network sees.
+    pub inputs: Inputs,
+    experts: Experts,
+}
+
+impl Lesson {
+    /// `None` = the window is too short or constant.
+    pub fn of(window: &Window) -> Option<Self> {
+        let scaled = enough(window).ok().filter(|scaled| scaled.unit > 0.0)?;
+        let count = scaled.values.len();
+        if count < FEWEST_VALUES {
+            return None;
+        }
+        let experts = Experts::of(scaled);
+        let snapshot = inputs::Snapshot::at(&experts, count);
+        Some(Self {
+            inputs: snapshot.inputs(&experts, count - 1),
+            experts,
+        })
+    }
+
+    /// What came, relative to the newest value and in units of the mean change.
+    pub fn target(&self, value: f64) -> f32 {
+        self.experts.scaled.scale(value)
+    }
+
+    /// The mean answer of some networks at the knots.
+    pub fn answer(&self, networks: &[Network]) -> Vec<StepForecast> {
+        let answers = mean_answer(networks, &self.inputs);
+        let knots = KNOTS.iter().zip(answers);
+        knots
+            .map(|(step, quantiles)| {
+                self.experts
+                    .scaled
+                    .step_forecast(*step, quantiles[2], quantiles)
+            })
+            .collect()
+    }
+}
+
+/// The network that ships over the cheap models. It answers at steps 1, 3, 6 and 12; in between it is interpolated.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Learned;
+
+impl Forecaster for Learned {
+    fn name(&self) -> ModelName {
+        ModelName::Learned
+    }
+
+    fn forecast(&self, window: &Window, steps: &Steps) -> Result<Vec<StepForecast>, NotEnoughData> {
+        match Lesson::of(window) {
+            Some(lesson) => Ok(interpolate(&lesson.answer(shipped()), steps)),
+            // Too short to ask, or constant.
+            None => Ses.forecast(window, steps),
+        }
+    }
+}
+
+/// The networks that ship.
+pub(super) fn shipped() -> &'static [Network] {
+    static NETWORKS: OnceLock<Vec<Network>> = OnceLock::new();
+    NETWORKS.get_or_init(|| Network::read(WEIGHTS).unwrap_or_default())
+}
+
+/// See `MODEL_CARD.md` beside it.
+const WEIGHTS: &[u8] = include_bytes!("weights.bin");
+
+/// What the networks answered from past origins, and what they see now.
+#[derive(Debug)]
+pub(super) struct Judge {
+    /// Quantiles at the knots, from each origin, scaled.
+    pub(super) past: Vec<Vec<[f32; 5]>>,
+    now: Inputs,
+}
+
+impl Judge {
+    /// Asks the first of the `networks` what it would have forecast from `origins`, with what was known before the
+    /// first of them.
+    pub(super) fn of(experts: &Experts, networks: &[Network], origins: &[usize]) -> Self {
+        let count = experts.scaled.values.len();
+        let before = inputs::Snapshot::at(experts, seen_before(count));
+        let first = networks.get(..1).unwrap_or_default();
+        let answer = |origin: &usize| {
+            let newest = experts
+                .scaled
+                .values
+                .get(*origin)
+                .copied()
+                .unwrap_or_default();
+            let answers = mean_answer(first, &before.inputs(experts, *origin)).into_iter();
+            answers
+                .map(|quantiles| quantiles.map(|value| value + newest))
+                .collect()
+        };
+        Self {
+            past: origins.iter().map(answer).collect(),
+            now: inputs::Snapshot::at(experts, count).inputs(experts, count - 1),
+        }
+    }
+
+    /// The networks' forecasts at the knots.
+    pub(super) fn forecast(&self, experts: &Experts, networks: &[Network]) -> Vec<StepForecast> {
+        let knots = KNOTS.iter().zip(mean_answer(networks, &self.now));
+        let forecast = |(step, quantiles): (&u32, [f32; 5])| {
+            experts.scaled.step_forecast(*step, quantiles[2], quantiles)
+        };
+        knots.map(forecast).collect()
+    }
+}
+
+/// The mean of what the networks answer at each knot.
+fn mean_answer(networks: &[Network], inputs: &Inputs) -> Vec<[f32; 5]> {
+    let mut sums = vec![[0.0; 5]; KNOTS.len()];
+    for network in networks {
+        for (sums, answer) in sums.iter_mut().zip(network.answer(inputs)) {
+            sums.iter_mut()
+                .zip(answer)
+                .for_each(|(sum, value)| *sum += value / networks.len() as f32);
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use sha2::{Digest, Sha256};
+
+    use super::*;
+    use crate::services::service_manager::forecast::Range;
+
+    #[test]
+    fn the_weights_are_those_of_the_model_card() {
+        let sum: String = Sha256::digest(WEIGHTS)
+            .iter()
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        assert!(
+            include_str!("MODEL_CARD.md").contains(&sum),
+            "SHA-256 {sum}"
+        );
+        assert!(WEIGHTS.len() <= 100_000);
+        assert_eq!(shipped().len(), 2);
+    }
+
+    #[test]
+    fn what_was_written_is_read_and_half_a_network_is_refused() {
+        let networks = Network::read(WEIGHTS).unwrap();
+        let written: Vec<u8> = networks.iter().flat_map(Network::write).collect();
+        let again = Network::read(&written).unwrap();
+        for (one, other) in networks.iter().zip(&again) {
+            let pairs = one
+                .layers
+                .iter()
+                .flatten()
+                .zip(other.layers.iter().flatten());
+            assert!(pairs.clone().count() > 10_000);
+            for (one, other) in pairs {
+                assert!((one - other).abs() < 1e-4);
+            }
+        }
+        assert!(Network::read(&written[..written.len() - 2]).is_err());
+        assert!(Network::read(&[]).is_err());
+    }
+
+    #[test]
+    fn a_wave_is_continued_far_better_than_by_its_last_value() {
+        let wave = |n: i32| 50.0 + 30.0 * (f64::from(n) * 0.37).sin();
+        let window = Window::new((0..1_000).map(wave).collect(), Range::FROM_ZERO).unwrap();
+        for made in Learned.forecast(&window, &Steps::path(12)).unwrap() {
+            let error = (made.point - wave(999 + made.step as i32)).abs();
+            let last = (wave(999) - wave(999 + made.step as i32)).abs();
+            assert!(error < 0.5 * last.max(4.0), "{made:?}");
+        }
+    }
+}
