@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use super::choice::{KNOTS, interpolate};
 use super::model::{Forecaster, ModelName, enough};
 use super::regression::seen_before;
+use super::track::quantiles_at;
 use super::{NotEnoughData, Ses, StepForecast, Steps, Window};
 
 mod inputs;
@@ -93,6 +94,8 @@ pub(super) struct Judge {
     /// Quantiles at the knots, from each origin, scaled.
     pub(super) past: Vec<Vec<[f32; 5]>>,
     now: Inputs,
+    /// How much wider the quantiles must be to have covered what came.
+    width: f32,
 }
 
 impl Judge {
@@ -102,7 +105,7 @@ impl Judge {
         let count = experts.scaled.values.len();
         let before = inputs::Snapshot::at(experts, seen_before(count));
         let first = networks.get(..1).unwrap_or_default();
-        let answer = |origin: &usize| {
+        let answer = |origin: &usize| -> Vec<[f32; 5]> {
             let newest = experts
                 .scaled
                 .values
@@ -110,12 +113,13 @@ impl Judge {
                 .copied()
                 .unwrap_or_default();
             let answers = mean_answer(first, &before.inputs(experts, *origin)).into_iter();
-            answers
-                .map(|quantiles| quantiles.map(|value| value + newest))
-                .collect()
+            let restored = answers.map(|quantiles| quantiles.map(|value| value + newest));
+            restored.map(in_order).collect()
         };
+        let past: Vec<Vec<[f32; 5]>> = origins.iter().map(answer).collect();
         Self {
-            past: origins.iter().map(answer).collect(),
+            width: width_of(&experts.scaled.values, origins, &past),
+            past,
             now: inputs::Snapshot::at(experts, count).inputs(experts, count - 1),
         }
     }
@@ -124,11 +128,53 @@ impl Judge {
     pub(super) fn forecast(&self, experts: &Experts, networks: &[Network]) -> Vec<StepForecast> {
         let knots = KNOTS.iter().zip(mean_answer(networks, &self.now));
         let forecast = |(step, quantiles): (&u32, [f32; 5])| {
-            experts.scaled.step_forecast(*step, quantiles[2], quantiles)
+            let quantiles = in_order(quantiles);
+            let middle = quantiles[2];
+            let widened = quantiles.map(|value| middle + self.width * (value - middle));
+            experts.scaled.step_forecast(*step, middle, widened)
         };
         knots.map(forecast).collect()
     }
 }
+
+fn in_order(mut quantiles: [f32; 5]) -> [f32; 5] {
+    quantiles.sort_unstable_by(f32::total_cmp);
+    quantiles
+}
+
+/// The factor on the 90 % interval that would have covered nine in ten of what came after `origins` (split-conformal,
+/// see [`super::track::quantiles`]), as far as so few origins can tell: its power of n / (n + 20).
+fn width_of(values: &[f32], origins: &[usize], past: &[Vec<[f32; 5]>]) -> f32 {
+    let mut scores: Vec<f32> = Vec::with_capacity(origins.len() * KNOTS.len());
+    for (origin, answers) in origins.iter().zip(past) {
+        for (step, [low, _, middle, _, high]) in KNOTS.iter().zip(answers) {
+            let Some(came) = values.get(origin + *step as usize) else {
+                continue;
+            };
+            let half = if came > middle {
+                high - middle
+            } else {
+                middle - low
+            };
+            scores.push((came - middle).abs() / half.max(NARROWEST));
+        }
+    }
+    if scores.is_empty() {
+        return 1.0;
+    }
+    let [needed] = quantiles_at(&mut scores, [0.9]);
+    let origins = origins.len() as f32;
+    needed
+        .clamp(1.0 / MOST_WIDENED, MOST_WIDENED)
+        .powf(origins / (origins + DOUBT))
+}
+
+/// So many origins count as much as the trained widths.
+const DOUBT: f32 = 20.0;
+/// Widths change at most by this factor.
+const MOST_WIDENED: f32 = 2.0;
+/// In units of the mean change; an interval of no width cannot be widened.
+const NARROWEST: f32 = 1e-3;
 
 /// The mean of what the networks answer at each knot.
 fn mean_answer(networks: &[Network], inputs: &Inputs) -> Vec<[f32; 5]> {
