@@ -13,6 +13,8 @@ pub(super) const COLUMNS: usize = 24;
 /// Columns that are summed side by side.
 const LANES: usize = 8;
 const BLOCKS: usize = COLUMNS / LANES;
+/// The first of the columns that [`Sums::renew_last_columns`] knows to have changed.
+pub(super) const LAST_COLUMNS: usize = (BLOCKS - 1) * LANES;
 
 pub(super) type Row = [f32; COLUMNS];
 
@@ -33,20 +35,30 @@ impl Sums {
 
     /// Adds rows with their weights; the products alone.
     pub(super) fn add_products(&mut self, rows: &[Row], weights: &[f32]) {
+        self.add_blocks(rows, weights, 0);
+    }
+
+    /// Sums the products anew that the last columns have a part in; the others' rows are still the same.
+    pub(super) fn renew_last_columns(&mut self, rows: &[Row], weights: &[f32]) {
+        self.products[BLOCKS - 1] = [[0.0; LANES]; COLUMNS];
+        self.add_blocks(rows, weights, BLOCKS - 1);
+    }
+
+    fn add_blocks(&mut self, rows: &[Row], weights: &[f32], first: usize) {
         let mut fours = rows.chunks_exact(4);
         let mut weights = weights.chunks_exact(4);
         for (four, weight) in fours.by_ref().zip(weights.by_ref()) {
             if let ([a, b, c, d], [p, q, r, s]) = (four, weight) {
-                self.add_four([a, b, c, d], [*p, *q, *r, *s]);
+                self.add_four([a, b, c, d], [*p, *q, *r, *s], first);
             }
         }
         for (row, weight) in fours.remainder().iter().zip(weights.remainder()) {
-            self.add_four([row; 4], [*weight, 0.0, 0.0, 0.0]);
+            self.add_four([row; 4], [*weight, 0.0, 0.0, 0.0], first);
         }
     }
 
-    fn add_four(&mut self, rows: [&Row; 4], weights: [f32; 4]) {
-        for (block, products) in self.products.iter_mut().enumerate() {
+    fn add_four(&mut self, rows: [&Row; 4], weights: [f32; 4], first: usize) {
+        for (block, products) in self.products.iter_mut().enumerate().skip(first) {
             let mut columns = [[0.0_f32; LANES]; 4];
             for (columns, row) in columns.iter_mut().zip(rows) {
                 columns.copy_from_slice(&row[block * LANES..(block + 1) * LANES]);
@@ -182,6 +194,7 @@ mod tests {
         let mut sums = Sums::new();
         sums.add_products(&rows, &weights);
         sums.add_targets(&rows, &weights, &wrong);
+        sums.renew_last_columns(&rows, &weights);
         let found = sums.solve(&squares(&rows), 1e-9);
         for (found, truth) in found.iter().zip(truth) {
             assert!((found - truth).abs() < 1e-2, "{found} {truth}");

@@ -25,6 +25,10 @@ const LAGS: [usize; 18] = [
 const LEVELS: [usize; 3] = [4, 6, 7];
 /// Where the columns of the season begin.
 const SEASONAL: usize = LAGS.len() + LEVELS.len();
+const _: () = assert!(
+    SEASONAL >= linear::LAST_COLUMNS,
+    "they are summed anew for each step"
+);
 /// The first row: before it, lags and levels have not seen enough.
 const FIRST_ROW: usize = 20;
 /// Fewest values for each lag, so that a short window is not over-fitted.
@@ -115,9 +119,11 @@ impl Fitted {
         let mut fits = Vec::with_capacity(KNOTS.len());
         for step in KNOTS {
             season(&mut rows, values, period, first, step);
-            if fits.is_empty() || period.is_some() {
-                shared = Sums::new();
-                shared.add_products(rows.get(..known)?, ones.get(..known)?);
+            let (some, weights) = (rows.get(..known)?, ones.get(..known)?);
+            if fits.is_empty() {
+                shared.add_products(some, weights);
+            } else if period.is_some() {
+                shared.renew_last_columns(some, weights);
             }
             let rounds = Rounds {
                 values,
