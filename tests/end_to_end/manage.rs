@@ -2,6 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use clnrm_core::clock::{Clock, SystemClock};
+use clnrm_core::config::load_test;
+use clnrm_core::services::service_manager::ServiceMetrics;
+use clnrm_core::store::Store;
 use serde_json::Value;
 
 use crate::project::{Background, TestProject, WEB, answer};
@@ -251,4 +255,33 @@ async fn watch_goes_on_until_it_is_interrupted() {
     assert_eq!(status.code(), Some(130));
     assert_eq!(project.running().await.len(), 1, "it ends nobody's service");
     project.stop_all().await;
+}
+
+/// So many services are read by several threads.
+#[tokio::test]
+async fn many_services_are_reported_in_their_order() {
+    let names: Vec<String> = (0..80).map(|n| format!("service-{n:02}")).collect();
+    let declared = names
+        .iter()
+        .map(|name| format!("[services.{name}]\ncommand = [\"sleep\", \"1\"]\n"));
+    let project = TestProject::of_services(&declared.collect::<String>());
+    let mut store = Store::open(&project.state_dir()).unwrap();
+    let file = project.path().join("t.clnrm.toml");
+    let now = SystemClock.now();
+    for (definition, n) in load_test(&file).unwrap().services.iter().zip(0..) {
+        let service = store.register_service(definition, &file, now).unwrap();
+        let mut sample = ServiceMetrics::at(now, 1);
+        sample.cpu_percent = Some(f64::from(n));
+        store.append_samples(&[(service, sample)]).unwrap();
+    }
+    let report = project.manage(&["--predict-load"]).await;
+    let services = report["services"].as_array().unwrap();
+    let reported = services.iter().map(|one| one["name"].as_str().unwrap());
+    assert!(
+        reported.eq(names.iter().map(String::as_str)),
+        "{services:#?}"
+    );
+    for (one, n) in services.iter().zip(0..) {
+        assert_eq!(one["current"]["cpu_percent"], f64::from(n));
+    }
 }

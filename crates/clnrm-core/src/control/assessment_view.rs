@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::manage::{Decided, ManageOptions};
+use super::decide::Decided;
+use super::manage::ManageOptions;
 use super::manage_report::{
     CurrentMetrics, ForecastReport, HealthBand, HealthReport, HealthValue, PoolSummary,
     PredictedValue, Prediction, Recommendation, SampleCounts, ScalingKind, ScalingReport,

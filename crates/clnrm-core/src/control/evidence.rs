@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::manage::{Decided, Decider, Undecided};
+use super::decide::{Decided, Decider, Undecided};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::project::CostRates;

@@ -1,29 +1,22 @@
 //! One pass of `ai-manage`: gather, decide, act, report.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
 
+use super::assessment_view;
+use super::decide::{Decided, decide};
 use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
 use super::project::Project;
 use super::recover::RecoverError;
 use super::sampler::{Sampler, root, watched};
 use super::scale::{self, Scaling};
 use super::selection::{SelectionError, select};
-use super::{assessment_view, evidence};
-use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::metrics::Reading;
 use crate::runtime::Supervisor;
-use crate::services::service_manager::{Assessment, Requested};
-use crate::store::{
-    ActionId, InstanceRow, InstanceState, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
-};
-
-/// From so many services on, a second connection that reads half of them saves more than opening it costs.
-const WORTH_TWO_READERS: usize = 50;
+use crate::store::{InstanceRow, InstanceState, ServiceRow, StoreError};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -56,18 +49,6 @@ pub enum ManageError {
     /// The history failed.
     #[error("cannot read or write the history")]
     Store(#[source] StoreError),
-}
-
-/// Everything about one service, before anything is done.
-#[derive(Debug)]
-pub(super) struct Decided {
-    pub(super) row: ServiceRow,
-    pub(super) live: Vec<InstanceRow>,
-    pub(super) assessment: Assessment,
-    pub(super) pool_basis: Option<String>,
-    /// The newest action that the decision took into account.
-    pub(super) last_action: Option<ActionId>,
-    pub(super) sources: Option<String>,
 }
 
 /// Makes one pass. Notes about what had to be put in order go to `warn`.
@@ -178,100 +159,6 @@ fn supervisor(instance: &InstanceRow) -> Option<Supervisor> {
     shim.or_else(|| instance.container_id.clone().map(Supervisor::Container))
 }
 
-/// A service that is to be decided about.
-pub(super) struct Undecided {
-    pub(super) row: ServiceRow,
-    pub(super) live: Vec<InstanceRow>,
-    pub(super) sources: Option<String>,
-}
-
-/// Decide: service by service, so that memory does not grow with the length of their histories.
-async fn decide(
-    project: &Arc<Project>,
-    services: Vec<ServiceRow>,
-    options: &ManageOptions,
-    now: Timestamp,
-) -> Result<Vec<Decided>, ManageError> {
-    // The samples that were just taken carry sources newer than those of `services`.
-    let (instances, leases, mut sources) = project
-        .store
-        .call(|store| {
-            Ok((
-                store.live_instances()?,
-                store.open_leases()?,
-                store.sources()?,
-            ))
-        })
-        .await
-        .map_err(ManageError::Store)?;
-    let mut live: BTreeMap<ServiceId, Vec<InstanceRow>> = BTreeMap::new();
-    for instance in instances {
-        live.entry(instance.start.service)
-            .or_default()
-            .push(instance);
-    }
-    let mut first: Vec<Undecided> = services
-        .into_iter()
-        .map(|row| Undecided {
-            live: live.remove(&row.id).unwrap_or_default(),
-            sources: sources.remove(&row.id),
-            row,
-        })
-        .collect();
-    let decider = Decider {
-        leases: Arc::new(leases),
-        requested: Requested {
-            horizon: options.horizon,
-            predict_load: options.predict_load,
-            auto_scale: options.auto_scale,
-            optimize_resources: options.optimize_resources,
-        },
-        cost: options.cost.clone(),
-        now,
-    };
-    if first.len() < WORTH_TWO_READERS {
-        return decider
-            .decide(&project.store, first)
-            .await
-            .map_err(ManageError::Store);
-    }
-    let second = first.split_off(first.len() / 2);
-    let another = project.store.another().await.map_err(ManageError::Store)?;
-    let (mut decided, others) = tokio::try_join!(
-        decider.clone().decide(&project.store, first),
-        decider.decide(&another, second),
-    )
-    .map_err(ManageError::Store)?;
-    decided.extend(others);
-    Ok(decided)
-}
-
-/// What all decisions of one pass share.
-#[derive(Clone)]
-pub(super) struct Decider {
-    pub(super) leases: Arc<Vec<LeaseRow>>,
-    pub(super) requested: Requested,
-    pub(super) cost: CostRates,
-    pub(super) now: Timestamp,
-}
-
-impl Decider {
-    async fn decide(
-        self,
-        store: &StoreHandle,
-        services: Vec<Undecided>,
-    ) -> Result<Vec<Decided>, StoreError> {
-        store
-            .call(move |store| {
-                services
-                    .into_iter()
-                    .map(|service| evidence::decide_one(store, service, &self))
-                    .collect()
-            })
-            .await
-    }
-}
-
 /// Act: carry out what was decided, all services at once.
 async fn act(
     project: &Arc<Project>,
@@ -296,12 +183,14 @@ async fn act(
     let tasks: Vec<_> = scalings.map(tokio::spawn).collect();
     let mut reports = Vec::with_capacity(tasks.len());
     for task in tasks {
-        reports.push(
-            task.await
-                .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic())),
-        );
+        reports.push(finished(task.await));
     }
     reports
+}
+
+/// What a task answered; its panic goes on here.
+pub(super) fn finished<T>(answer: Result<T, tokio::task::JoinError>) -> T {
+    answer.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 fn names_used_twice(decided: &[Decided]) -> Vec<String> {

@@ -4,6 +4,7 @@
 
 mod assessment_view;
 mod container;
+mod decide;
 mod evidence;
 pub mod lifecycle;
 pub mod manage;

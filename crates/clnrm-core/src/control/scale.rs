@@ -9,8 +9,8 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assessment_view;
+use super::decide::Decided;
 use super::lifecycle::{HOST, StartPlan};
-use super::manage::Decided;
 use super::manage_report::ScalingReport;
 use super::project::Project;
 use super::start::StartFailure;
