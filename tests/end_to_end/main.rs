@@ -15,6 +15,7 @@ mod crashes;
 mod docker;
 mod examples;
 mod faults;
+mod forecasts;
 mod history_faults;
 mod journey;
 mod manage;

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    Allotment, AutoScaleConfig, Ema, Fleet, HealthLimits, LoadPrediction, Metric, MetricsHistory,
-    PoolCounts, PoolDemand, Requested, ScalingInputs, Series, SeriesForecaster, ServiceMetrics,
-    ServiceView, Tier, assess, decide,
+    Allotment, Auto, AutoScaleConfig, Ema, Fleet, HealthLimits, LoadPrediction, Metric,
+    MetricsHistory, PoolCounts, PoolDemand, Requested, ScalingInputs, Series, SeriesForecaster,
+    ServiceMetrics, ServiceView, Tier, assess, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -64,6 +64,14 @@ fn prediction(criterion: &mut Criterion) {
             |bencher| bencher.iter(|| Ema.forecast(black_box(&series), FIVE_MINUTES)),
         );
         criterion.bench_function(
+            &format!("prediction/tournament on 1000 samples every {step} s"),
+            |bencher| bencher.iter(|| Auto.forecast(black_box(&series), FIVE_MINUTES)),
+        );
+        criterion.bench_function(
+            &format!("prediction/five tournaments on 1000 samples every {step} s"),
+            |bencher| bencher.iter(|| LoadPrediction::of(black_box(&history), FIVE_MINUTES, &Auto)),
+        );
+        criterion.bench_function(
             &format!("prediction/five metrics of 1000 samples every {step} s"),
             |bencher| bencher.iter(|| LoadPrediction::of(black_box(&history), FIVE_MINUTES, &Ema)),
         );
@@ -79,7 +87,7 @@ fn scaling(criterion: &mut Criterion) {
         ..ServiceMetrics::at(Timestamp::from_millis(n * 1_000), 2)
     };
     let samples: Vec<ServiceMetrics> = (0..=60).map(idle).collect();
-    let prediction = LoadPrediction::of(&history(1), FIVE_MINUTES, &Ema).expect("enough data");
+    let prediction = LoadPrediction::of(&history(1), FIVE_MINUTES, &Auto).expect("enough data");
     let inputs = ScalingInputs {
         config: &config,
         samples: &samples,

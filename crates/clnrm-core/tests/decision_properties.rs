@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    AutoScaleConfig, Ema, Health, HealthLimits, LastValue, LoadPrediction, Metric, MetricsHistory,
-    PastAction, ResourcePool, ScalingAction, ScalingDecision, ScalingInputs, Series,
-    SeriesForecaster, ServiceMetrics, decide,
+    Auto, AutoScaleConfig, Ema, Health, HealthLimits, LastValue, LoadPrediction, Metric,
+    MetricsHistory, PastAction, ResourcePool, ScalingAction, ScalingDecision, ScalingInputs,
+    Series, SeriesForecaster, ServiceMetrics, decide,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -106,7 +106,7 @@ impl Situation {
         for sample in &samples {
             history.push(*sample);
         }
-        let prediction = LoadPrediction::of(&history, Duration::from_secs(10), &Ema).ok();
+        let prediction = LoadPrediction::of(&history, Duration::from_secs(10), &Auto).ok();
         decide(&ScalingInputs {
             config: &self.config,
             samples: &samples,
@@ -225,11 +225,11 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
-    fn a_forecast_is_finite_in_range_and_inside_its_interval(points in points(), horizon_ms in 0..10_000_000_u64) {
+    fn a_forecast_is_finite_in_range_and_in_order(points in points(), horizon_ms in 0..10_000_000_u64) {
         let horizon = Duration::from_millis(horizon_ms);
         for metric in Metric::ALL {
             let series = Series::new(metric, points.clone());
-            for forecaster in [&Ema as &dyn SeriesForecaster, &LastValue] {
+            for forecaster in [&Ema as &dyn SeriesForecaster, &LastValue, &Auto] {
                 match forecaster.forecast(&series, horizon) {
                     Err(missing) => {
                         prop_assert_eq!(missing.have as usize, points.len());
@@ -238,10 +238,15 @@ proptest! {
                     Ok(forecast) => {
                         let most = if metric == Metric::ErrorRate { 1.0 } else { f64::MAX };
                         prop_assert!((0.0..=most).contains(&forecast.value), "{}", forecast.value);
-                        if let Some(interval) = forecast.interval {
-                            prop_assert!(0.0 <= interval.lower && interval.lower <= forecast.value);
-                            prop_assert!(forecast.value <= interval.upper && interval.upper <= most);
+                        for quantiles in forecast.path.iter().map(|step| step.quantiles).chain([forecast.quantiles]) {
+                            let Some(quantiles) = quantiles else { continue };
+                            prop_assert!(quantiles.is_sorted(), "{quantiles:?}");
+                            prop_assert!(quantiles.iter().all(|quantile| (0.0..=most).contains(quantile)));
                         }
+                        prop_assert!(forecast.path.last().is_none_or(|last| last.value == forecast.value));
+                        prop_assert!(forecast.path.is_sorted_by_key(|step| step.at));
+                        prop_assert!(forecast.upper() >= forecast.value);
+                        prop_assert!(!(forecast.muted && forecast.is_earned()));
                         prop_assert!(forecast.skill.is_none_or(|skill| !skill.relative_error.is_nan()));
                     }
                 }
@@ -261,9 +266,13 @@ proptest! {
     #[test]
     fn a_constant_series_is_exact(value in 0.0..1e9_f64, count in 3..300_i64, horizon_s in 1..10_000_u64) {
         let points = (0..count).map(|n| (Timestamp::from_millis(n * 1_000), value)).collect();
-        let forecast = Ema.forecast(&Series::new(Metric::MemoryMb, points), Duration::from_secs(horizon_s)).unwrap();
-        prop_assert_eq!(forecast.value, value);
-        prop_assert!(!forecast.is_earned());
+        let series = Series::new(Metric::MemoryMb, points);
+        for forecaster in [&Ema as &dyn SeriesForecaster, &Auto] {
+            let forecast = forecaster.forecast(&series, Duration::from_secs(horizon_s)).unwrap();
+            prop_assert_eq!(forecast.value, value);
+            prop_assert!(forecast.quantiles.is_none_or(|quantiles| quantiles == [value; 5]));
+            prop_assert!(!forecast.is_earned());
+        }
     }
 
     #[test]

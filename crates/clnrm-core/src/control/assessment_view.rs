@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 
 use super::decide::Decided;
+use super::forecast_view::{field, prediction};
 use super::manage::ManageOptions;
 use super::manage_report::{
-    CurrentMetrics, ForecastReport, HealthBand, HealthReport, HealthValue, PoolSummary,
-    PredictedValue, Prediction, Recommendation, SampleCounts, ScalingKind, ScalingReport,
-    ServiceReport, SkillReport,
+    CurrentMetrics, HealthBand, HealthReport, HealthValue, PoolSummary, Recommendation,
+    ScalingKind, ScalingReport, ServiceReport,
 };
 use crate::metrics::rates::Sources;
 use crate::services::service_manager::PoolAdvice;
 use crate::services::service_manager::cost::{Resize, SavingsBasis};
 use crate::services::service_manager::{
-    Alert, CostKind, CostRecommendation, Forecast, Health, HealthStatus, LoadPrediction, Metric,
-    NotEnoughData, ScalingAction, ScalingDecision, ServiceMetrics,
+    Alert, CostKind, CostRecommendation, Health, HealthStatus, Metric, ScalingAction,
+    ScalingDecision, ServiceMetrics,
 };
 
 /// One service's part of the report; `scaling` is filled in once it was carried out.
@@ -81,20 +81,6 @@ fn names(sources: &Sources) -> (BTreeMap<String, String>, BTreeMap<String, Strin
     )
 }
 
-/// The name of a metric's field in JSON.
-fn field(metric: Metric) -> &'static str {
-    match metric {
-        Metric::CpuPercent => "cpu_percent",
-        Metric::MemoryMb => "memory_mb",
-        Metric::MemoryTotalMb => "memory_total_mb",
-        Metric::NetworkMbPerS => "network_mb_per_s",
-        Metric::ActiveConnections => "active_connections",
-        Metric::RequestRate => "request_rate",
-        Metric::ResponseTimeMs => "response_time_ms",
-        Metric::ErrorRate => "error_rate",
-    }
-}
-
 fn current(sample: &ServiceMetrics) -> CurrentMetrics {
     CurrentMetrics {
         sampled_at: sample.sampled_at,
@@ -106,44 +92,6 @@ fn current(sample: &ServiceMetrics) -> CurrentMetrics {
         request_rate: sample.request_rate,
         response_time_ms: sample.response_time_ms,
         error_rate: sample.error_rate,
-    }
-}
-
-fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Prediction {
-    match made {
-        Err(few) => Prediction::NotEnoughData {
-            not_enough_data: SampleCounts {
-                have: few.have,
-                need: few.need,
-            },
-        },
-        Ok(made) => Prediction::Forecast(Box::new(ForecastReport {
-            model: made
-                .forecasts
-                .values()
-                .next()
-                .map(|forecast| forecast.model.to_string())
-                .unwrap_or_default(),
-            history_seconds: made.history.as_secs(),
-            cpu_percent: made.get(Metric::CpuPercent).map(predicted),
-            memory_mb: made.get(Metric::MemoryMb).map(predicted),
-            request_rate: made.get(Metric::RequestRate).map(predicted),
-        })),
-    }
-}
-
-fn predicted(forecast: &Forecast) -> PredictedValue {
-    PredictedValue {
-        value: forecast.value,
-        lower: forecast.interval.map(|interval| interval.lower),
-        upper: forecast.interval.map(|interval| interval.upper),
-        skill: forecast
-            .skill
-            .filter(|skill| skill.relative_error.is_finite())
-            .map(|skill| SkillReport {
-                better_than_last_value_percent: (1.0 - skill.relative_error) * 100.0,
-                origins: skill.origins,
-            }),
     }
 }
 

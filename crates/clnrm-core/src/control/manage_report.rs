@@ -4,6 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+pub use super::forecast_report::{
+    ComparedModel, ForecastBasis, ForecastReport, PathPoint, PredictedValue, Prediction, Quantiles,
+    SampleCounts, SkillReport,
+};
 use crate::clock::{Timestamp, rfc3339};
 
 /// The whole report. Parts that were not asked for are `None` (`null` in JSON).
@@ -85,65 +89,6 @@ pub struct CurrentMetrics {
     pub response_time_ms: Option<f64>,
     /// Share of requests that failed, 0..=1.
     pub error_rate: Option<f64>,
-}
-
-/// A forecast, or why there is none.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-#[serde(untagged)]
-pub enum Prediction {
-    /// Too little history.
-    NotEnoughData {
-        /// How much there is and how much it takes.
-        not_enough_data: SampleCounts,
-    },
-    /// The forecast; metrics that were not measured are `null`.
-    Forecast(Box<ForecastReport>),
-}
-
-/// Samples at hand and samples needed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-pub struct SampleCounts {
-    /// At hand.
-    pub have: u32,
-    /// Needed.
-    pub need: u32,
-}
-
-/// Predicted values at the horizon.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct ForecastReport {
-    /// The model's name, e.g. `ema`.
-    pub model: String,
-    /// How far the history goes back that was forecast from.
-    pub history_seconds: u64,
-    /// Percent of the allotted CPU.
-    pub cpu_percent: Option<PredictedValue>,
-    /// MB per instance.
-    pub memory_mb: Option<PredictedValue>,
-    /// Requests per second, all instances.
-    pub request_rate: Option<PredictedValue>,
-}
-
-/// One predicted value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct PredictedValue {
-    /// The point forecast.
-    pub value: f64,
-    /// Lower end of the 90 % interval; `None` until enough errors of the model were seen.
-    pub lower: Option<f64>,
-    /// Upper end.
-    pub upper: Option<f64>,
-    /// How well the model did on this very history; `None` until there are enough origins to judge.
-    pub skill: Option<SkillReport>,
-}
-
-/// The model's error beside that of repeating the last value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct SkillReport {
-    /// Positive: better than last value by so many percent; negative: worse.
-    pub better_than_last_value_percent: f64,
-    /// Moments of the history at which both were tried.
-    pub origins: u32,
 }
 
 /// Health now and at the horizon.

@@ -6,6 +6,8 @@ mod assessment_view;
 mod container;
 mod decide;
 mod evidence;
+pub mod forecast_report;
+mod forecast_view;
 pub mod lifecycle;
 pub mod manage;
 pub mod manage_report;

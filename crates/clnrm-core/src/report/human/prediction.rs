@@ -3,13 +3,14 @@
 use std::io::{self, Write};
 
 use crate::control::manage_report::{
-    ForecastReport, HealthBand, ManageReport, PredictedValue, Prediction, ServiceReport,
-    SkillReport,
+    ForecastBasis, ForecastReport, HealthBand, ManageReport, PredictedValue, Prediction,
+    ServiceReport, SkillReport,
 };
 use crate::report::human::manage::{score, title};
 use crate::report::human::{View, section};
 use crate::report::text::safe_line;
 use crate::report::units;
+use crate::services::service_manager::forecast::ModelName;
 
 /// Writes the section; nothing without `--predict-load`.
 pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
@@ -36,6 +37,9 @@ pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View)
             )?,
             Prediction::Forecast(forecast) => {
                 values(out, service, forecast)?;
+                if view.verbose {
+                    tournament(out, forecast)?;
+                }
                 short_history(out, forecast, report.horizon_minutes)?;
             }
         }
@@ -54,28 +58,67 @@ fn values(
         Line {
             label: "CPU",
             now: current.and_then(|current| current.cpu_percent),
-            predicted: forecast.cpu_percent,
+            predicted: forecast.cpu_percent.as_ref(),
             unit: units::cpu,
             bound: units::rate,
         },
         Line {
             label: "Memory",
             now: current.and_then(|current| current.memory_mb),
-            predicted: forecast.memory_mb,
+            predicted: forecast.memory_mb.as_ref(),
             unit: units::memory,
             bound: |megabytes| format!("{megabytes:.0}"),
         },
         Line {
             label: "RPS",
             now: current.and_then(|current| current.request_rate),
-            predicted: forecast.request_rate,
+            predicted: forecast.request_rate.as_ref(),
             unit: units::rate,
             bound: units::rate,
         },
     ];
-    let model = safe_line(&forecast.model);
     for line in lines {
-        writeln!(out, "     {}: {}", line.label, line.text(&model))?;
+        writeln!(out, "     {}: {}", line.label, line.text())?;
+    }
+    Ok(())
+}
+
+/// `--verbose`: how all models did, metric by metric.
+fn tournament(out: &mut dyn Write, forecast: &ForecastReport) -> io::Result<()> {
+    let metrics = [
+        ("CPU", &forecast.cpu_percent),
+        ("Memory", &forecast.memory_mb),
+        ("RPS", &forecast.request_rate),
+        ("Response time", &forecast.response_time_ms),
+        ("Errors", &forecast.error_rate),
+    ];
+    let judged = metrics.iter().filter_map(|(label, predicted)| {
+        let predicted = predicted.as_ref()?;
+        (!predicted.models.is_empty()).then_some((label, predicted))
+    });
+    let mut judged = judged.peekable();
+    if judged.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(
+        out,
+        "     Error of each model, that of repeating the last value being 1:"
+    )?;
+    for (label, predicted) in judged {
+        let models: Vec<String> = predicted
+            .models
+            .iter()
+            .map(|compared| {
+                let error = compared
+                    .relative_error
+                    .map_or_else(|| "n/a".to_owned(), |error| format!("{error:.2}"));
+                format!("{} {error}", safe_line(&compared.model))
+            })
+            .collect();
+        let origins = predicted.skill.map_or_else(String::new, |skill| {
+            format!("  ({} origins)", skill.origins)
+        });
+        writeln!(out, "       {label:<13} {}{origins}", models.join(", "))?;
     }
     Ok(())
 }
@@ -98,23 +141,23 @@ fn short_history(
 }
 
 /// One metric, now and at the horizon.
-struct Line {
+struct Line<'a> {
     label: &'static str,
     now: Option<f64>,
-    predicted: Option<PredictedValue>,
+    predicted: Option<&'a PredictedValue>,
     /// With its unit.
     unit: fn(f64) -> String,
     /// Without: the unit stands on the same line already.
     bound: fn(f64) -> String,
 }
 
-impl Line {
-    fn text(&self, model: &str) -> String {
+impl Line<'_> {
+    fn text(&self) -> String {
         let now = self.now.map_or_else(|| "n/a".to_owned(), self.unit);
-        match (self.now, &self.predicted) {
+        match (self.now, self.predicted) {
             (_, Some(predicted)) => {
                 let value = (self.unit)(predicted.value);
-                format!("{now} → {value}  ({})", self.basis(predicted, model))
+                format!("{now} → {value}  ({})", self.basis(predicted))
             }
             (Some(_), None) => format!("{now} → n/a  (too few measurements to predict it)"),
             (None, None) => now,
@@ -122,7 +165,7 @@ impl Line {
     }
 
     /// Interval, model and how the model has done; parts that are not known are left out.
-    fn basis(&self, predicted: &PredictedValue, model: &str) -> String {
+    fn basis(&self, predicted: &PredictedValue) -> String {
         let mut parts = Vec::new();
         if let (Some(lower), Some(upper)) = (predicted.lower, predicted.upper) {
             parts.push(format!(
@@ -131,12 +174,38 @@ impl Line {
                 (self.bound)(upper)
             ));
         }
-        parts.push(model.to_owned());
-        parts.push(match predicted.skill {
-            Some(skill) => skill_text(skill),
-            None => "not yet judged: too few samples".to_owned(),
+        parts.push(model(predicted));
+        parts.push(match (predicted.muted, predicted.skill, predicted.basis) {
+            (true, skill, _) => muted_text(skill),
+            (false, Some(skill), _) => skill_text(skill),
+            (false, None, Some(ForecastBasis::Constant)) => "constant so far".to_owned(),
+            (false, None, _) => "not yet judged: too few samples".to_owned(),
         });
         parts.join(", ")
+    }
+}
+
+/// The last value is that of a whole step: it need not be the newest sample, which stands on the same line.
+fn model(predicted: &PredictedValue) -> String {
+    let model = safe_line(&predicted.model);
+    match predicted.step_seconds {
+        Some(seconds) if model == ModelName::LastValue.as_str() => {
+            format!("{model} (mean of {seconds:.0} s)")
+        }
+        _ => model,
+    }
+}
+
+fn muted_text(skill: Option<SkillReport>) -> String {
+    let Some(skill) = skill else {
+        return "forecast muted: the last value never erred".to_owned();
+    };
+    let origins = skill.origins;
+    match -skill.better_than_last_value_percent.round() {
+        worse if worse >= 1.0 => {
+            format!("forecast muted: {worse:.0} % worse than last value over {origins} origins")
+        }
+        _ => format!("forecast muted: no better than last value over {origins} origins"),
     }
 }
 

@@ -33,7 +33,7 @@ fn the_manage_report_has_the_names_that_scripts_rely_on() {
     assert_eq!(cache["state"], "running");
     assert_eq!(cache["current"]["cpu_percent"], 45.2);
     assert_eq!(cache["current"]["network_mb_per_s"], Value::Null);
-    assert_eq!(cache["prediction"]["model"], "ema");
+    assert_eq!(cache["prediction"]["model"], "ses");
     assert_eq!(cache["prediction"]["cpu_percent"]["upper"], 57.1);
     assert_eq!(cache["health"]["current"]["status"], "healthy");
     assert_eq!(cache["scaling"], Value::Null);

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use super::NOW;
 use crate::control::manage_report::{
-    CurrentMetrics, ForecastReport, HealthBand, HealthReport, HealthValue, ManageReport,
-    PoolSummary, PredictedValue, Prediction, Recommendation, ScalingKind, ScalingReport,
-    ServiceReport, ServiceState, SkillReport,
+    ComparedModel, CurrentMetrics, ForecastBasis, ForecastReport, HealthBand, HealthReport,
+    HealthValue, ManageReport, PoolSummary, PredictedValue, Prediction, Recommendation,
+    ScalingKind, ScalingReport, ServiceReport, ServiceState, SkillReport,
 };
 use crate::report::human::manage::manage;
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
@@ -62,29 +62,57 @@ pub(super) fn health(score: f64, status: HealthBand) -> HealthValue {
 }
 
 pub(super) fn predicted(value: f64, interval: (f64, f64), better_percent: f64) -> PredictedValue {
+    let is_muted = better_percent <= 0.0;
+    let compared = |model: &str, relative_error| ComparedModel {
+        model: model.to_owned(),
+        relative_error: Some(relative_error),
+    };
+    let last_value = compared("last value", 1.0);
+    let ses = compared("ses", 1.0 - better_percent / 100.0);
     PredictedValue {
-        value,
         lower: Some(interval.0),
         upper: Some(interval.1),
+        model: if is_muted { "last value" } else { "ses" }.to_owned(),
+        basis: Some(ForecastBasis::Tournament),
+        muted: is_muted,
         skill: Some(SkillReport {
             better_than_last_value_percent: better_percent,
             origins: 40,
         }),
+        models: match is_muted {
+            true => vec![last_value, ses],
+            false => vec![ses, last_value],
+        },
+        ..unjudged(value)
+    }
+}
+
+/// From too little history for more.
+pub(super) fn unjudged(value: f64) -> PredictedValue {
+    PredictedValue {
+        value,
+        lower: None,
+        upper: None,
+        quantiles: None,
+        step_seconds: Some(25.0),
+        path: vec![],
+        model: "last value".to_owned(),
+        basis: Some(ForecastBasis::TooShort),
+        muted: false,
+        skill: None,
+        models: vec![],
     }
 }
 
 pub(super) fn with_prediction(mut service: ServiceReport) -> ServiceReport {
     service.prediction = Some(Prediction::Forecast(Box::new(ForecastReport {
-        model: "ema".to_owned(),
+        model: "ses".to_owned(),
         history_seconds: 7_200,
         cpu_percent: Some(predicted(52.8, (49.0, 57.1), 12.0)),
         memory_mb: Some(predicted(356.0, (340.0, 371.0), -8.4)),
-        request_rate: Some(PredictedValue {
-            value: 89.1,
-            lower: None,
-            upper: None,
-            skill: None,
-        }),
+        request_rate: Some(unjudged(89.1)),
+        response_time_ms: None,
+        error_rate: None,
     })));
     service.health.predicted = Some(health(74.0, HealthBand::Healthy));
     service
@@ -183,9 +211,9 @@ fn every_part_together() {
     🔮 Load Prediction (5min horizon):
     ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
       📦 postgres
-         CPU: 45.2% → 52.8%  (90%: 49.0–57.1, ema, 12% better than last value)
-         Memory: 312MB → 356MB  (90%: 340–371, ema, 8% worse than last value)
-         RPS: 75.3 → 89.1  (ema, not yet judged: too few samples)
+         CPU: 45.2% → 52.8%  (90%: 49.0–57.1, ses, 12% better than last value)
+         Memory: 312MB → 356MB  (90%: 340–371, last value (mean of 25 s), forecast muted: 8 % worse than last value over 40 origins)
+         RPS: 75.3 → 89.1  (last value (mean of 25 s), not yet judged: too few samples)
          Health Score: 78.5/100  (from cpu, memory, errors)
          Predicted Health: ✅ Healthy  (74.0/100)
 
@@ -277,6 +305,9 @@ fn verbose_adds_lines_and_changes_none() {
         "     Response time: n/a, Errors: 0.0%",
         "     Connections: 12, Network: n/a",
         "     Sources: cpu_percent from procfs",
+        "     Error of each model, that of repeating the last value being 1:",
+        "       CPU           ses 0.88, last value 1.00  (40 origins)",
+        "       Memory        last value 1.00, ses 1.08  (40 origins)",
         "     Proposal: CPU 85.2% of 70% asks for 3 instances",
         "     Limit: at most 10 instances",
     ] {

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeMap;
 
-use super::manage::{health, no_scaling, predicted, report, scaling, service, with_prediction};
+use super::manage::{
+    health, no_scaling, predicted, report, scaling, service, unjudged, with_prediction,
+};
 use super::{NOW, milliseconds};
 use crate::control::manage_report::{
-    ForecastReport, HealthBand, HealthReport, HealthValue, ManageReport, PoolSummary, Prediction,
-    SampleCounts, ScalingKind, ScalingReport, ServiceReport, ServiceState,
+    ForecastBasis, ForecastReport, HealthBand, HealthReport, HealthValue, ManageReport,
+    PoolSummary, PredictedValue, Prediction, SampleCounts, ScalingKind, ScalingReport,
+    ServiceReport, ServiceState,
 };
 use crate::report::human::manage::manage;
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
@@ -121,16 +124,19 @@ fn predictions_are_as_sure_as_they_may_be() {
     });
     let mut partly = service("partly");
     partly.current.as_mut().expect("a sample").request_rate = None;
-    let mut unjudged = predicted(52.8, (49.0, 57.1), 0.0);
-    unjudged.skill = None;
-    let mut point = predicted(89.1, (0.0, 0.0), 0.3);
+    let mut by_training = predicted(52.8, (49.0, 57.1), 5.0);
+    by_training.skill = None;
+    by_training.basis = Some(ForecastBasis::Prior);
+    let mut point = predicted(89.1, (0.0, 0.0), 0.0);
     point.lower = None;
     partly.prediction = Some(Prediction::Forecast(Box::new(ForecastReport {
         history_seconds: 35,
-        model: "ema".to_owned(),
-        cpu_percent: Some(unjudged),
+        model: "ses".to_owned(),
+        cpu_percent: Some(by_training),
         memory_mb: None,
         request_rate: Some(point),
+        response_time_ms: None,
+        error_rate: None,
     })));
     partly.health.predicted = Some(health(55.0, HealthBand::Degraded));
     let mut blind = with_prediction(service("blind"));
@@ -143,25 +149,42 @@ fn predictions_are_as_sure_as_they_may_be() {
         },
         predicted: Some(health(12.0, HealthBand::Unhealthy)),
     };
-    let report = report(vec![little, partly, blind]);
+    let mut constant = with_prediction(service("constant"));
+    if let Some(Prediction::Forecast(forecast)) = &mut constant.prediction {
+        forecast.cpu_percent = Some(PredictedValue {
+            basis: Some(ForecastBasis::Constant),
+            ..unjudged(45.2)
+        });
+        forecast.memory_mb = Some(PredictedValue {
+            skill: None,
+            ..predicted(312.0, (312.0, 312.0), -9.0)
+        });
+    }
+    let report = report(vec![little, partly, blind, constant]);
     insta::assert_snapshot!(section_of(&report, "🔮"), @r#"
     📦 little
        Not enough data: 2 of the 3 samples that a prediction takes
        Health Score: 78.5/100  (from cpu, memory, errors)
        Predicted Health: ❓ Unknown  (no prediction)
     📦 partly
-       CPU: 45.2% → 52.8%  (90%: 49.0–57.1, ema, not yet judged: too few samples)
+       CPU: 45.2% → 52.8%  (90%: 49.0–57.1, ses, not yet judged: too few samples)
        Memory: 312MB → n/a  (too few measurements to predict it)
-       RPS: n/a → 89.1  (ema, no better than last value)
+       RPS: n/a → 89.1  (last value (mean of 25 s), forecast muted: no better than last value over 40 origins)
        Only 35s of history for a horizon of 5min
        Health Score: 78.5/100  (from cpu, memory, errors)
        Predicted Health: ⚠️ Degraded  (55.0/100)
     📦 blind
-       CPU: n/a → 52.8%  (90%: 49.0–57.1, ema, 12% better than last value)
-       Memory: n/a → 356MB  (90%: 340–371, ema, 8% worse than last value)
-       RPS: n/a → 89.1  (ema, not yet judged: too few samples)
+       CPU: n/a → 52.8%  (90%: 49.0–57.1, ses, 12% better than last value)
+       Memory: n/a → 356MB  (90%: 340–371, last value (mean of 25 s), forecast muted: 8 % worse than last value over 40 origins)
+       RPS: n/a → 89.1  (last value (mean of 25 s), not yet judged: too few samples)
        Health Score: n/a  (nothing was measured)
        Predicted Health: ❌ Unhealthy  (12.0/100)
+    📦 constant
+       CPU: 45.2% → 45.2%  (last value (mean of 25 s), constant so far)
+       Memory: 312MB → 312MB  (90%: 312–312, last value (mean of 25 s), forecast muted: the last value never erred)
+       RPS: 75.3 → 89.1  (last value (mean of 25 s), not yet judged: too few samples)
+       Health Score: 78.5/100  (from cpu, memory, errors)
+       Predicted Health: ✅ Healthy  (74.0/100)
     "#);
 }
 
@@ -262,11 +285,11 @@ fn a_pool_without_instances_has_no_utilization() {
 fn alerts_stand_above_the_sections() {
     let mut api = with_prediction(service("api"));
     api.file = Some("tests/a.clnrm.toml".to_owned());
-    api.alerts = vec!["CPU is predicted to cross 70% in 3 min".to_owned()];
+    api.alerts = vec!["CPU reaches 100% in 3 min (90%: 2–5)".to_owned()];
     let report = report(vec![api]);
     assert_eq!(
         section_of(&report, "🚨"),
-        "  api (tests/a.clnrm.toml) - CPU is predicted to cross 70% in 3 min"
+        "  api (tests/a.clnrm.toml) - CPU reaches 100% in 3 min (90%: 2–5)"
     );
     let text = text_of(&report);
     assert!(text.find("🚨") < text.find("🔮"), "{text}");

@@ -10,10 +10,10 @@ use super::autoscale::{
     AutoScaleConfig, InstanceCap, InstanceStart, PastAction, ScalingDecision, ScalingInputs, decide,
 };
 use super::cost::{Allotment, CostRecommendation, recommend};
-use super::forecast::{Ema, LoadPrediction, NotEnoughData};
+use super::forecast::{Auto, LoadPrediction, NotEnoughData};
 use super::health::{Alert, Health, HealthLimits, alerts};
 use super::history::MetricsHistory;
-use super::metrics::ServiceMetrics;
+use super::metrics::{Metric, ServiceMetrics};
 use super::pool::{PoolCounts, PoolDemand, PoolReport};
 use crate::clock::Timestamp;
 
@@ -89,8 +89,13 @@ pub struct Assessment {
 pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> Assessment {
     let current = view.history.latest().copied();
     // Scaling looks ahead too, whether or not the prediction is to be shown.
-    let prediction = (requested.predict_load || requested.auto_scale)
-        .then(|| LoadPrediction::of(view.history, requested.horizon, &Ema));
+    let metrics: &[Metric] = match (requested.predict_load, requested.auto_scale) {
+        (true, _) => &LoadPrediction::METRICS,
+        (false, true) if view.fleet.instances > 0 => &LoadPrediction::SCALED,
+        (false, _) => &[],
+    };
+    let prediction = (!metrics.is_empty())
+        .then(|| LoadPrediction::of_metrics(metrics, view.history, requested.horizon, &Auto));
     let expected = prediction.as_ref().and_then(|made| made.as_ref().ok());
     let scaling = (requested.auto_scale && view.fleet.instances > 0)
         .then(|| decide_scaling(view, expected, now));

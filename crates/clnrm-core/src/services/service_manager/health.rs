@@ -176,7 +176,7 @@ fn alert(metric: Metric, limit: f64, current: f64, prediction: &LoadPrediction) 
     let crossing = |end: f64| time_to(limit, current, end, prediction.horizon);
     let reached_in = crossing(forecast.value);
     let upper_edge_reaches_in = forecast
-        .interval
+        .interval()
         .and_then(|interval| crossing(interval.upper));
     (reached_in.is_some() || upper_edge_reaches_in.is_some()).then_some(Alert {
         metric,

@@ -233,6 +233,16 @@ impl MetricsHistory {
         }
     }
 
+    /// The mean of a metric over the raw samples after `moment`; `None` = it was not measured since.
+    pub fn mean_since(&self, metric: Metric, moment: Timestamp) -> Option<f64> {
+        let recent = self.raw.iter().rev();
+        let recent = recent.take_while(|sample| sample.sampled_at > moment);
+        let mut values = recent.filter_map(|sample| sample.get(metric));
+        let mut mean = Summary::of(values.next()?);
+        values.for_each(|value| mean.fold(value));
+        Some(mean.mean)
+    }
+
     /// The largest value of a metric that any tier remembers.
     pub fn peak(&self, metric: Metric) -> Option<f64> {
         let raw = self.raw.iter().filter_map(|sample| sample.get(metric));

@@ -26,8 +26,8 @@ pub use autoscale::{
 };
 pub use cost::{Allotment, CostKind, CostRecommendation};
 pub use forecast::{
-    Chosen, Ema, Forecast, Forecaster, Interval, LastValue, LoadPrediction, NotEnoughData, Series,
-    SeriesForecaster, Skill, StepForecast, Steps, Window, choose,
+    Auto, Chosen, Ema, Forecast, Forecaster, Interval, LastValue, LoadPrediction, NotEnoughData,
+    PathStep, Series, SeriesForecaster, Skill, StepForecast, Steps, Window, choose,
 };
 pub use health::{Alert, Health, HealthLimits, HealthStatus};
 pub use history::{MetricsHistory, Rollup, Summary, Tier};

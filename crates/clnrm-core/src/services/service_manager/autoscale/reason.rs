@@ -154,7 +154,7 @@ pub struct Crossing {
     pub value: f64,
     /// The threshold.
     pub threshold: f64,
-    /// Whether the value is a forecast.
+    /// Whether the value is the 90 % quantile of a forecast.
     pub is_predicted: bool,
 }
 
@@ -375,7 +375,7 @@ impl fmt::Display for Compared<'_> {
     }
 }
 
-/// `CPU 85.2%`, `predicted CPU 85.2%`
+/// `CPU 85.2%`, `predicted CPU 85.2% (90% quantile)`
 struct Subject<'a>(&'a Crossing);
 
 impl fmt::Display for Subject<'_> {
@@ -392,7 +392,8 @@ impl fmt::Display for Subject<'_> {
             Metric::CpuPercent => write!(f, "{value:.1}%"),
             Metric::MemoryMb => write!(f, "{value:.0}MB"),
             _ => write!(f, "{value:.1}"),
-        }
+        }?;
+        f.write_str(if is_predicted { " (90% quantile)" } else { "" })
     }
 }
 
@@ -452,7 +453,7 @@ mod tests {
         };
         assert_eq!(
             high.to_string(),
-            "High resource utilization detected (CPU 85.2% > 70%, predicted RPS per instance 130.0 > 100)"
+            "High resource utilization detected (CPU 85.2% > 70%, predicted RPS per instance 130.0 (90% quantile) > 100)"
         );
         let low = Reason::LowUtilization {
             crossings: vec![

@@ -62,9 +62,13 @@ impl Case {
 
     fn predicting(mut self, metric: Metric, value: f64, relative_error: Option<f64>) -> Self {
         let forecast = Forecast {
-            value,
-            interval: None,
-            model: ModelName::Ema,
+            value: value / 2.0,
+            quantiles: Some([0.0, 0.0, value / 2.0, value, 2.0 * value]),
+            path: Vec::new(),
+            basis: None,
+            muted: false,
+            models: Vec::new(),
+            model: ModelName::Ses,
             skill: relative_error.map(|relative_error| Skill {
                 origins: 40,
                 relative_error,
@@ -168,7 +172,7 @@ fn a_forecast_adds_only_where_it_has_earned_it() {
     assert_eq!(earned.to, 2);
     assert_eq!(
         earned.reason.to_string(),
-        "High resource utilization detected (predicted CPU 130.0% > 70%)"
+        "High resource utilization detected (predicted CPU 130.0% (90% quantile) > 70%)"
     );
     assert_eq!(predicting(Some(1.0)).to, 1);
     assert_eq!(predicting(None).to, 1);

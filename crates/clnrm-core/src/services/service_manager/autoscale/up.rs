@@ -19,7 +19,7 @@ pub struct Proposal {
     pub metric: Metric,
     /// The newest sample's value.
     pub current: f64,
-    /// The forecast, if it has earned its say.
+    /// The forecast's 90 % quantile, if it has earned its say.
     pub predicted: Option<f64>,
     /// The up threshold.
     pub threshold: f64,
@@ -120,13 +120,13 @@ pub(super) fn thresholds(inputs: &ScalingInputs<'_>) -> [(Metric, f64); 3] {
     ]
 }
 
-/// The forecast of a metric per instance, if it has earned its say.
+/// The 90 % quantile of a metric's forecast per instance, if it has earned its say.
 pub(super) fn predicted(
     inputs: &ScalingInputs<'_>,
     metric: Metric,
     measured_instances: u32,
 ) -> Option<f64> {
-    let value = inputs.prediction?.earned(metric)?;
+    let value = inputs.prediction?.earned_upper(metric)?;
     Some(match metric {
         Metric::RequestRate => value / f64::from(measured_instances.max(1)),
         _ => value,

@@ -251,7 +251,7 @@ mod tests {
                 let series = every(1_000, vec![constant; 1_000]);
                 let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(horizon)).unwrap();
                 assert_eq!(forecast.value, constant);
-                if let Some(interval) = forecast.interval {
+                if let Some(interval) = forecast.interval() {
                     assert_eq!((interval.lower, interval.upper), (constant, constant));
                 }
                 assert!(!forecast.is_earned(), "the last value is exact too");
@@ -323,7 +323,7 @@ mod tests {
         let series = every(1_000, (0..1_000).map(|_| 50.0 + noise()));
         let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(1)).unwrap();
         assert!(forecast.is_earned(), "{forecast:?}");
-        let interval = forecast.interval.unwrap();
+        let interval = forecast.interval().unwrap();
         assert!(
             interval.lower < 46.0 && interval.upper > 54.0,
             "{interval:?}"

@@ -64,7 +64,7 @@ mod tests {
             SeriesForecaster::forecast(&LastValue, &series, Duration::from_secs(1)).unwrap();
         assert_eq!(forecast.value, 9.0);
         // Changes are +1 nine times in ten and −9 once.
-        let interval = forecast.interval.unwrap();
+        let interval = forecast.interval().unwrap();
         assert_eq!((interval.lower, interval.upper), (0.0, 10.0));
         assert_eq!(forecast.skill.unwrap().relative_error, 1.0);
         assert!(!forecast.is_earned());

@@ -55,6 +55,21 @@ impl Series {
     pub fn metric(&self) -> Metric {
         self.metric
     }
+
+    /// Its points, oldest first.
+    pub(super) fn points(&self) -> &[(Timestamp, f64)] {
+        &self.points
+    }
+
+    /// The moment that horizons count from.
+    pub(super) fn origin(&self) -> Timestamp {
+        self.origin
+    }
+
+    /// The usual distance of two points, in milliseconds; 0 when there are fewer than two.
+    pub(super) fn step_ms(&self) -> f64 {
+        self.step_ms
+    }
 }
 
 /// The mean distance of neighbours, without those beyond 1.5 medians: a night between two runs must not pass for the
@@ -136,30 +151,11 @@ impl Buckets {
         range: Range,
     ) -> Option<Self> {
         let (first, last) = (points.first()?.0, points.last()?.0);
-        let half_step = step_ms / 2.0;
         let third = (last.since(first).as_secs_f64() * 1000.0 + step_ms) / 3.0;
         let width = (horizon_ms * 6.0 / 31.0).min(third).max(step_ms).max(1.0);
-
-        let age = |at: Timestamp| {
-            let behind = last.as_millis().saturating_sub(at.as_millis()) as f64;
-            ((behind + half_step) / width).floor()
-        };
-        let oldest = age(first);
-        let mut buckets: Vec<Bucket> = Vec::with_capacity(points.len());
-        let mut open = Mean::default();
-        let mut open_age = oldest;
-        for &(at, value) in points {
-            let age = age(at);
-            if age != open_age {
-                buckets.push(open.bucket(oldest - open_age));
-                (open, open_age) = (Mean::default(), age);
-            }
-            open.add(value);
-        }
-        buckets.push(open.bucket(oldest - open_age));
         Some(Self {
-            buckets,
-            horizon: (horizon_ms + width / 2.0 - half_step) / width,
+            buckets: buckets_of(points, step_ms, width)?,
+            horizon: (horizon_ms + width / 2.0 - step_ms / 2.0) / width,
             width_ms: width,
             range,
         })
@@ -169,6 +165,33 @@ impl Buckets {
     pub(super) fn whole_horizon(&self) -> f64 {
         self.horizon.round().max(1.0)
     }
+}
+
+/// The means of buckets that are `width` milliseconds wide; the newest ends half a step after the newest point.
+pub(super) fn buckets_of(
+    points: &[(Timestamp, f64)],
+    step_ms: f64,
+    width: f64,
+) -> Option<Vec<Bucket>> {
+    let (first, last) = (points.first()?.0, points.last()?.0);
+    let age = |at: Timestamp| {
+        let behind = last.as_millis().saturating_sub(at.as_millis()) as f64;
+        ((behind + step_ms / 2.0) / width).floor()
+    };
+    let oldest = age(first);
+    let mut buckets: Vec<Bucket> = Vec::with_capacity(points.len());
+    let mut open = Mean::default();
+    let mut open_age = oldest;
+    for &(at, value) in points {
+        let age = age(at);
+        if age != open_age {
+            buckets.push(open.bucket(oldest - open_age));
+            (open, open_age) = (Mean::default(), age);
+        }
+        open.add(value);
+    }
+    buckets.push(open.bucket(oldest - open_age));
+    Some(buckets)
 }
 
 /// A mean that is exact for equal values, because it sums their distances from the first.

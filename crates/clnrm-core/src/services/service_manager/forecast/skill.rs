@@ -1,10 +1,10 @@
 //! How well a model has done on this very history: forecasts from past origins, checked against what came.
 
 use super::series::Bucket;
-use super::{Forecast, Interval, ModelName, Range, SAMPLES_NEEDED, Skill};
+use super::{Forecast, ModelName, Range, SAMPLES_NEEDED, Skill};
 
-/// Fewest checked forecasts for an interval: with fewer, the 5 % and 95 % quantiles lie beyond the extremes.
-const ERRORS_FOR_INTERVAL: usize = 20;
+/// Fewest checked forecasts for quantiles: with fewer, the 5 % and 95 % quantiles lie beyond the extremes.
+const ERRORS_FOR_QUANTILES: usize = 20;
 /// Fewest checked forecasts before a model is compared with the last value.
 const ORIGINS_FOR_SKILL: usize = 10;
 
@@ -52,9 +52,13 @@ impl Record {
         let skill = self.skill();
         Forecast {
             value,
-            interval: self.interval(value, range),
+            quantiles: self.quantiles(value, range),
+            path: Vec::new(),
             model,
+            basis: None,
             skill,
+            muted: false,
+            models: Vec::new(),
         }
     }
 
@@ -76,21 +80,21 @@ impl Record {
 
     /// Split-conformal ranks: of n errors the ⌈0.95·(n+1)⌉-th smallest is above the next one 95 times in 100
     /// (Vovk et al., *Algorithmic Learning in a Random World*, 2005); for the lower edge likewise from below.
-    fn interval(&mut self, value: f64, range: Range) -> Option<Interval> {
+    fn quantiles(&mut self, value: f64, range: Range) -> Option<[f64; 5]> {
         let count = self.errors.len();
-        if count < ERRORS_FOR_INTERVAL {
+        if count < ERRORS_FOR_QUANTILES {
             return None;
         }
-        // ⌊0.05·(n+1)⌋ in whole numbers; at least 1 from 19 errors on.
-        let tail = (count + 1) / 20;
-        let (_, low, above) = self.errors.select_nth_unstable_by(tail - 1, f64::total_cmp);
-        let low = *low;
-        let from_above = above.len().checked_sub(tail)?;
-        let (_, high, _) = above.select_nth_unstable_by(from_above, f64::total_cmp);
-        Some(Interval {
-            lower: range.clamp(value + low).min(value),
-            upper: range.clamp(value + *high).max(value),
-        })
+        self.errors.sort_unstable_by(f64::total_cmp);
+        let at = |place: usize| Some(range.clamp(value + self.errors.get(place)?));
+        // ⌊0.05·(n+1)⌋ and ⌊0.10·(n+1)⌋ in whole numbers; at least 1 from 19 errors on.
+        let (outer, inner) = ((count + 1) / 20, (count + 1) / 10);
+        let (low, high) = (at(outer - 1)?, at(count - outer)?);
+        let (lower, upper) = (at(inner - 1)?, at(count - inner)?);
+        let middle = (at((count - 1) / 2)? + at(count / 2)?) / 2.0;
+        let [low, lower] = [low, lower].map(|edge| edge.min(value));
+        let [upper, high] = [upper, high].map(|edge| edge.max(value));
+        Some([low, lower, middle, upper, high])
     }
 }
 
@@ -98,6 +102,7 @@ impl Record {
 mod tests {
     use super::*;
     use crate::services::service_manager::Metric;
+    use crate::services::service_manager::forecast::Interval;
 
     fn buckets(values: impl IntoIterator<Item = f64>) -> Vec<Bucket> {
         let values = values.into_iter().zip(0..);
@@ -125,14 +130,14 @@ mod tests {
                 relative_error: 0.5
             })
         );
-        assert_eq!(ten_origins.interval, None);
+        assert_eq!(ten_origins.interval(), None);
         assert_eq!(
             forecast(&buckets((0..12).map(f64::from)), |_| 0.5).skill,
             None
         );
         let twenty_errors = forecast(&buckets((0..23).map(f64::from)), |_| 0.5);
         assert_eq!(
-            twenty_errors.interval,
+            twenty_errors.interval(),
             Some(Interval {
                 lower: 500.0,
                 upper: 500.5
@@ -145,7 +150,7 @@ mod tests {
         // 99 errors, −49..=49 in another order: the 5th from either end is the edge.
         let values = buckets((0..102).map(f64::from));
         let interval = forecast(&values, |n| (n - 2.0) * 37.0 % 99.0 - 49.0)
-            .interval
+            .interval()
             .unwrap();
         assert_eq!((interval.lower, interval.upper), (455.0, 545.0));
     }
