@@ -1,4 +1,4 @@
-//! `ai-manage --predict-load` on recorded histories: what is forecast, and what is muted.
+//! `ai-manage --predict-load` on recorded histories: what is forecast, what is muted, and which limit is near.
 
 use std::time::Duration;
 
@@ -61,9 +61,25 @@ fn service<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[tokio::test]
-async fn a_leak_is_forecast_with_its_quantiles_and_its_path() {
+async fn a_leak_is_announced_with_the_time_that_is_left() {
     let report = recorded().manage(&["--predict-load"]).await;
     let leak = service(&report, "leak");
+    let limits = leak["time_to_limit"].as_array().unwrap();
+    let [limit] = limits.as_slice() else {
+        panic!("{limits:#?}")
+    };
+    assert_eq!(
+        (&limit["metric"], &limit["limit"], &limit["is_earned"]),
+        (&"memory_mb".into(), &512.0.into(), &true.into())
+    );
+    let minutes = |field: &str| limit[field].as_f64().unwrap() / 60.0;
+    let reached = minutes("reached_in_seconds");
+    assert!((15.0..=25.0).contains(&reached), "{limit:#}");
+    assert!(minutes("earliest_seconds") <= reached && reached <= minutes("reach_seconds"));
+    let sentence = leak["alerts"][0].as_str().unwrap();
+    let expected = format!("memory reaches 512 MB in {reached:.0} min (90%: ");
+    assert!(sentence.starts_with(&expected), "{sentence}");
+
     let memory = &leak["prediction"]["memory_mb"];
     assert_eq!(
         (&memory["basis"], &memory["muted"]),
@@ -107,5 +123,6 @@ async fn a_muted_forecast_shows_the_last_value_and_says_so() {
     assert!(line.unwrap().starts_with("     CPU: "), "{}", human.out);
     human
         .says(" origins)")
-        .says("     Error of each model, that of repeating the last value being 1:");
+        .says("     Error of each model, that of repeating the last value being 1:")
+        .says("🚨 Alerts:");
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::decide::Decided;
-use super::forecast_view::{field, prediction};
+use super::forecast_view::{field, prediction, sentence, time_to_limit};
 use super::manage::ManageOptions;
 use super::manage_report::{
     CurrentMetrics, HealthBand, HealthReport, HealthValue, PoolSummary, Recommendation,
@@ -13,8 +13,8 @@ use crate::metrics::rates::Sources;
 use crate::services::service_manager::PoolAdvice;
 use crate::services::service_manager::cost::{Resize, SavingsBasis};
 use crate::services::service_manager::{
-    Alert, CostKind, CostRecommendation, Health, HealthStatus, Metric, ScalingAction,
-    ScalingDecision, ServiceMetrics,
+    CostKind, CostRecommendation, Health, HealthStatus, Metric, ScalingAction, ScalingDecision,
+    ServiceMetrics,
 };
 
 /// One service's part of the report; `scaling` is filled in once it was carried out.
@@ -64,7 +64,8 @@ pub(super) fn service(
                 advised_size: pool.advised_size,
                 advice_basis: pool_basis.clone(),
             }),
-        alerts: assessment.alerts.iter().filter_map(alert).collect(),
+        alerts: assessment.alerts.iter().map(sentence).collect(),
+        time_to_limit: assessment.alerts.iter().map(time_to_limit).collect(),
     }
 }
 
@@ -161,41 +162,6 @@ pub(super) fn nothing_to_scale() -> ScalingReport {
         took_ms: None,
         instances_after: None,
         error: None,
-    }
-}
-
-/// `None` where only an interval that nothing supports would cross.
-fn alert(alert: &Alert) -> Option<String> {
-    let (what, unit) = match alert.metric {
-        Metric::CpuPercent => ("CPU", "%"),
-        Metric::MemoryMb | Metric::MemoryTotalMb => ("memory", " MB"),
-        Metric::ResponseTimeMs => ("response time", " ms"),
-        Metric::ErrorRate => ("error rate", ""),
-        _ => return None,
-    };
-    let limit = format!("{:.0}{unit}", alert.limit);
-    let in_time = |time: std::time::Duration| {
-        humantime::format_duration(std::time::Duration::from_secs(time.as_secs().max(1)))
-            .to_string()
-    };
-    let unproven = if alert.is_earned {
-        ""
-    } else {
-        "; this forecast has not been better than the last value"
-    };
-    match (alert.reached_in, alert.upper_edge_reaches_in) {
-        (Some(time), _) if time.is_zero() => {
-            Some(format!("{what} is at its limit of {limit} already"))
-        }
-        (Some(time), _) => Some(format!(
-            "{what} reaches {limit} in about {}{unproven}",
-            in_time(time)
-        )),
-        (None, Some(time)) => Some(format!(
-            "{what} may reach {limit} in about {} (upper edge of 90%){unproven}",
-            in_time(time)
-        )),
-        (None, None) => None,
     }
 }
 

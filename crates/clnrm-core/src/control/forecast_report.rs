@@ -131,3 +131,26 @@ pub struct SkillReport {
     /// Moments of the history at which both were tried.
     pub origins: u32,
 }
+
+/// A limit that is reached or will be.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct TimeToLimit {
+    /// The metric's field.
+    pub metric: &'static str,
+    /// The limit, in the metric's unit.
+    pub limit: f64,
+    /// Set where the limit is the load that the most instances allowed can take.
+    pub max_instances: Option<u32>,
+    /// When the median path crosses it, 0 = now; `None` = not within `reach_seconds`.
+    pub reached_in_seconds: Option<f64>,
+    /// When the upper edge of the 90 % interval does.
+    pub earliest_seconds: Option<f64>,
+    /// When the lower edge does.
+    pub latest_seconds: Option<f64>,
+    /// How far ahead was looked.
+    pub reach_seconds: f64,
+    /// Whose forecast it is; `None` = it is reached already.
+    pub model: Option<String>,
+    /// Whether the model has proven to be better than the last value here; if not, there is too little to judge.
+    pub is_earned: bool,
+}

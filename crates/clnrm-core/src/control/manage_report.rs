@@ -6,7 +6,7 @@ use serde::Serialize;
 
 pub use super::forecast_report::{
     ComparedModel, ForecastBasis, ForecastReport, PathPoint, PredictedValue, Prediction, Quantiles,
-    SampleCounts, SkillReport,
+    SampleCounts, SkillReport, TimeToLimit,
 };
 use crate::clock::{Timestamp, rfc3339};
 
@@ -53,8 +53,10 @@ pub struct ServiceReport {
     pub scaling: Option<ScalingReport>,
     /// `None` without `--optimize-resources`.
     pub pool: Option<PoolSummary>,
-    /// Limits that the forecast crosses within the horizon, as sentences.
+    /// Limits that are reached or that the forecast reaches, as sentences.
     pub alerts: Vec<String>,
+    /// The same as values.
+    pub time_to_limit: Vec<TimeToLimit>,
 }
 
 /// Whether a service has instances.

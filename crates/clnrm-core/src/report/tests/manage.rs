@@ -50,6 +50,7 @@ pub(super) fn service(name: &str) -> ServiceReport {
         scaling: None,
         pool: None,
         alerts: vec![],
+        time_to_limit: vec![],
     }
 }
 

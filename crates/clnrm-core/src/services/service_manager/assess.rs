@@ -11,10 +11,11 @@ use super::autoscale::{
 };
 use super::cost::{Allotment, CostRecommendation, recommend};
 use super::forecast::{Auto, LoadPrediction, NotEnoughData};
-use super::health::{Alert, Health, HealthLimits, alerts};
+use super::health::{Health, HealthLimits};
 use super::history::MetricsHistory;
 use super::metrics::{Metric, ServiceMetrics};
 use super::pool::{PoolCounts, PoolDemand, PoolReport};
+use super::time_to_limit::{Alert, alerts};
 use crate::clock::Timestamp;
 
 /// What is asked of an assessment.
@@ -75,7 +76,7 @@ pub struct Assessment {
     pub prediction: Option<Result<LoadPrediction, NotEnoughData>>,
     /// The health that the prediction shows.
     pub predicted_health: Option<Health>,
-    /// The limits that the prediction reaches.
+    /// The limits that are reached, or that forecasts reach.
     pub alerts: Vec<Alert>,
     /// What should happen to the number of instances; `None` also for a stopped service.
     pub scaling: Option<ScalingDecision>,
@@ -104,10 +105,7 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
     Assessment {
         current_health: Health::of(&current.unwrap_or_default(), &view.limits),
         predicted_health: shown.map(|made| Health::of(&made.expected(), &view.limits)),
-        alerts: shown
-            .zip(current.as_ref())
-            .map(|(made, current)| alerts(current, made, &view.limits))
-            .unwrap_or_default(),
+        alerts: shown.map(|made| alerts(view, made)).unwrap_or_default(),
         scaling,
         pool: view
             .pool

@@ -1,13 +1,11 @@
-//! How well a service is, from 0 to 100, and when it will run into a limit.
+//! How well a service is, from 0 to 100.
 //!
 //! Deliberately absent: probabilities. The score is the specification's weighted sum and nothing more.
 
 use std::fmt;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use super::forecast::{LoadPrediction, as_seconds};
 use super::metrics::{Metric, ServiceMetrics};
 
 /// Scores above this are [`HealthStatus::Healthy`], below [`DEGRADED_FROM`] [`HealthStatus::Unhealthy`] (specification).
@@ -120,87 +118,9 @@ fn component(metric: Metric, value: f64, limits: &HealthLimits) -> f64 {
     100.0 * (1.0 - bad.clamp(0.0, 1.0))
 }
 
-/// A metric that is forecast to reach its limit within the horizon.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Alert {
-    /// The metric.
-    pub metric: Metric,
-    /// The limit, in the metric's unit.
-    pub limit: f64,
-    /// The newest sample.
-    pub current: f64,
-    /// The forecast at the horizon.
-    pub expected: f64,
-    /// When the straight path from the newest sample to the forecast reaches the limit (zero: it is there already).
-    #[serde(rename = "reached_in_seconds", serialize_with = "as_optional_seconds")]
-    pub reached_in: Option<Duration>,
-    /// When the path to the upper edge of the 90 % interval does.
-    #[serde(
-        rename = "upper_edge_reaches_in_seconds",
-        serialize_with = "as_optional_seconds"
-    )]
-    pub upper_edge_reaches_in: Option<Duration>,
-    /// Whether the forecast has been better than the last value on this history.
-    pub is_earned: bool,
-}
-
-fn as_optional_seconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => as_seconds(duration, serializer),
-        None => serializer.serialize_none(),
-    }
-}
-
-/// The limits that the forecast reaches: all of the allotted CPU, the memory limit, the response target.
-pub fn alerts(
-    current: &ServiceMetrics,
-    prediction: &LoadPrediction,
-    limits: &HealthLimits,
-) -> Vec<Alert> {
-    let limited = [
-        (Metric::CpuPercent, 100.0),
-        (Metric::MemoryMb, limits.memory_limit_mb),
-        (Metric::ResponseTimeMs, limits.response_target_ms),
-    ];
-    limited
-        .into_iter()
-        .filter_map(|(metric, limit)| alert(metric, limit, current.get(metric)?, prediction))
-        .collect()
-}
-
-fn alert(metric: Metric, limit: f64, current: f64, prediction: &LoadPrediction) -> Option<Alert> {
-    let forecast = prediction.get(metric)?;
-    let crossing = |end: f64| time_to(limit, current, end, prediction.horizon);
-    let reached_in = crossing(forecast.value);
-    let upper_edge_reaches_in = forecast
-        .interval()
-        .and_then(|interval| crossing(interval.upper));
-    (reached_in.is_some() || upper_edge_reaches_in.is_some()).then_some(Alert {
-        metric,
-        limit,
-        current,
-        expected: forecast.value,
-        reached_in,
-        upper_edge_reaches_in,
-        is_earned: forecast.is_earned(),
-    })
-}
-
-fn time_to(limit: f64, current: f64, end: f64, horizon: Duration) -> Option<Duration> {
-    if current >= limit {
-        return Some(Duration::ZERO);
-    }
-    (end >= limit).then(|| horizon.mul_f64((limit - current) / (end - current)))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Timestamp;
-    use crate::services::service_manager::{Ema, MetricsHistory};
 
     fn sample(
         cpu_percent: Option<f64>,
@@ -265,35 +185,5 @@ mod tests {
         ] {
             assert_eq!(HealthStatus::of(score), status, "{score}");
         }
-    }
-
-    #[test]
-    fn a_leak_is_announced_with_the_time_that_is_left() {
-        let mut history = MetricsHistory::new();
-        for second in 0..600 {
-            let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1_000), 1);
-            sample.memory_mb = Some(800.0 + 0.3 * second as f64);
-            sample.cpu_percent = Some(5.0);
-            history.push(sample);
-        }
-        let prediction = LoadPrediction::of(&history, Duration::from_secs(300), &Ema).unwrap();
-        let current = *history.latest().unwrap();
-        let limits = HealthLimits {
-            memory_limit_mb: 1_009.7,
-            ..HealthLimits::default()
-        };
-        let alerts = alerts(&current, &prediction, &limits);
-        assert_eq!(alerts.len(), 1, "{alerts:?}");
-        // 30 MB are left at 0.3 MB/s.
-        let left = alerts[0].reached_in.unwrap().as_secs_f64();
-        assert!((left - 100.0).abs() < 20.0, "{left}");
-    }
-
-    #[test]
-    fn at_the_limit_nothing_is_left() {
-        let hour = Duration::from_secs(3_600);
-        assert_eq!(time_to(10.0, 10.0, 5.0, hour), Some(Duration::ZERO));
-        assert_eq!(time_to(10.0, 8.0, 9.9, hour), None);
-        assert_eq!(time_to(10.0, 8.0, 12.0, hour), Some(hour / 2));
     }
 }

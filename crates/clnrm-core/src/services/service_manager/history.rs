@@ -266,6 +266,12 @@ impl MetricsHistory {
         longest
     }
 
+    /// The longest time that a tier certainly covers.
+    pub fn longest_span(&self) -> Duration {
+        let spans = Tier::ALL.map(|tier| self.span(tier));
+        spans.into_iter().max().unwrap_or_default()
+    }
+
     /// The time that a tier certainly covers.
     ///
     /// Of the first and last rollup only an unknown part was measured, so they do not count: otherwise two

@@ -18,6 +18,7 @@ pub mod history;
 pub mod metrics;
 pub mod pool;
 mod statistics;
+pub mod time_to_limit;
 
 pub use assess::{Assessment, Fleet, Requested, ServiceView, assess};
 pub use autoscale::{
@@ -29,10 +30,11 @@ pub use forecast::{
     Auto, Chosen, Ema, Forecast, Forecaster, Interval, LastValue, LoadPrediction, NotEnoughData,
     PathStep, Series, SeriesForecaster, Skill, StepForecast, Steps, Window, choose,
 };
-pub use health::{Alert, Health, HealthLimits, HealthStatus};
+pub use health::{Health, HealthLimits, HealthStatus};
 pub use history::{MetricsHistory, Rollup, Summary, Tier};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{PoolAdvice, PoolCounts, PoolDemand, PoolReport, ResourcePool};
+pub use time_to_limit::{Alert, LimitKind};
 
 /// The histories, pools and actions of several services, kept in memory, and the questions that can be asked about them.
 ///
