@@ -11,6 +11,8 @@ use sha2::{Digest, Sha256};
 
 use crate::services::service_manager::AutoScaleConfig;
 
+pub use super::pool::{Cleaning, PoolBounds, PoolSpec, Reuse};
+
 /// One test: the services that it needs and the steps that it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestDefinition {
@@ -202,15 +204,6 @@ pub struct PrometheusSpec {
     pub duration: String,
     /// Gauge of open connections; `None` = counted by the kernel.
     pub connections: Option<String>,
-}
-
-/// How many instances to keep warm.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PoolSpec {
-    /// Instances to keep running and free; 0 = no pool.
-    pub size: u32,
-    /// Brings a used instance back to its initial state.
-    pub reset: Option<CommandLine>,
 }
 
 /// How an instance is asked to stop.

@@ -15,6 +15,7 @@ use crate::services::service_manager::AutoScaleConfig;
 pub mod definition;
 pub mod discovery;
 pub mod placeholder;
+mod pool;
 pub mod project;
 mod reader;
 pub mod template;

@@ -20,7 +20,7 @@ use crate::runtime::{
 use crate::store::{InstancePorts, StartedContainer};
 
 /// What a container calls itself when it listens.
-const ANY_ADDRESS: &str = "0.0.0.0";
+pub(super) const ANY_ADDRESS: &str = "0.0.0.0";
 /// Ports that are chosen inside a container begin here: nothing else is in there, so any number does.
 const FIRST_CHOSEN_PORT: u16 = 20_000;
 /// A container whose project is gone may be removed by any other clnrm after this.

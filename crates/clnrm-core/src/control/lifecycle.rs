@@ -21,7 +21,8 @@ use crate::runtime::{
     TreeState, log_file, wait_until_ready,
 };
 use crate::store::{
-    Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RunId, RuntimeKind, ServiceId,
+    Ending, InstanceExit, InstanceId, InstancePorts, LeaseId, NewInstance, RunId, RuntimeKind,
+    ServiceId,
 };
 
 /// Where instances listen.
@@ -71,6 +72,23 @@ pub struct LiveInstance {
     pub running: Running,
     /// Start to ready.
     pub ready_in: Duration,
+    /// How the test came by it.
+    pub acquired: Acquired,
+}
+
+/// How a test came by an instance.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Acquired {
+    /// It was running already.
+    pub warm: bool,
+    /// Tests that it had served before, and was cleaned after.
+    pub uses: u32,
+    /// How long the reset and verification took that made it free again.
+    pub cleaned_in: Option<Duration>,
+    /// From the wish to the instance.
+    pub waited: Duration,
+    /// The lease under which the test holds it.
+    pub lease: Option<LeaseId>,
 }
 
 impl LiveInstance {
@@ -143,6 +161,10 @@ impl Project {
                 env: prepared.env,
                 running,
                 ready_in: started.elapsed(),
+                acquired: Acquired {
+                    waited: started.elapsed(),
+                    ..Acquired::default()
+                },
             }),
             Err(cause) => Err(self.clean_up_failed_start(plan, prepared, cause).await),
         }
@@ -156,6 +178,7 @@ impl Project {
             run: plan.run,
             digest: plan.definition.digest(),
             runtime: prepared.kind(),
+            pooled: plan.definition.pool.is_wanted(),
             dir: prepared.dir.clone(),
             ports: prepared.ports.clone(),
             address: prepared.address.clone(),

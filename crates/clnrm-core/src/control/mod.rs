@@ -3,6 +3,7 @@
 //! Deliberately absent: test files and steps (`runner`), and anything that prints (`report`).
 
 mod assessment_view;
+pub mod clean;
 mod container;
 mod decide;
 mod evidence;
@@ -11,6 +12,7 @@ mod forecast_view;
 pub mod lifecycle;
 pub mod manage;
 pub mod manage_report;
+pub mod pool;
 mod preparation;
 pub mod project;
 pub mod recover;
@@ -22,7 +24,7 @@ pub mod start;
 pub mod status_report;
 pub mod stop;
 
-pub use lifecycle::{LiveInstance, StartPlan};
+pub use lifecycle::{Acquired, LiveInstance, StartPlan};
 pub use preparation::render_command;
 pub use project::Project;
 pub use start::{StartCause, StartFailure};

@@ -223,6 +223,20 @@ pub(super) fn render_environment(
         .collect()
 }
 
+/// The environment of an instance that was started earlier, without what was inherited.
+pub(super) fn environment_of(
+    definition: &ServiceDefinition,
+    bindings: &Bindings,
+) -> Result<BTreeMap<String, String>, PlaceholderError> {
+    match &definition.launch {
+        Launch::Process(_) => render_environment(definition, bindings),
+        Launch::Container(_) => render_environment(
+            definition,
+            &bindings.seen_from_container(&definition.name, super::container::ANY_ADDRESS),
+        ),
+    }
+}
+
 /// What must hold before the instance counts as ready.
 pub(super) fn probes(
     definition: &ServiceDefinition,

@@ -9,7 +9,7 @@ use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{Clock, Timestamp};
-use crate::config::placeholder::Bindings;
+use crate::config::placeholder::{Bindings, InstanceBinding};
 use crate::procfs::ProcessIdentity;
 use crate::runtime::docker::OnPull;
 use crate::runtime::ports;
@@ -91,6 +91,14 @@ impl Project {
             clnrm: self.clnrm.clone(),
             ..Bindings::default()
         }
+    }
+
+    /// What an instance of a pool knows: itself.
+    pub fn own_bindings(&self, service: &str, own: &InstanceBinding) -> Bindings {
+        let mut bindings = self.empty_bindings();
+        bindings.own = Some(service.to_owned());
+        bindings.services.insert(service.to_owned(), own.clone());
+        bindings
     }
 
     /// The folder that holds one folder per instance.

@@ -33,6 +33,9 @@ pub use self::reading::{
 };
 pub use self::root::{ContainerRoot, Root};
 
+/// What connections that read metrics call themselves in redis, so that whoever counts its clients can leave them out.
+pub const REDIS_CLIENT_NAME: &str = "clnrm-metrics";
+
 /// Longest time that a service may take to answer for its metrics. Every source has its own, at the same time.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 

@@ -1,6 +1,6 @@
 //! Redis and what speaks like it: `INFO` over one connection that stays open.
 //!
-//! Deliberately absent: a Redis client. `AUTH` and `INFO` are all that is said.
+//! Deliberately absent: a Redis client. `AUTH`, a name and `INFO` are all that is said.
 
 mod info;
 mod resp;
@@ -16,7 +16,7 @@ use self::resp::{Malformed, Reply};
 use super::absent::{Absent, Measured};
 use super::reading::{ServiceCounters, Source};
 use super::sock_diag::OwnConnections;
-use super::{MAX_ANSWER_BYTES, MetricsSource};
+use super::{MAX_ANSWER_BYTES, MetricsSource, REDIS_CLIENT_NAME};
 
 /// Sections one by one in a single write: less work for the server than `INFO all`, understood by old ones too, and
 /// executed in one go, so that the numbers belong together.
@@ -75,6 +75,11 @@ impl Redis {
                 self.text_of(reply)?;
             }
         }
+        // A server that does not know names answers with an error, and is read all the same.
+        let name = ["CLIENT", "SETNAME", REDIS_CLIENT_NAME];
+        exchange(&mut stream, &resp::command(&name), 1)
+            .await
+            .map_err(|problem| self.unreadable(problem))?;
         Ok(stream)
     }
 

@@ -171,6 +171,9 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// What is there of each instance, in the same order.
     async fn observe(&self, places: &[InstancePlace]) -> Vec<Result<Observed, InstanceError>>;
 
+    /// Takes over the watch of an instance that another command started; `None` = it does not live.
+    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError>;
+
     /// Ends whatever there is of an instance: asked first, killed after `grace`. Nothing is left when this returns;
     /// its log stays.
     async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError>;

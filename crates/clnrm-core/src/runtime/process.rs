@@ -243,6 +243,42 @@ impl ProcessRuntime {
         Ok(ExitRecord::read(dir)?.map_or(Found::Lost(record), Found::Ended))
     }
 
+    /// Watches an instance whose shim is another command's child; `None` = the shim is gone.
+    pub(super) fn watch_again(
+        id: &str,
+        dir: &Path,
+        record: ShimRecord,
+    ) -> Result<Option<Running>, StopError> {
+        let Some(descriptor) = open_verified(id, &record.shim)? else {
+            return Ok(None);
+        };
+        let exited = readable_on_exit(descriptor).map_err(|source| StopError::Signal {
+            id: id.to_owned(),
+            source,
+        })?;
+        let (sender, state) = watch::channel(TreeState::Running);
+        let folder = dir.to_owned();
+        tokio::spawn(async move {
+            tokio::select! {
+                _ = exited.readable() => {
+                    let exit = ExitRecord::read(&folder).ok().flatten();
+                    sender.send_replace(
+                        exit.map_or(TreeState::Lost(Loss::SupervisorKilled), TreeState::Ended),
+                    );
+                }
+                // Nobody listens any more.
+                () = sender.closed() => {}
+            }
+        });
+        Ok(Some(Running {
+            supervisor: Supervisor::Shim(record.shim),
+            main_pid: record.main_pid,
+            log: log_path(dir),
+            published: None,
+            state,
+        }))
+    }
+
     /// Asks the shim to end its tree and waits for that: the grace period, then SIGKILL, until nothing is left.
     pub async fn stop(
         id: &str,

@@ -10,7 +10,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::EngineError;
-use super::instance::{Ended, Health, InstanceError, InstancePlace, Loss, Observed, Runtime};
+use super::instance::{
+    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
+};
 use super::process::{Found, ProcessRuntime, log_path};
 use super::recovery;
 use super::shim_protocol::ExitRecord;
@@ -27,6 +29,13 @@ impl Runtime for ProcessRuntime {
             })
         };
         places.iter().map(observed).collect()
+    }
+
+    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError> {
+        match find(&place.dir)? {
+            Found::Alive(record) => Ok(Self::watch_again(&place.id, &place.dir, record)?),
+            Found::Ended(_) | Found::Lost(_) | Found::NeverStarted => Ok(None),
+        }
     }
 
     async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {

@@ -24,8 +24,8 @@ impl Store {
             transaction
                 .prepare_cached(
                     "INSERT INTO instances (id, service_id, run_id, digest, state, runtime, dir, ports, address,
-                                            owner_pid, owner_start_ticks, owner_boot_id, created_at)
-                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)",
+                                            owner_pid, owner_start_ticks, owner_boot_id, created_at, pooled)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
                 )?
                 .execute(params![
                     new.id,
@@ -41,6 +41,7 @@ impl Store {
                     new.owner.start_ticks.cast_signed(),
                     new.owner.boot_id,
                     new.created_at,
+                    new.pooled,
                 ])
                 .map(drop)
         })
@@ -320,7 +321,7 @@ impl Store {
         })
     }
 
-    fn change(
+    pub(super) fn change(
         &mut self,
         instance: &InstanceId,
         update: &str,
@@ -362,7 +363,7 @@ fn is_known(transaction: &Transaction<'_>, instance: &InstanceId) -> rusqlite::R
     Ok(if known { Changed::No } else { Changed::Unknown })
 }
 
-fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     Ok(InstanceRow {
         start: NewInstance {
             id: row.get("id")?,
@@ -370,6 +371,7 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
             run: row.get("run_id")?,
             digest: row.get("digest")?,
             runtime: row.get("runtime")?,
+            pooled: row.get("pooled")?,
             dir: path(row, "dir")?,
             ports: json(row, "ports")?,
             address: row.get("address")?,
@@ -387,6 +389,11 @@ fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
             signal: row.get("exit_signal")?,
             message: row.get("exit_message")?,
         },
+        warm_until: row.get("warm_until")?,
+        uses: row.get("uses")?,
+        cleaned_in: row
+            .get::<_, Option<i64>>("cleaned_us")?
+            .map(|micros| Duration::from_micros(micros.unsigned_abs())),
     })
 }
 

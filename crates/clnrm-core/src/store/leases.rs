@@ -17,7 +17,7 @@ impl Store {
                 .prepare_cached(
                     "INSERT INTO leases (instance_id, service_id, run_id, test,
                                          owner_pid, owner_start_ticks, owner_boot_id, acquired_at)
-                     SELECT id, service_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM instances WHERE id = ?1 AND state = 'running'
+                     SELECT id, service_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM instances WHERE id = ?1 AND state = 'running' AND warm_until IS NULL
                      ON CONFLICT (instance_id) WHERE released_at IS NULL DO NOTHING RETURNING id, service_id",
                 )?
                 .query_row(

@@ -12,6 +12,7 @@ mod handle;
 mod instances;
 mod leases;
 mod open;
+mod pool;
 mod rings;
 mod rollups;
 mod rows;
@@ -30,12 +31,13 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
 
+pub use pool::{CleanInstance, GivenBack, PoolSlots, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
-    NewInstance, NewLease, PrunableInstance, RunId, RunRow, RuntimeKind, ServiceId, ServiceRow,
-    StartedContainer, StoredHistory, StoredReading, TierSpan,
+    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RunId, RunRow, RuntimeKind,
+    ServiceId, ServiceRow, StartedContainer, StoredHistory, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -18,9 +18,10 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior}
 use super::error::{BUSY_TIMEOUT, StoreError};
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_containers.sql"),
+    include_str!("migrations/0003_pools.sql"),
 ];
 
 /// The version that this program writes.

@@ -182,6 +182,8 @@ pub struct NewInstance {
     pub digest: String,
     /// What it runs as.
     pub runtime: RuntimeKind,
+    /// Whether a pool may keep it warm.
+    pub pooled: bool,
     /// Its own directory, absolute.
     pub dir: PathBuf,
     /// Its ports.
@@ -226,6 +228,38 @@ pub struct InstanceRow {
     pub stopped_at: Option<Timestamp>,
     /// How it ended.
     pub exit: InstanceExit,
+    /// Free for a lease, and stopped then; `None` = it is held, or belongs to no pool.
+    pub warm_until: Option<Timestamp>,
+    /// Tests that it has served and was cleaned after.
+    pub uses: u32,
+    /// How long its last reset and verification took.
+    pub cleaned_in: Option<Duration>,
+}
+
+/// A test that held an instance.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PastLease {
+    /// Names the lease.
+    pub id: LeaseId,
+    /// The run; `None` = it is forgotten.
+    pub run: Option<RunId>,
+    /// The test.
+    pub test: String,
+    /// When it began.
+    pub acquired_at: Timestamp,
+}
+
+/// How leases of a service were served.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PoolUse {
+    /// Leases that were looked at.
+    pub leases: u32,
+    /// Those that got a warm instance.
+    pub warm: u32,
+    /// How long tests waited for warm instances, together; `None` = that was never measured.
+    pub waited: Option<Duration>,
+    /// Warm leases whose wait is in `waited`.
+    pub waits: u32,
 }
 
 /// An ended instance whose directory is no longer needed.

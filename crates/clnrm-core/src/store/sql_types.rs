@@ -115,6 +115,11 @@ pub(super) fn to_json<T: serde::Serialize>(value: &T) -> rusqlite::Result<String
         .map_err(|source| rusqlite::Error::ToSqlConversionFailure(Box::new(source)))
 }
 
+/// A duration as the history keeps it.
+pub(super) fn micros(duration: std::time::Duration) -> i64 {
+    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
+}
+
 /// A path column.
 pub(super) fn path(row: &Row<'_>, column: &str) -> rusqlite::Result<PathBuf> {
     row.get::<_, String>(column).map(PathBuf::from)

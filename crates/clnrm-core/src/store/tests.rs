@@ -53,10 +53,7 @@ pub(super) fn definition(name: &str) -> ServiceDefinition {
         memory_bytes: None,
         depends_on: Vec::new(),
         scale: AutoScaleConfig::default(),
-        pool: PoolSpec {
-            size: 0,
-            reset: None,
-        },
+        pool: PoolSpec::default(),
         stop: StopSpec {
             signal: StopSignal::Term,
             grace: Duration::from_secs(10),
@@ -85,6 +82,7 @@ pub(super) fn journalled(
         run,
         digest: "0011223344556677".into(),
         runtime: RuntimeKind::Process,
+        pooled: true,
         dir: PathBuf::from("/project/.clnrm/instances").join(id),
         ports: InstancePorts {
             main: Some(6379),
@@ -259,7 +257,7 @@ fn a_newer_history_is_reported_and_left_untouched() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} was written by a newer clnrm (schema 7, this one knows 2)",
+                "{} was written by a newer clnrm (schema 7, this one knows 3)",
                 path.display()
             )
         );

@@ -1,14 +1,13 @@
-//! `scale`, `pool` and `stop`: how many instances, and how one ends.
+//! `scale` and `stop`: how many instances, and how one ends.
 
 use std::time::Duration;
 
-use super::values::Uses;
-use crate::config::definition::{PoolSpec, StopSignal, StopSpec};
+use crate::config::definition::{StopSignal, StopSpec};
 use crate::config::reader::{Table, Value};
 use crate::services::service_manager::AutoScaleConfig;
 
 /// More instances than one machine starts in any test; catches a slipped digit.
-const MOST_INSTANCES: u32 = 1000;
+pub(super) const MOST_INSTANCES: u32 = 1000;
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 const BYTES_PER_MB: f64 = 1e6;
 
@@ -102,51 +101,6 @@ pub(super) fn of_service(
     config.min_instances = 1;
     config.max_instances = 1;
     config
-}
-
-/// Reads `pool`, which may keep at most `max_instances` warm.
-pub(super) fn pool(table: &mut Table<'_>, uses: &mut Uses, max_instances: u32) -> PoolSpec {
-    let none = PoolSpec {
-        size: 0,
-        reset: None,
-    };
-    let Some(value) = table.take("pool") else {
-        return none;
-    };
-    let Some(mut table) = value.table() else {
-        return none;
-    };
-    for later in ["verify", "ttl"] {
-        table.refuse_key(later, "a later version of clnrm will have it", "remove it");
-    }
-    let size = table.take("size");
-    if size.is_none() {
-        table.refuse_with("needs its `size`", "write e.g. size = 3");
-    }
-    let size = size.and_then(|value| pool_size(&value, max_instances));
-    let reset = table.take("reset").and_then(|value| value.command(uses));
-    table.finish();
-    PoolSpec {
-        size: size.unwrap_or(0),
-        reset,
-    }
-}
-
-fn pool_size(value: &Value<'_>, max_instances: u32) -> Option<u32> {
-    if value.raw().as_str() == Some("auto") {
-        value.refuse_with(
-            "\"auto\" is not supported: a later version of clnrm will have it",
-            "write a number of instances",
-        );
-        return None;
-    }
-    let size = value.integer(0..=MOST_INSTANCES)?;
-    if size > max_instances {
-        value.refuse(format!(
-            "{size} is more than the service may have at all (scale.max = {max_instances})"
-        ));
-    }
-    Some(size)
 }
 
 pub(super) fn stop(table: &mut Table<'_>) -> StopSpec {

@@ -11,6 +11,7 @@ mod http_step;
 mod launch;
 pub(crate) mod limits;
 mod metrics;
+mod pool;
 mod ready;
 mod references;
 mod service;

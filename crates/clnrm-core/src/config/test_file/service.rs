@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::Uses;
-use super::{Context, launch, limits, metrics, ready};
-use crate::config::definition::{Launch, ReadyCheck, ServiceDefinition};
+use super::{Context, launch, limits, metrics, pool, ready};
+use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::needed_ports;
 use crate::config::reader::{Place, Table, Value};
 
@@ -64,7 +64,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         cpus: table.take("cpus").and_then(|value| value.positive()),
         memory_bytes: table.take("memory").and_then(|value| value.bytes()),
         depends_on: depends_on.iter().map(|(name, _)| name.clone()).collect(),
-        pool: limits::pool(&mut table, &mut uses, scale.max_instances),
+        pool: PoolSpec::default(),
         scale,
         stop: limits::stop(&mut table),
         response_target_ms: response_target.as_secs_f64() * 1e3,
@@ -77,6 +77,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         },
         launch,
     };
+    definition.pool = pool::read(&mut table, &mut uses, &definition).unwrap_or_default();
     finish(table, name);
     let ports = knows_launch.then(|| ports_of(&definition));
     if ready.use_default && ports.as_ref().is_some_and(|ports| ports.main) {

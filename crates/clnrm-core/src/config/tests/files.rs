@@ -199,6 +199,12 @@ fn the_canonical_shape_is_read_with_its_defaults() {
         name = "api"
         [services.db]
         command = ["db", "--port={port}", "--admin={port.admin}"]
+        scale = { max = 3 }
+        [services.db.pool]
+        size = 3
+        reset = ["db", "--reset", "{port}"]
+        verify = ["db", "--show", "{port}"]
+        ttl = "5m"
         [services.cache]
         command = ["redis-server", "--port", "{port}", "--dir", "{data_dir}", "--peer", "{db.addr}"]
         ready = { tcp = true, log = "Ready", http = "http://{addr}/", timeout = "10s" }
@@ -210,9 +216,6 @@ fn the_canonical_shape_is_read_with_its_defaults() {
         [services.cache.scale]
         max = 3
         memory_up = "300MB"
-        [services.cache.pool]
-        size = 3
-        reset = ["redis-cli", "-p", "{port}", "FLUSHALL"]
         [[steps]]
         command = "redis-cli -p {port} ping; echo {db.port.admin}"
         service = "cache"
@@ -229,7 +232,9 @@ fn the_canonical_shape_is_read_with_its_defaults() {
     assert_eq!(cache.ready.checks.len(), 3);
     assert_eq!(cache.memory_bytes, Some(256_000_000));
     assert_eq!(cache.scale.memory_up_mb, 300.0);
-    assert_eq!((cache.scale.max_instances, cache.pool.size), (3, 3));
+    assert_eq!((cache.scale.max_instances, cache.pool.size), (3, 0));
+    assert_eq!((db.pool.size, db.pool.ttl.as_secs()), (3, 300));
+    assert!(db.reuse().is_some(), "it can be reset and verified");
     assert_eq!(test.steps[0].name, "step 1");
     assert_eq!(
         command(&test.steps[0]),

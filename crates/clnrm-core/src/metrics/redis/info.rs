@@ -5,6 +5,12 @@ use std::collections::HashMap;
 use crate::metrics::absent::{Absent, Measured};
 use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters, Source};
 
+/// Commands that run a server rather than use it: whoever sends them (clnrm, to reset a warm instance or to measure it)
+/// is administration.
+const ADMINISTRATION: [&str; 10] = [
+    "acl", "client", "config", "flushall", "function", "info", "module", "role", "script", "hello",
+];
+
 /// What was found in the sections so far.
 #[derive(Debug, Default)]
 pub(super) struct Info<'a> {
@@ -12,7 +18,8 @@ pub(super) struct Info<'a> {
     fields: HashMap<&'a str, &'a str>,
     /// Whether there was any `cmdstat_*`: a server that has answered `INFO` once has at least that one.
     has_command_statistics: bool,
-    info_calls: f64,
+    /// Of [`ADMINISTRATION`].
+    administrative_calls: f64,
     /// Of all other commands.
     calls: f64,
     microseconds: f64,
@@ -47,24 +54,26 @@ impl<'a> Info<'a> {
             return;
         };
         self.has_command_statistics = true;
-        if command.eq_ignore_ascii_case("info") {
-            self.info_calls += calls;
+        // Subcommands have statistics of their own since redis 7: `config|get`.
+        let family = command.split('|').next().unwrap_or(command);
+        if (ADMINISTRATION.iter()).any(|name| family.eq_ignore_ascii_case(name)) {
+            self.administrative_calls += calls;
         } else {
             self.calls += calls;
             self.microseconds += microseconds;
         }
     }
 
-    /// `own_commands` were sent by clnrm itself, besides `INFO`.
+    /// `own_commands` were sent by clnrm itself, besides [`ADMINISTRATION`].
     ///
-    /// Requests are all commands but `INFO`: whoever sends that, it is monitoring. Errors are all error replies.
+    /// Requests are all commands but those of [`ADMINISTRATION`]. Errors are all error replies.
     /// Response time is the time that commands took to execute, without waiting in a queue or on the network.
     pub(super) fn counters(&self, own_commands: f64) -> ServiceCounters {
         let own = own_commands;
         ServiceCounters {
             epoch: self.fields.get("run_id").map(|run_id| (*run_id).to_owned()),
             requests: self.command_statistics().and_then(|()| {
-                let total = self.field("total_commands_processed")? - self.info_calls;
+                let total = self.field("total_commands_processed")? - self.administrative_calls;
                 Ok(Counter { total, own })
             }),
             errors: self.field("total_error_replies").map(Counter::untouched),
@@ -114,13 +123,14 @@ mod tests {
 
     use super::*;
 
-    const STATS: &str = "# Stats\r\ntotal_commands_processed:1010\r\ntotal_error_replies:7\r\n";
+    const STATS: &str = "# Stats\r\ntotal_commands_processed:1050\r\ntotal_error_replies:7\r\n";
     const COMMANDS: &str = "# Commandstats\r\ncmdstat_info:calls=10,usec=5000,usec_per_call=500.00\r\n\
         cmdstat_get:calls=600,usec=1200,usec_per_call=2.00,rejected_calls=0,failed_calls=0\r\n\
-        cmdstat_config|get:calls=400,usec=800,usec_per_call=2.00\r\n";
+        cmdstat_xadd:calls=400,usec=800,usec_per_call=2.00\r\n\
+        cmdstat_config|get:calls=40,usec=900,usec_per_call=22.50\r\n";
 
     #[test]
-    fn requests_and_times_are_those_of_all_commands_but_info() {
+    fn requests_and_times_are_those_of_all_commands_but_administration() {
         let mut info = Info::default();
         for section in [
             "# Server\r\nrun_id:abc\r\n",

@@ -6,16 +6,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
 use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
+use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Listed, ListedState, exit_of};
+use super::container::{Listed, ListedState, exit_of, main_pid};
 use super::error::EngineError;
 use super::labels::LOG_LIMIT;
 use super::{DockerRuntime, log};
 use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
 use crate::runtime::instance::{
-    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Runtime,
+    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime, Supervisor,
+    TreeState,
 };
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::ExitRecord;
@@ -45,6 +47,25 @@ impl Runtime for DockerRuntime {
             observed.push(self.observe_one(place, listed).await.map_err(Into::into));
         }
         observed
+    }
+
+    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError> {
+        let Some(found) = self.of(place).await? else {
+            return Ok(None);
+        };
+        if found.state.as_ref().and_then(|state| state.running) != Some(true) {
+            return Ok(None);
+        }
+        let id = found.id.clone().unwrap_or_default();
+        let (sender, state) = watch::channel(TreeState::Running);
+        tokio::spawn(self.watch(id.clone(), sender));
+        Ok(Some(Running {
+            main_pid: main_pid(&found),
+            published: None,
+            supervisor: Supervisor::Container(id),
+            log: log_path(&place.dir),
+            state,
+        }))
     }
 
     async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
