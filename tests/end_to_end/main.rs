@@ -20,6 +20,7 @@ mod history_faults;
 mod journey;
 mod manage;
 mod metrics_faults;
+mod pool;
 mod project;
 mod runtime;
 mod support;

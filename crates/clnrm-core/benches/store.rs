@@ -33,10 +33,7 @@ fn register(store: &mut Store, number: usize) -> ServiceId {
         memory_bytes: None,
         depends_on: Vec::new(),
         scale: AutoScaleConfig::default(),
-        pool: PoolSpec {
-            size: 0,
-            reset: None,
-        },
+        pool: PoolSpec::default(),
         stop: StopSpec {
             signal: StopSignal::Term,
             grace: Duration::from_secs(1),

@@ -88,6 +88,17 @@ pub mod rfc3339 {
     pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(at)
     }
+
+    /// The same of a time that may be absent (`null`).
+    pub fn serialize_optional<S: Serializer>(
+        at: &Option<Timestamp>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        match at {
+            Some(at) => serializer.collect_str(at),
+            None => serializer.serialize_none(),
+        }
+    }
 }
 
 /// Where the time of day comes from.

@@ -79,6 +79,7 @@ fn child() {
             run: None,
             digest: "d".into(),
             runtime: RuntimeKind::Process,
+            pooled: false,
             dir: "/dir".into(),
             ports: InstancePorts::default(),
             address: None,

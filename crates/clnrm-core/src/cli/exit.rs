@@ -31,7 +31,7 @@ impl Exit {
         match signal {
             Some(signal) => Self::Signal(signal),
             None if !report.leaks.leaked.is_empty() => Self::Leak,
-            None if report.summary.failed > 0 => Self::TestFailed,
+            None if report.summary.failed + report.summary.contaminated > 0 => Self::TestFailed,
             None if report.summary.errors > 0 => Self::ServiceFailed,
             None => Self::Good,
         }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use super::decide::{Decided, Decider, Undecided};
 use crate::clock::Timestamp;
-use crate::config::definition::ServiceDefinition;
+use crate::config::definition::{PoolSpec, ServiceDefinition};
 use crate::config::project::CostRates;
 use crate::services::service_manager::{
     Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, MetricsHistory, PastAction,
     PoolCounts, PoolDemand, ServiceView, assess,
 };
-use crate::store::{LeaseSpan, Store, StoreError};
+use crate::store::{LeaseSpan, ServiceId, Store, StoreError};
 
 /// Past leases, actions and starts that are looked at.
 const LOOK_BACK: u32 = 200;
@@ -93,6 +93,20 @@ pub(super) fn decide_one(
         last_action,
         sources,
     })
+}
+
+/// How many instances a pool is to hold: as its file says, or as the measured use advises.
+pub fn pool_size(store: &Store, service: ServiceId, pool: &PoolSpec) -> Result<u32, StoreError> {
+    if pool.auto.is_none() {
+        return Ok(pool.wanted(None));
+    }
+    let spans = store.lease_spans(service, LOOK_BACK)?;
+    let demand = PoolDemand {
+        concurrent_leases: &concurrency(&spans),
+        arrivals_per_second: arrivals_per_second(&spans),
+        start_time: median(store.start_durations(service, LOOK_BACK)?),
+    };
+    Ok(pool.wanted(demand.advised_size()))
 }
 
 fn limits(definition: &ServiceDefinition) -> HealthLimits {

@@ -6,7 +6,7 @@ mod assessment_view;
 pub mod clean;
 mod container;
 mod decide;
-mod evidence;
+pub mod evidence;
 pub mod forecast_report;
 mod forecast_view;
 pub mod lifecycle;

@@ -119,6 +119,17 @@ impl Project {
         Ok(instance)
     }
 
+    /// Starts an instance that no test has asked for; one of a pool is free at once.
+    pub async fn start_spare(&self, plan: &StartPlan<'_>) -> Result<LiveInstance, StartFailure> {
+        let instance = self.start_fresh(plan).await?;
+        if plan.definition.pool.is_wanted() {
+            // Asked for beyond the pool's size, so its size does not matter. What cannot be marked as free is found
+            // without a holder by the next command, and ended.
+            let _ = self.give_back(&instance, u32::MAX, None).await;
+        }
+        Ok(instance)
+    }
+
     /// Resets a used instance and verifies it against what it was when it was fresh.
     pub async fn clean_used(&self, instance: &LiveInstance) -> Result<Duration, CleanError> {
         if instance.definition.reuse().is_none() {

@@ -11,6 +11,7 @@ use thiserror::Error;
 use super::one_line;
 use super::project::{Project, place};
 use super::stop::{DEFAULT_GRACE, EndError};
+use crate::clock::Timestamp;
 use crate::runtime::{InstanceError, InstancePlace, Loss, Observed, Runtime};
 use crate::store::{
     Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
@@ -49,6 +50,26 @@ enum Verdict {
     Leave,
     /// It has ended (or must), and the row must say so.
     End(&'static str),
+    /// The same, unless somebody takes it while we look.
+    Retire(Retirement),
+}
+
+/// Why an instance of a pool goes that lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Retirement {
+    Expired,
+    RunKilled,
+    HolderKilled,
+}
+
+impl Retirement {
+    fn why(self) -> &'static str {
+        match self {
+            Self::Expired => "its time in the pool was up",
+            Self::RunKilled => "its run was killed before it could stop it",
+            Self::HolderKilled => "whoever held it was killed, so nobody knows what state it is in",
+        }
+    }
 }
 
 impl Project {
@@ -87,10 +108,17 @@ impl Project {
             if observed == Observed::Alive && of_a_killed_run(&row, &runs) {
                 self.end_commands_in(&row).await;
             }
-            if let Verdict::End(why) = judge(&row, &observed, &runs) {
-                ended_containers |= row.start.runtime == RuntimeKind::Container;
-                self.end_row(&row, why, &mut recovered).await?;
-            }
+            let why = match judge(&row, &observed, &runs, self.now()) {
+                Verdict::Leave => continue,
+                Verdict::End(why) => why,
+                Verdict::Retire(retirement) if self.retire(&row, retirement).await? => {
+                    retirement.why()
+                }
+                // Somebody was quicker, and ends it or uses it.
+                Verdict::Retire(_) => continue,
+            };
+            ended_containers |= row.start.runtime == RuntimeKind::Container;
+            self.end_row(&row, why, &mut recovered).await?;
         }
         if knows_containers {
             ended_containers |= self.end_stray_containers(&mut recovered).await?;
@@ -174,6 +202,23 @@ impl Project {
         }
     }
 
+    /// Takes an instance out of its pool; `false` = somebody was quicker.
+    async fn retire(
+        &self,
+        row: &InstanceRow,
+        retirement: Retirement,
+    ) -> Result<bool, RecoverError> {
+        let (id, holder, now) = (row.start.id.clone(), row.start.owner.clone(), self.now());
+        self.store
+            .call(move |store| match retirement {
+                Retirement::Expired => store.retire_warm(&id, Some(now)),
+                Retirement::RunKilled => store.retire_warm(&id, None),
+                Retirement::HolderKilled => store.take_back(&id, &holder),
+            })
+            .await
+            .map_err(RecoverError::Store)
+    }
+
     async fn end_row(
         &self,
         row: &InstanceRow,
@@ -250,10 +295,18 @@ impl Project {
     }
 }
 
-fn judge(row: &InstanceRow, observed: &Observed, unfinished_runs: &[RunRow]) -> Verdict {
+fn judge(
+    row: &InstanceRow,
+    observed: &Observed,
+    unfinished_runs: &[RunRow],
+    now: Timestamp,
+) -> Verdict {
     let owner_lives = row.start.owner.is_alive();
     match observed {
         Observed::Unknown(_) => Verdict::Leave,
+        Observed::Alive if row.start.pooled && row.state == InstanceState::Running => {
+            judge_pooled(row, owner_lives, unfinished_runs, now)
+        }
         Observed::Alive if owner_lives => Verdict::Leave,
         Observed::Alive => match row.state {
             InstanceState::Starting => {
@@ -280,6 +333,24 @@ fn judge(row: &InstanceRow, observed: &Observed, unfinished_runs: &[RunRow]) -> 
         Observed::Lost(_) => Verdict::End("its supervisor was killed"),
         Observed::NeverStarted if owner_lives => Verdict::Leave,
         Observed::NeverStarted => Verdict::End("the command that was to start it was killed"),
+    }
+}
+
+/// One that lives in a pool: free until its time is up, or held by a command that lives.
+fn judge_pooled(
+    row: &InstanceRow,
+    owner_lives: bool,
+    unfinished_runs: &[RunRow],
+    now: Timestamp,
+) -> Verdict {
+    match row.warm_until {
+        Some(until) if until <= now => Verdict::Retire(Retirement::Expired),
+        Some(_) if of_a_killed_run_that_would_stop_it(row, unfinished_runs) => {
+            Verdict::Retire(Retirement::RunKilled)
+        }
+        Some(_) => Verdict::Leave,
+        None if owner_lives => Verdict::Leave,
+        None => Verdict::Retire(Retirement::HolderKilled),
     }
 }
 

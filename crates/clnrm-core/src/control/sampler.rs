@@ -158,6 +158,18 @@ impl Sampler {
         self.sample_and_keep().await;
     }
 
+    /// Samples now, if an instance was read long enough ago for its rates to mean something.
+    pub async fn sample_if_due(&self, id: &InstanceId) {
+        let last = {
+            let inner = self.inner.lock().await;
+            let watched = inner.watched.get(id);
+            watched.and_then(|watched| watched.last.as_ref().map(|reading| reading.at))
+        };
+        if last.is_some_and(|last| self.project.now().since(last) >= SHORTEST_INTERVAL) {
+            self.sample_and_keep().await;
+        }
+    }
+
     /// Reads everything, and records one sample per service.
     pub async fn sample(&self) -> Result<Vec<ServiceSample>, StoreError> {
         let mut inner = self.inner.lock().await;

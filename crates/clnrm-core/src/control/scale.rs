@@ -144,7 +144,7 @@ impl Scaling {
                     cancel: CancellationToken::new(),
                     on_pull: OnPull::default(),
                 };
-                project.start_instance(&plan).await.map(drop)
+                project.start_spare(&plan).await.map(drop)
             });
         }
         let results = starting.join_all().await;

@@ -263,7 +263,7 @@ impl Project {
             on_pull: OnPull::default(),
         };
         let instance = self
-            .start_instance(&plan)
+            .start_spare(&plan)
             .await
             .map_err(ServicesError::Start)?;
         Ok(RestartedInstance {

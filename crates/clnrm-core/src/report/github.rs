@@ -32,13 +32,15 @@ fn step_summary(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
             TestStatus::Failed => "❌ failed",
             TestStatus::Error => "❌ error",
             TestStatus::Skipped => "⏭️ skipped",
+            TestStatus::Contaminated => "❌ contaminated",
         };
         let name = cell(&test.name);
         let took = match test.status {
             TestStatus::Skipped => String::new(),
-            TestStatus::Passed | TestStatus::Failed | TestStatus::Error => {
-                units::duration(test.duration)
-            }
+            TestStatus::Passed
+            | TestStatus::Failed
+            | TestStatus::Error
+            | TestStatus::Contaminated => units::duration(test.duration),
         };
         let reason = cell(&reason(test));
         writeln!(out, "| {name} | {result} | {took} | {reason} |")?;
@@ -105,7 +107,10 @@ fn html(text: &str) -> String {
 
 /// One `::error` line for a test that failed; nothing for others.
 pub(super) fn annotation(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
-    if !matches!(test.status, TestStatus::Failed | TestStatus::Error) {
+    if !matches!(
+        test.status,
+        TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated
+    ) {
         return Ok(());
     }
     writeln!(

@@ -49,7 +49,7 @@ fn counts(tests: &[&TestReport]) -> String {
     format!(
         r#"tests="{}" failures="{}" errors="{}" skipped="{}""#,
         tests.len(),
-        number(TestStatus::Failed),
+        number(TestStatus::Failed) + number(TestStatus::Contaminated),
         number(TestStatus::Error),
         number(TestStatus::Skipped)
     )
@@ -83,7 +83,9 @@ fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
     match test.status {
         TestStatus::Passed => return writeln!(out, "/>"),
         TestStatus::Skipped => writeln!(out, ">\n      <skipped message=\"{reason}\"/>")?,
-        TestStatus::Failed => unsuccessful(out, "failure", &reason, test)?,
+        TestStatus::Failed | TestStatus::Contaminated => {
+            unsuccessful(out, "failure", &reason, test)?
+        }
         TestStatus::Error => unsuccessful(out, "error", &reason, test)?,
     }
     writeln!(out, "    </testcase>")

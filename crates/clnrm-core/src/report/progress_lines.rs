@@ -51,7 +51,10 @@ impl Run {
             RunEvent::TestFinished { test, report } => {
                 self.running.remove(test);
                 self.finished += 1;
-                if matches!(report.status, TestStatus::Failed | TestStatus::Error) {
+                if matches!(
+                    report.status,
+                    TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated
+                ) {
                     self.unsuccessful += 1;
                 }
             }
@@ -142,7 +145,7 @@ impl Run {
 
     fn finished(&self, report: &TestReport, paint: Paint) -> (Lines, String) {
         let level = match report.status {
-            TestStatus::Failed | TestStatus::Error => Lines::Failures,
+            TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated => Lines::Failures,
             TestStatus::Passed | TestStatus::Skipped => Lines::Events,
         };
         let line = format!(

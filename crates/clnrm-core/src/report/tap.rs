@@ -34,7 +34,7 @@ fn test(out: &mut dyn Write, number: usize, test: &TestReport) -> io::Result<()>
     match test.status {
         TestStatus::Passed => writeln!(out, "ok {number} - {name}"),
         TestStatus::Skipped => writeln!(out, "ok {number} - {name} # SKIP {why}"),
-        TestStatus::Failed | TestStatus::Error => {
+        TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated => {
             writeln!(out, "not ok {number} - {name}")?;
             diagnostics(out, test)
         }
@@ -76,6 +76,7 @@ fn step(out: &mut dyn Write, number: usize, step: &StepReport) -> io::Result<()>
 fn diagnostics(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
     let severity = match test.status {
         TestStatus::Error => "error",
+        TestStatus::Contaminated => "contaminated",
         TestStatus::Passed | TestStatus::Failed | TestStatus::Skipped => "fail",
     };
     writeln!(out, "  ---")?;

@@ -99,6 +99,9 @@ pub struct KeptService {
     pub service: String,
     /// Where it listens.
     pub address: Option<String>,
+    /// Of an instance of a pool: it is stopped then, unless a test leases it before.
+    #[serde(serialize_with = "rfc3339::serialize_optional")]
+    pub warm_until: Option<Timestamp>,
 }
 
 /// Counts of tests.
@@ -112,6 +115,8 @@ pub struct RunSummary {
     pub errors: usize,
     /// Not run (`--fail-fast`, interrupted).
     pub skipped: usize,
+    /// Failed on used instances and passed on fresh ones.
+    pub contaminated: usize,
 }
 
 /// How a test ended.
@@ -126,6 +131,24 @@ pub enum TestStatus {
     Error,
     /// Not run.
     Skipped,
+    /// It failed on instances that other tests had used, and passed on fresh ones.
+    Contaminated,
+}
+
+/// A test that held an instance before the one that it spoiled.
+#[derive(Debug, Clone, Serialize)]
+pub struct Suspect {
+    /// The test.
+    pub test: String,
+    /// Its run, where that is still known.
+    pub run_id: Option<String>,
+    /// The service.
+    pub service: String,
+    /// The instance that both held.
+    pub instance_id: String,
+    /// When it began to hold it.
+    #[serde(serialize_with = "rfc3339::serialize")]
+    pub leased_at: Timestamp,
 }
 
 /// One test.
@@ -142,6 +165,8 @@ pub struct TestReport {
     pub duration: Duration,
     /// The instances that it used.
     pub services: Vec<ServiceUse>,
+    /// Where it is contaminated: the tests that held its instances before, newest first.
+    pub suspects: Vec<Suspect>,
     /// Every step, run or not.
     pub steps: Vec<StepReport>,
     /// Why it failed or was an error or was skipped, in one sentence.
@@ -159,18 +184,61 @@ pub struct ServiceUse {
     pub instance_id: String,
     /// Whether it was started for this test.
     pub origin: InstanceOrigin,
+    /// Whether it was running before the test wanted it.
+    pub warm: bool,
+    /// From the wish to the instance.
+    pub lease_ms: f64,
+    /// How long the reset and verification took that made it clean; `None` = it was fresh.
+    pub verified_ms: Option<f64>,
     /// Start to ready.
     pub ready_ms: u64,
     /// Where it listened.
     pub address: Option<String>,
+    /// What became of it; `None` = it has no pool.
+    pub afterwards: Option<Afterwards>,
+}
+
+/// What became of an instance of a pool after its test.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Afterwards {
+    /// What.
+    pub outcome: Outcome,
+    /// Why it did not go back into its pool.
+    pub reason: Option<String>,
+    /// How long its reset and verification took.
+    pub cleaned_ms: Option<f64>,
+}
+
+/// The ways of an instance after its test.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Outcome {
+    /// It was reset and verified, and is free.
+    Pooled,
+    /// It was stopped.
+    Stopped,
+    /// It was not proved clean, was stopped, and is replaced.
+    Quarantined,
+}
+
+impl Afterwards {
+    pub(super) fn stopped(reason: &str) -> Self {
+        Self {
+            outcome: Outcome::Stopped,
+            reason: Some(reason.to_owned()),
+            cleaned_ms: None,
+        }
+    }
 }
 
 /// Where an instance came from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum InstanceOrigin {
-    /// Started for this test.
+    /// No test had it before.
     Fresh,
+    /// Other tests had it; it was reset and verified after each.
+    Reused,
 }
 
 /// A service that never became ready, or died.
@@ -230,6 +298,10 @@ impl RunReport {
 }
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    let milliseconds = duration.as_secs_f64() * 1_000.0;
-    serializer.serialize_f64((milliseconds * 1_000.0).round() / 1_000.0)
+    serializer.serialize_f64(rounded_ms(*duration))
+}
+
+/// Milliseconds, to the microsecond.
+pub(super) fn rounded_ms(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -3,9 +3,11 @@
 //! Deliberately absent: anything that prints. What happens is told as [`event::RunEvent`]s.
 
 mod command_step;
+mod contamination;
 pub mod event;
 mod expectations;
 mod http_step;
+mod pools;
 mod run;
 mod service_set;
 mod shared;

@@ -10,11 +10,14 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{KeptService, RunEvent, RunReport, RunSummary, TestReport, TestStatus};
-use super::shared::Shared;
+use super::contamination;
+use super::event::{RunEvent, RunReport, RunSummary, TestReport, TestStatus};
+use super::pools::Pools;
+use super::shared::{CleanedUp, Shared};
 use super::step;
-use super::test_run::{FinishedTest, run_test};
+use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
+use crate::control::evidence::pool_size;
 use crate::control::recover::RecoverError;
 use crate::control::sampler::Sampler;
 use crate::control::{LiveInstance, Project};
@@ -83,8 +86,9 @@ pub async fn run(
         .map_err(RunError::Store)?;
     let sampling = shared.sampler.run_until(shared.cancel.clone());
     let finished = run_tests(&shared, tests, options).await;
+    let returned = shared.all_returned().await;
     sampling.abort();
-    let (tests, kept): (Vec<TestReport>, Vec<Vec<LiveInstance>>) = finished
+    let (mut tests, kept): (Vec<TestReport>, Vec<Vec<LiveInstance>>) = finished
         .into_iter()
         .map(|test| (test.report, test.instances))
         .unzip();
@@ -95,7 +99,14 @@ pub async fn run(
         .flatten()
         .filter(|_| !interrupted)
         .collect();
-    let leaks = shared.clean_up(&kept).await.map_err(RunError::Store)?;
+    for (test, id, afterwards) in returned {
+        let services = tests.get_mut(test).map(|test| test.services.iter_mut());
+        let used = services.and_then(|mut used| used.find(|used| used.instance_id == id.0));
+        if let Some(used) = used {
+            used.afterwards = Some(afterwards);
+        }
+    }
+    let CleanedUp { kept, leaks } = shared.clean_up(&kept).await.map_err(RunError::Store)?;
     let not_recorded = shared.close().await.err();
     let report = RunReport {
         schema: RunReport::SCHEMA,
@@ -104,13 +115,7 @@ pub async fn run(
         duration: started.elapsed(),
         summary: summarize(&tests),
         tests,
-        kept: kept
-            .into_iter()
-            .map(|instance| KeptService {
-                service: instance.definition.name,
-                address: instance.address,
-            })
-            .collect(),
+        kept,
         leaks,
         interrupted_by: None,
     };
@@ -137,17 +142,24 @@ async fn begin(
         }
     }
     let (owner, now, keep) = (project.owner.clone(), project.now(), options.keep);
-    let (run, service_ids) = project
+    let names = (services.iter())
+        .map(|(service, _)| (service.digest(), service.name.clone()))
+        .collect();
+    let (run, service_ids, sizes) = project
         .store
         .call(move |store| {
-            let mut ids = HashMap::new();
+            let (mut ids, mut sizes) = (HashMap::new(), HashMap::new());
             for (service, file) in &services {
-                ids.insert(
+                let (digest, id) = (
                     service.digest(),
                     store.register_service(service, file, now)?,
                 );
+                if service.pool.is_wanted() {
+                    sizes.insert(digest.clone(), pool_size(store, id, &service.pool)?);
+                }
+                ids.insert(digest, id);
             }
-            Ok((store.begin_run(&owner, keep, now)?, ids))
+            Ok((store.begin_run(&owner, keep, now)?, ids, sizes))
         })
         .await?;
     let tell = Arc::clone(&notify);
@@ -157,9 +169,12 @@ async fn begin(
         project,
         run,
         notify,
+        no_more_refills: cancel.child_token(),
         cancel,
         sampler,
+        pools: Pools::of(sizes),
         service_ids,
+        names,
         uses_left: Mutex::new(uses_left),
         keep: options.keep,
     })
@@ -175,13 +190,11 @@ async fn run_tests(
     let stop_starting = Arc::new(AtomicBool::new(false));
     let mut running = JoinSet::new();
     for (index, test) in tests.into_iter().enumerate() {
-        let (shared, turns, stop_starting) = (
-            Arc::clone(shared),
-            Arc::clone(&turns),
-            Arc::clone(&stop_starting),
-        );
+        let (shared, stop_starting) = (Arc::clone(shared), Arc::clone(&stop_starting));
+        // Taken before the task exists, so that tests begin in their order.
+        let turn = Arc::clone(&turns).acquire_owned().await;
         running.spawn(async move {
-            let _turn = turns.acquire_owned().await;
+            let _turn = turn;
             let finished = if shared.cancel.is_cancelled() {
                 not_run(&test, "interrupted")
             } else if stop_starting.load(Ordering::Acquire) {
@@ -192,12 +205,12 @@ async fn run_tests(
                     name: test.name.clone(),
                     file: test.file.clone(),
                 });
-                run_test(&shared, index, &test).await
+                contamination::run_test(&shared, index, &test).await
             };
             if options.fail_fast && finished.report.status != TestStatus::Passed {
                 stop_starting.store(true, Ordering::Release);
             }
-            let finished = shared.give_back(&test, finished).await;
+            let finished = shared.give_back(index, &test, finished).await;
             (shared.notify)(RunEvent::TestFinished {
                 test: index,
                 report: finished.report.clone(),
@@ -223,6 +236,7 @@ fn not_run(test: &TestDefinition, reason: &str) -> FinishedTest {
             .map(|step| step::skipped(step, reason.to_owned()))
             .collect(),
         reason: Some(reason.to_owned()),
+        suspects: Vec::new(),
         service_failures: Vec::new(),
     };
     FinishedTest {
@@ -238,5 +252,6 @@ fn summarize(tests: &[TestReport]) -> RunSummary {
         failed: count(TestStatus::Failed),
         errors: count(TestStatus::Error),
         skipped: count(TestStatus::Skipped),
+        contaminated: count(TestStatus::Contaminated),
     }
 }

@@ -13,6 +13,15 @@ use crate::config::placeholder::InstanceBinding;
 use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};
 use crate::runtime::docker::OnPull;
 
+/// Which test wants its services, and how.
+#[derive(Debug, Clone)]
+pub(super) struct Wish {
+    pub(super) test: usize,
+    pub(super) name: String,
+    /// Nothing that another test has used.
+    pub(super) fresh_only: bool,
+}
+
 /// What became of the services of a test.
 #[derive(Debug, Default)]
 pub(super) struct ServiceSet {
@@ -25,10 +34,11 @@ pub(super) struct ServiceSet {
 /// Starts them all, or gives up with the first failure (what is ready then stays for the caller to stop).
 pub(super) async fn start_all(
     shared: &Arc<Shared>,
-    test: usize,
+    wish: &Wish,
     services: &[ServiceDefinition],
     cancel: &CancellationToken,
 ) -> ServiceSet {
+    let test = wish.test;
     let mut waiting: Vec<&ServiceDefinition> = services.iter().collect();
     let mut set = ServiceSet::default();
     let mut bindings: BTreeMap<String, InstanceBinding> = BTreeMap::new();
@@ -47,9 +57,9 @@ pub(super) async fn start_all(
                     test,
                     service: service.name.clone(),
                 });
-                starting.spawn(start_one(
+                starting.spawn(get_one(
                     Arc::clone(shared),
-                    test,
+                    wish.clone(),
                     service.clone(),
                     bindings.clone(),
                     cancel.clone(),
@@ -62,7 +72,7 @@ pub(super) async fn start_all(
                 (shared.notify)(RunEvent::ServiceReady {
                     test,
                     service: instance.definition.name.clone(),
-                    took: instance.ready_in,
+                    took: instance.acquired.waited,
                     address: instance.address.clone(),
                 });
                 bindings.insert(instance.definition.name.clone(), instance.binding.clone());
@@ -83,13 +93,27 @@ pub(super) async fn start_all(
     }
 }
 
-async fn start_one(
+/// A warm instance where there is one, else a cold start.
+async fn get_one(
     shared: Arc<Shared>,
-    test: usize,
+    wish: Wish,
     definition: ServiceDefinition,
     neighbours: BTreeMap<String, InstanceBinding>,
     cancel: CancellationToken,
 ) -> Result<LiveInstance, StartFailure> {
+    if !wish.fresh_only {
+        let warm = shared.lease_warm(&definition, &wish.name, &cancel).await;
+        match warm {
+            Ok(Some(instance)) => {
+                shared.refill(&definition);
+                return Ok(instance);
+            }
+            Ok(None) => {}
+            // Without its pool a test still has its cold start.
+            Err(error) => shared.warn(&error),
+        }
+    }
+    let test = wish.test;
     let service = shared.service_id(&definition);
     let plan = StartPlan {
         service,
@@ -110,7 +134,10 @@ async fn start_one(
             }
         }),
     };
-    shared.project.start_instance(&plan).await
+    let started = shared.project.start_fresh(&plan).await;
+    // Only now: until it is ready nobody can tell its start from one that is for the pool.
+    shared.refill(&definition);
+    started
 }
 
 /// `None` for a start that was only given up because something else went wrong.

@@ -4,16 +4,21 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use std::time::Duration;
+
 use tokio_util::sync::CancellationToken;
 
-use super::event::RunEvent;
+use super::event::{KeptService, RunEvent};
+use super::pools::{Pools, Verdict};
 use super::run::Notify;
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::control::sampler::Sampler;
 use crate::control::status_report::LeakReport;
 use crate::control::{LiveInstance, Project, one_line};
-use crate::store::{InstanceRow, LeaseId, NewLease, RunId, RuntimeKind, ServiceId, StoreError};
+use crate::store::{
+    InstanceRow, InstanceState, LeaseId, NewLease, RunId, RuntimeKind, ServiceId, StoreError,
+};
 
 /// Ended instances whose logs are kept, per service.
 const KEPT_LOGS: u32 = 5;
@@ -24,11 +29,22 @@ pub(super) struct Shared {
     pub(super) run: RunId,
     pub(super) notify: Arc<Notify>,
     pub(super) cancel: CancellationToken,
+    /// Ends the starts of instances that only a pool wants.
+    pub(super) no_more_refills: CancellationToken,
     pub(super) sampler: Sampler,
+    pub(super) pools: Pools,
     pub(super) service_ids: HashMap<String, ServiceId>,
+    /// By digest.
+    pub(super) names: HashMap<String, String>,
     /// Tests of the plan that have not ended, per service digest.
     pub(super) uses_left: Mutex<HashMap<String, usize>>,
     pub(super) keep: bool,
+}
+
+/// What was found at the end.
+pub(super) struct CleanedUp {
+    pub(super) kept: Vec<KeptService>,
+    pub(super) leaks: LeakReport,
 }
 
 impl fmt::Debug for Shared {
@@ -46,9 +62,11 @@ impl Shared {
             .expect("every service of the plan was registered when the run began")
     }
 
-    /// An instance of an earlier run is never taken over: a test never meets another test's state.
+    /// An instance of an earlier run is never taken over, unless its pool has proved it clean: a test never meets
+    /// another test's state.
     pub(super) async fn stop_earlier_instances(&self) -> Result<(), StoreError> {
         let services: Vec<ServiceId> = self.service_ids.values().copied().collect();
+        let digests: Vec<String> = self.service_ids.keys().cloned().collect();
         let rows = self
             .project
             .store
@@ -62,30 +80,61 @@ impl Shared {
                             .is_none_or(|run| unfinished.iter().any(|other| other.id == run))
                 };
                 let mut rows = store.live_instances()?;
-                rows.retain(|row| services.contains(&row.start.service) && !in_use(row));
-                Ok(rows)
+                rows.retain(|row| services.contains(&row.start.service));
+                let mut earlier = Vec::new();
+                for row in rows {
+                    let is_earlier = if row.start.pooled {
+                        // Free ones of a definition that has changed; held ones are their holder's.
+                        !digests.contains(&row.start.digest)
+                            && store.retire_warm(&row.start.id, None)?
+                    } else {
+                        !in_use(&row)
+                    };
+                    earlier.extend(is_earlier.then_some(row));
+                }
+                Ok(earlier)
             })
             .await?;
         self.stop_rows(rows).await;
         Ok(())
     }
 
-    /// Stops what the test no longer needs; under `--keep` the last user of a service leaves its instance up.
+    /// Stops what the test no longer needs; under `--keep` the last user of a service leaves its instance up. What has a
+    /// pool goes back there in the background.
     pub(super) async fn give_back(
         self: &Arc<Self>,
+        index: usize,
         test: &TestDefinition,
         mut finished: FinishedTest,
     ) -> FinishedTest {
         let instances = std::mem::take(&mut finished.instances);
+        let has_pool = |name: &String| {
+            test.services
+                .iter()
+                .any(|service| service.name == *name && service.pool.is_wanted())
+        };
+        let (pooled, instances): (Vec<_>, Vec<_>) = instances
+            .into_iter()
+            .partition(|instance| instance.definition.pool.is_wanted());
+        self.sampler.last_sample(&instances).await;
+        let leases = instances.iter().filter_map(|one| one.acquired.lease);
+        self.release(leases.collect()).await;
         // Dependents before what they depend on: the reverse of the order in which they became ready.
         for instance in instances.into_iter().rev() {
             let last_use = self.was_last_use(&instance.definition);
-            if self.keep && last_use && instance.is_up() && !self.cancel.is_cancelled() {
+            // One that knows an instance of a pool would go on speaking to it.
+            let knows_pooled = instance.definition.depends_on.iter().any(has_pool);
+            let may_stay = self.keep && !self.cancel.is_cancelled() && !knows_pooled;
+            if may_stay && last_use && instance.is_up() {
                 finished.instances.push(instance);
                 continue;
             }
             self.sampler.remove(&instance.id).await;
             self.stop_live(&instance).await;
+        }
+        for instance in pooled.into_iter().rev() {
+            self.was_last_use(&instance.definition);
+            self.return_instance(index, instance, Verdict::Clean);
         }
         for service in &test.services {
             if !finished
@@ -114,7 +163,16 @@ impl Shared {
         }
     }
 
-    async fn stop_live(&self, instance: &LiveInstance) {
+    /// Tests of the plan that want this service and have not ended.
+    pub(super) fn uses_left(&self, digest: &str) -> usize {
+        let uses = self
+            .uses_left
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        uses.get(digest).copied().unwrap_or_default()
+    }
+
+    pub(super) async fn stop_live(&self, instance: &LiveInstance) {
         let id = instance.id.clone();
         match self
             .project
@@ -136,31 +194,47 @@ impl Shared {
         }
     }
 
-    pub(super) async fn lease(&self, test: &str, instances: &[LiveInstance]) -> Vec<LeaseId> {
-        let leases: Vec<NewLease> = instances
+    /// Leases what was started for the test (what was warm is leased already), and records how long it waited for each.
+    pub(super) async fn lease(&self, test: &str, instances: &mut [LiveInstance]) {
+        let wanted: Vec<(NewLease, Option<LeaseId>, Duration)> = instances
             .iter()
-            .map(|instance| NewLease {
-                instance: instance.id.clone(),
-                run: Some(self.run),
-                test: test.to_owned(),
-                owner: self.project.owner.clone(),
-                acquired_at: self.project.now(),
+            .map(|instance| {
+                let lease = NewLease {
+                    instance: instance.id.clone(),
+                    run: Some(self.run),
+                    test: test.to_owned(),
+                    owner: self.project.owner.clone(),
+                    acquired_at: self.project.now(),
+                };
+                (lease, instance.acquired.lease, instance.acquired.waited)
             })
             .collect();
-        let acquired = self
+        let acquired: Result<Vec<Option<LeaseId>>, StoreError> = self
             .project
             .store
             .call(move |store| {
-                leases
-                    .iter()
-                    .filter_map(|lease| store.acquire_lease(lease).transpose())
-                    .collect()
+                let mut leases = Vec::with_capacity(wanted.len());
+                for (wanted, held, waited) in &wanted {
+                    let lease = match held {
+                        Some(held) => Some(*held),
+                        None => store.acquire_lease(wanted)?,
+                    };
+                    if let Some(lease) = lease {
+                        store.record_wait(lease, *waited)?;
+                    }
+                    leases.push(lease);
+                }
+                Ok(leases)
             })
             .await;
-        acquired.unwrap_or_else(|error| {
-            self.warn(&error);
-            Vec::new()
-        })
+        match acquired {
+            Ok(leases) => {
+                for (instance, lease) in instances.iter_mut().zip(leases) {
+                    instance.acquired.lease = lease;
+                }
+            }
+            Err(error) => self.warn(&error),
+        }
     }
 
     pub(super) async fn release(&self, leases: Vec<LeaseId>) {
@@ -180,14 +254,26 @@ impl Shared {
     }
 
     /// Ends whatever of this run is up and not kept, and looks for anything that still carries its marks.
-    pub(super) async fn clean_up(&self, kept: &[LiveInstance]) -> Result<LeakReport, StoreError> {
+    /// What its pools hold stays under `--keep`; what another run has leased from them meanwhile is that run's.
+    pub(super) async fn clean_up(&self, kept: &[LiveInstance]) -> Result<CleanedUp, StoreError> {
         let run = self.run;
+        let keeps_pools = self.keep && !self.cancel.is_cancelled();
         let mine = self
             .project
             .store
-            .call(move |store| store.instances_of_run(run))
+            .call(move |store| {
+                for row in store.instances_of_run(run)? {
+                    if row.warm_until.is_some() && !keeps_pools {
+                        store.retire_warm(&row.start.id, None)?;
+                    }
+                }
+                store.instances_of_run(run)
+            })
             .await?;
-        let is_kept = |row: &InstanceRow| kept.iter().any(|instance| instance.id == row.start.id);
+        let is_kept = |row: &InstanceRow| {
+            row.state == InstanceState::Running && row.warm_until.is_some()
+                || kept.iter().any(|instance| instance.id == row.start.id)
+        };
         let (kept_rows, ended): (Vec<InstanceRow>, Vec<InstanceRow>) =
             mine.into_iter().partition(is_kept);
         let left: Vec<InstanceRow> = ended
@@ -196,14 +282,29 @@ impl Shared {
             .cloned()
             .collect();
         self.stop_rows(left).await;
-        let mut report = self.project.end_survivors(&ended).await;
-        for kept in kept_rows {
+        let mut leaks = self.project.end_survivors(&ended).await;
+        for kept in &kept_rows {
             match kept.start.runtime {
-                RuntimeKind::Process => report.processes_checked += 1,
-                RuntimeKind::Container => report.containers_checked += 1,
+                RuntimeKind::Process => leaks.processes_checked += 1,
+                RuntimeKind::Container => leaks.containers_checked += 1,
             }
         }
-        Ok(report)
+        let name = |row: &InstanceRow| {
+            let mut services = self.service_ids.iter();
+            let (digest, _) = services.find(|(_, id)| **id == row.start.service)?;
+            self.names.get(digest).cloned()
+        };
+        let kept = kept_rows.iter().filter_map(|row| {
+            Some(KeptService {
+                service: name(row)?,
+                address: row.start.address.clone(),
+                warm_until: row.warm_until,
+            })
+        });
+        Ok(CleanedUp {
+            kept: kept.collect(),
+            leaks,
+        })
     }
 
     /// Records that the run has ended, and forgets what is too old.
@@ -217,7 +318,7 @@ impl Shared {
         self.project.prune(KEPT_LOGS).await
     }
 
-    fn warn(&self, error: &dyn std::error::Error) {
+    pub(super) fn warn(&self, error: &dyn std::error::Error) {
         (self.notify)(RunEvent::Warning {
             message: one_line(error),
         });

@@ -10,9 +10,9 @@ use tokio_util::sync::CancellationToken;
 use super::command_step::test_variables;
 use super::event::{
     InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
-    TestStatus,
+    TestStatus, rounded_ms,
 };
-use super::service_set::{self, ServiceSet};
+use super::service_set::{self, ServiceSet, Wish};
 use super::shared::Shared;
 use super::step::{self, StepContext};
 use crate::config::definition::{StepAction, TestDefinition};
@@ -62,6 +62,7 @@ pub(super) async fn run_test(
     shared: &Arc<Shared>,
     index: usize,
     test: &TestDefinition,
+    fresh_only: bool,
 ) -> FinishedTest {
     let started = Instant::now();
     let watch = Arc::new(Watch::below(&shared.cancel));
@@ -73,7 +74,12 @@ pub(super) async fn run_test(
         })
     });
     let starting = watch.cancel.child_token();
-    let services = service_set::start_all(shared, index, &test.services, &starting).await;
+    let wish = Wish {
+        test: index,
+        name: test.name.clone(),
+        fresh_only,
+    };
+    let mut services = service_set::start_all(shared, &wish, &test.services, &starting).await;
     let steps = if starting.is_cancelled() {
         let reason = "its services did not start".to_owned();
         test.steps
@@ -81,7 +87,7 @@ pub(super) async fn run_test(
             .map(|step| step::skipped(step, reason.clone()))
             .collect()
     } else {
-        with_services(shared, index, test, &services, &watch).await
+        with_services(shared, index, test, &mut services, &watch).await
     };
     if let Some(timer) = timer {
         timer.abort();
@@ -94,6 +100,7 @@ pub(super) async fn run_test(
         services: services.ready.iter().map(service_use).collect(),
         steps,
         reason: None,
+        suspects: Vec::new(),
         service_failures: services.failures,
     };
     judge(
@@ -112,11 +119,16 @@ async fn with_services(
     shared: &Arc<Shared>,
     index: usize,
     test: &TestDefinition,
-    services: &ServiceSet,
+    services: &mut ServiceSet,
     watch: &Arc<Watch>,
 ) -> Vec<StepReport> {
-    let leases = shared.lease(&test.name, &services.ready).await;
-    shared.sampler.add(&services.ready).await;
+    shared.lease(&test.name, &mut services.ready).await;
+    let (warm, fresh): (Vec<_>, Vec<_>) =
+        (services.ready.iter().cloned()).partition(|instance| instance.acquired.warm);
+    shared.sampler.add(&fresh).await;
+    // A warm instance is there at once, and so are the steps; its first reading comes when it comes.
+    let sampler = shared.sampler.clone();
+    let adding = (!warm.is_empty()).then(|| tokio::spawn(async move { sampler.add(&warm).await }));
     let guards: Vec<_> = services
         .ready
         .iter()
@@ -129,8 +141,10 @@ async fn with_services(
     for guard in guards {
         guard.abort();
     }
-    shared.sampler.last_sample(&services.ready).await;
-    shared.release(leases).await;
+    if let Some(adding) = adding {
+        // It never panics: see its reports.
+        let _ = adding.await;
+    }
     steps
 }
 
@@ -259,9 +273,17 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
     ServiceUse {
         service: instance.definition.name.clone(),
         instance_id: instance.id.0.clone(),
-        origin: InstanceOrigin::Fresh,
+        origin: if instance.acquired.uses > 0 {
+            InstanceOrigin::Reused
+        } else {
+            InstanceOrigin::Fresh
+        },
+        warm: instance.acquired.warm,
+        lease_ms: rounded_ms(instance.acquired.waited),
+        verified_ms: instance.acquired.cleaned_in.map(rounded_ms),
         ready_ms: u64::try_from(instance.ready_in.as_millis()).unwrap_or(u64::MAX),
         address: instance.address.clone(),
+        afterwards: None,
     }
 }
 

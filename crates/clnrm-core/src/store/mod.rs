@@ -20,7 +20,7 @@ mod samples;
 mod services;
 mod sql_types;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::cell::OnceCell;
 use std::path::{Path, PathBuf};

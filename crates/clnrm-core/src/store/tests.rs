@@ -35,7 +35,7 @@ pub(crate) fn identity(pid: i32) -> ProcessIdentity {
     }
 }
 
-pub(super) fn definition(name: &str) -> ServiceDefinition {
+pub(crate) fn definition(name: &str) -> ServiceDefinition {
     ServiceDefinition {
         name: name.into(),
         launch: Launch::Process(CommandLine::Exec(vec!["redis-server".into()])),

@@ -8,7 +8,8 @@ use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
 use crate::runner::event::{
-    KeptService, RunReport, RunSummary, StepReport, StepStatus, TestReport, TestStatus,
+    InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceUse, StepReport,
+    StepStatus, TestReport, TestStatus,
 };
 
 const MARGIN: &str = "      ";
@@ -22,7 +23,8 @@ pub fn run(out: &mut dyn Write, report: &RunReport, view: View) -> io::Result<()
         writeln!(out)?;
     }
     let outcome = summary(&report.summary);
-    let painted = if report.summary.failed + report.summary.errors > 0 {
+    let painted = if report.summary.failed + report.summary.errors + report.summary.contaminated > 0
+    {
         view.paint.bad(&outcome)
     } else {
         view.paint.heading(&outcome)
@@ -42,8 +44,9 @@ pub(crate) fn summary(summary: &RunSummary) -> String {
         failed,
         errors,
         skipped,
+        contaminated,
     } = *summary;
-    let total = passed + failed + errors + skipped;
+    let total = passed + failed + errors + skipped + contaminated;
     if total == 0 {
         return "0 tests".to_owned();
     }
@@ -51,6 +54,7 @@ pub(crate) fn summary(summary: &RunSummary) -> String {
         (passed, format!("{passed} passed")),
         (failed, format!("{failed} failed")),
         (errors, units::count(errors, "error")),
+        (contaminated, format!("{contaminated} contaminated")),
         (skipped, format!("{skipped} skipped")),
     ]
     .into_iter()
@@ -67,6 +71,7 @@ pub(crate) fn word(status: TestStatus, paint: Paint) -> String {
         TestStatus::Failed => paint.bad("FAIL "),
         TestStatus::Error => paint.bad("ERROR"),
         TestStatus::Skipped => paint.warning("SKIP "),
+        TestStatus::Contaminated => paint.bad("DIRTY"),
     }
 }
 
@@ -77,7 +82,7 @@ fn test(out: &mut dyn Write, test: &TestReport, view: View) -> io::Result<()> {
     let file = view.paint.faint(&format!("({file})"));
     match test.status {
         TestStatus::Skipped => writeln!(out, "{word} {name}  {file}")?,
-        TestStatus::Passed | TestStatus::Failed | TestStatus::Error => {
+        TestStatus::Passed | TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated => {
             writeln!(
                 out,
                 "{word} {name}  {file}  {}",
@@ -97,6 +102,19 @@ pub(crate) fn test_details(
 ) -> io::Result<()> {
     if let Some(reason) = test.reason.as_deref().filter(|reason| !told(test, reason)) {
         paragraph(out, margin, "", reason)?;
+    }
+    for suspect in &test.suspects {
+        let run = match &suspect.run_id {
+            Some(run) => format!(" of run {run}"),
+            None => String::new(),
+        };
+        writeln!(
+            out,
+            "{margin}  suspect: `{}`{run} had {} from {}",
+            safe_line(&suspect.test),
+            safe_line(&suspect.instance_id),
+            suspect.leased_at
+        )?;
     }
     for failure in &test.service_failures {
         failure::service(out, failure, margin, view.paint)?;
@@ -133,13 +151,43 @@ fn services(out: &mut dyn Write, test: &TestReport, margin: &str) -> io::Result<
         };
         writeln!(
             out,
-            "{margin}service {} ({}) ready in {} ms{at}",
+            "{margin}service {} ({}) {}{at}{}",
             safe_line(&service.service),
             safe_line(&service.instance_id),
-            service.ready_ms
+            how_it_came(service),
+            what_became_of_it(service),
         )?;
     }
     Ok(())
+}
+
+fn how_it_came(service: &ServiceUse) -> String {
+    match (service.origin, service.warm, service.verified_ms) {
+        (InstanceOrigin::Reused, _, Some(verified)) => {
+            format!(
+                "reused and verified in {:.1} ms",
+                verified + service.lease_ms
+            )
+        }
+        (InstanceOrigin::Reused, _, None) => format!("reused in {:.1} ms", service.lease_ms),
+        (InstanceOrigin::Fresh, true, _) => format!("fresh, warm in {:.1} ms", service.lease_ms),
+        (InstanceOrigin::Fresh, false, _) => format!("fresh, ready in {} ms", service.ready_ms),
+    }
+}
+
+fn what_became_of_it(service: &ServiceUse) -> String {
+    let Some(afterwards) = &service.afterwards else {
+        return String::new();
+    };
+    let outcome = match afterwards.outcome {
+        Outcome::Pooled => return String::new(),
+        Outcome::Stopped => "stopped afterwards",
+        Outcome::Quarantined => "quarantined and replaced",
+    };
+    match &afterwards.reason {
+        Some(reason) => format!("; {outcome}: {}", safe_line(reason)),
+        None => format!("; {outcome}"),
+    }
 }
 
 fn step(out: &mut dyn Write, step: &StepReport, margin: &str, view: View) -> io::Result<()> {
@@ -182,10 +230,15 @@ fn kept(out: &mut dyn Write, kept: &[KeptService]) -> io::Result<()> {
     writeln!(out, "still running:")?;
     for service in kept {
         let name = safe_line(&service.service);
-        match &service.address {
-            Some(address) => writeln!(out, "  {name} at {}", safe_line(address))?,
-            None => writeln!(out, "  {name}")?,
-        }
+        let at = match &service.address {
+            Some(address) => format!(" at {}", safe_line(address)),
+            None => String::new(),
+        };
+        let warm = match service.warm_until {
+            Some(until) => format!("  (warm until {until})"),
+            None => String::new(),
+        };
+        writeln!(out, "  {name}{at}{warm}")?;
     }
     writeln!(out, "  stop them with: clnrm services stop --all")
 }

@@ -49,7 +49,7 @@ fn the_run_report_has_the_names_that_scripts_rely_on() {
     assert_eq!(value["schema"], "clnrm.run/1");
     assert_eq!(
         value["summary"],
-        json!({"passed": 1, "failed": 1, "errors": 1, "skipped": 1})
+        json!({"passed": 1, "failed": 1, "errors": 1, "skipped": 1, "contaminated": 0})
     );
     assert_eq!(value["tests"][0]["status"], "passed");
     assert_eq!(value["tests"][0]["duration_ms"], 1234.0);

@@ -1,6 +1,6 @@
 //! The report of `clnrm run` for people, and GitHub's summary.
 
-use super::run_fixtures::{error, everything, failed, passed, report};
+use super::run_fixtures::{contaminated, error, everything, failed, passed, report};
 use crate::control::status_report::LeakReport;
 use crate::report::github::append_step_summary;
 use crate::report::human::run::{run, summary};
@@ -39,7 +39,7 @@ fn verbose_shows_services_and_every_step() {
     let text = rendered(|out| run(out, &report(vec![passed(), failed()]), VERBOSE));
     insta::assert_snapshot!(text, @r#"
     PASS  cache  (tests/cache.clnrm.toml)  1.2 s
-          service redis (redis-1) ready in 9 ms at 127.0.0.1:40123
+          service redis (redis-1) fresh, ready in 9 ms at 127.0.0.1:40123
           step ping passed in 12 ms
     FAIL  api  (./tests/api.clnrm.toml)  2.1 s
           step warm up passed in 12 ms
@@ -76,12 +76,28 @@ fn the_summary_counts_what_occurred() {
             failed,
             errors,
             skipped,
+            contaminated: 0,
         })
     };
     assert_eq!(of(2, 1, 0, 0), "3 tests: 2 passed, 1 failed");
     assert_eq!(of(1, 0, 0, 0), "1 test: 1 passed");
     assert_eq!(of(0, 0, 2, 3), "5 tests: 2 errors, 3 skipped");
     assert_eq!(of(0, 0, 0, 0), "0 tests");
+}
+
+#[test]
+fn a_contaminated_test_names_its_suspects_and_what_became_of_the_instance() {
+    let text = rendered(|out| run(out, &report(vec![contaminated()]), VERBOSE));
+    insta::assert_snapshot!(text, @"
+    DIRTY cache  (tests/cache.clnrm.toml)  1.2 s
+          step `ping` failed on instances that other tests had used; it passed on fresh ones
+            suspect: `writer` of run 7 had redis-1 from 2026-11-23T10:00:00.000Z
+          service redis (redis-1) reused and verified in 0.8 ms at 127.0.0.1:40123; quarantined and replaced: `cache` failed on it alone
+          step ping passed in 12 ms
+
+    1 test: 1 contaminated in 4.2 s
+    0 leaked (9 processes checked)
+    ");
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::time::Duration;
 use super::{NOW, milliseconds};
 use crate::control::status_report::LeakReport;
 use crate::runner::event::{
-    InstanceOrigin, KeptService, RunReport, RunSummary, ServiceFailure, ServiceUse, StepReport,
-    StepStatus, TestReport, TestStatus,
+    Afterwards, InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceFailure,
+    ServiceUse, StepReport, StepStatus, Suspect, TestReport, TestStatus,
 };
 
 pub(super) fn step(name: &str, status: StepStatus, reason: Option<&str>) -> StepReport {
@@ -33,11 +33,16 @@ pub(super) fn passed() -> TestReport {
             service: "redis".to_owned(),
             instance_id: "redis-1".to_owned(),
             origin: InstanceOrigin::Fresh,
+            warm: false,
+            lease_ms: 9.25,
+            verified_ms: None,
             ready_ms: 9,
             address: Some("127.0.0.1:40123".to_owned()),
+            afterwards: None,
         }],
         steps: vec![step("ping", StepStatus::Passed, None)],
         reason: None,
+        suspects: Vec::new(),
         service_failures: vec![],
     }
 }
@@ -65,6 +70,7 @@ pub(super) fn failed() -> TestReport {
             step("load", StepStatus::Skipped, Some("step health #1 failed")),
         ],
         reason: Some("step `health #1`: the output does not match /ok/".to_owned()),
+        suspects: Vec::new(),
         service_failures: vec![],
     }
 }
@@ -96,6 +102,7 @@ pub(super) fn error() -> TestReport {
             Some("service db failed"),
         )],
         reason: Some("service db failed: it exited with code 1 before it was ready".to_owned()),
+        suspects: Vec::new(),
         service_failures: vec![service_failure()],
     }
 }
@@ -109,8 +116,39 @@ pub(super) fn skipped() -> TestReport {
         services: vec![],
         steps: vec![],
         reason: Some("--fail-fast: api failed".to_owned()),
+        suspects: Vec::new(),
         service_failures: vec![],
     }
+}
+
+pub(super) fn contaminated() -> TestReport {
+    let mut test = TestReport {
+        status: TestStatus::Contaminated,
+        reason: Some(
+            "step `ping` failed on instances that other tests had used; it passed on fresh ones"
+                .to_owned(),
+        ),
+        suspects: vec![Suspect {
+            test: "writer".to_owned(),
+            run_id: Some("7".to_owned()),
+            service: "redis".to_owned(),
+            instance_id: "redis-1".to_owned(),
+            leased_at: NOW,
+        }],
+        ..passed()
+    };
+    if let Some(used) = test.services.first_mut() {
+        used.origin = InstanceOrigin::Reused;
+        used.warm = true;
+        used.lease_ms = 0.3;
+        used.verified_ms = Some(0.5);
+        used.afterwards = Some(Afterwards {
+            outcome: Outcome::Quarantined,
+            reason: Some("`cache` failed on it alone".to_owned()),
+            cleaned_ms: None,
+        });
+    }
+    test
 }
 
 pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
@@ -125,6 +163,7 @@ pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
             failed: number(TestStatus::Failed),
             errors: number(TestStatus::Error),
             skipped: number(TestStatus::Skipped),
+            contaminated: number(TestStatus::Contaminated),
         },
         tests,
         kept: vec![],
@@ -143,6 +182,7 @@ pub(super) fn everything() -> RunReport {
         kept: vec![KeptService {
             service: "redis".to_owned(),
             address: Some("127.0.0.1:40123".to_owned()),
+            warm_until: None,
         }],
         ..report(vec![passed(), failed(), error(), skipped()])
     }

@@ -1,0 +1,105 @@
+//! A test that fails on instances that others have used is run once more on fresh ones. If it passes there, the failure
+//! was not its own, and the tests that held the instances before it are the suspects.
+
+use std::sync::Arc;
+
+use super::event::{RunEvent, Suspect, TestStatus};
+use super::pools::Verdict;
+use super::shared::Shared;
+use super::test_run::{self, FinishedTest};
+use crate::config::definition::TestDefinition;
+use crate::control::LiveInstance;
+
+/// Suspects per instance that a report names.
+const SUSPECTS: u32 = 20;
+
+/// Runs a test, and once more where used instances may have made it fail.
+pub(super) async fn run_test(
+    shared: &Arc<Shared>,
+    index: usize,
+    test: &TestDefinition,
+) -> FinishedTest {
+    let first = test_run::run_test(shared, index, test, false).await;
+    let failed = matches!(first.report.status, TestStatus::Failed | TestStatus::Error);
+    let was_used = |instance: &&LiveInstance| instance.acquired.uses > 0;
+    if !failed || shared.cancel.is_cancelled() || !first.instances.iter().any(|one| was_used(&one))
+    {
+        return first;
+    }
+    (shared.notify)(RunEvent::Warning {
+        message: format!(
+            "`{}` failed on instances that other tests had used; it runs once more on fresh ones",
+            test.name
+        ),
+    });
+    let mut second = test_run::run_test(shared, index, test, true).await;
+    second.report.duration += first.report.duration;
+    if second.report.status != TestStatus::Passed {
+        // It is the test. What it had first is cleaned like after any test.
+        dismiss(shared, index, first.instances, &Verdict::Clean).await;
+        return second;
+    }
+    let mut report = first.report;
+    report.duration = second.report.duration;
+    report.status = TestStatus::Contaminated;
+    for instance in first.instances.iter().filter(was_used) {
+        report.suspects.extend(suspects(shared, instance).await);
+    }
+    let why = report.reason.take().unwrap_or_default();
+    report.reason = Some(format!(
+        "{why} on instances that other tests had used; it passed on fresh ones"
+    ));
+    let verdict = Verdict::Quarantine(format!("`{}` failed on it alone", test.name));
+    dismiss(shared, index, first.instances, &verdict).await;
+    FinishedTest {
+        report,
+        instances: second.instances,
+    }
+}
+
+/// Gives back what the first attempt had; the second attempt's are given back by the caller.
+async fn dismiss(
+    shared: &Arc<Shared>,
+    index: usize,
+    instances: Vec<LiveInstance>,
+    verdict: &Verdict,
+) {
+    // Dependents before what they depend on.
+    for instance in instances.into_iter().rev() {
+        if !instance.definition.pool.is_wanted() {
+            shared.sampler.remove(&instance.id).await;
+            shared.stop_live(&instance).await;
+            continue;
+        }
+        let verdict = match instance.acquired.uses {
+            0 => Verdict::Clean,
+            _ => verdict.clone(),
+        };
+        shared.return_instance(index, instance, verdict);
+    }
+}
+
+/// The tests that held an instance before this one, newest first.
+async fn suspects(shared: &Shared, instance: &LiveInstance) -> Vec<Suspect> {
+    let id = instance.id.clone();
+    let history = shared
+        .project
+        .store
+        .call(move |store| store.lease_history(&id, SUSPECTS + 1))
+        .await;
+    let history = history.unwrap_or_else(|error| {
+        shared.warn(&error);
+        Vec::new()
+    });
+    let own = instance.acquired.lease;
+    let others = history.into_iter().filter(|past| Some(past.id) != own);
+    others
+        .map(|past| Suspect {
+            test: past.test,
+            run_id: past.run.map(|run| run.to_string()),
+            service: instance.definition.name.clone(),
+            instance_id: instance.id.0.clone(),
+            leased_at: past.acquired_at,
+        })
+        .collect()
+}

@@ -1,0 +1,383 @@
+//! The pools of a run: every exclusive service of a test gets a warm instance where there is one, and after the test
+//! the instance is cleaned and given back, off the test's own time.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::event::{Afterwards, Outcome, RunEvent};
+use super::shared::Shared;
+use crate::config::definition::ServiceDefinition;
+use crate::control::pool::Wanted;
+use crate::control::{LiveInstance, StartPlan, one_line};
+use crate::runtime::docker::OnPull;
+use crate::store::{GivenBack, InstanceId, PoolSlots, StoreError};
+
+/// What a run knows of its pools.
+#[derive(Debug, Default)]
+pub(super) struct Pools {
+    /// By the digest of the service.
+    pools: Mutex<HashMap<String, Pool>>,
+    /// Instances on their way back, and what became of those that are there.
+    returning: Mutex<JoinSet<(usize, InstanceId, Afterwards)>>,
+    refilling: Mutex<JoinSet<()>>,
+}
+
+#[derive(Debug)]
+struct Pool {
+    size: u32,
+    /// Instances that this run is cleaning or starting for the pool.
+    coming: usize,
+    /// Tests of this run that wait for one of those.
+    waiting: usize,
+    /// Changes whenever one has come, or will not.
+    came: watch::Sender<u64>,
+}
+
+impl Pools {
+    /// Each service with the size of its pool.
+    pub(super) fn of(sizes: HashMap<String, u32>) -> Self {
+        let pool = |size| Pool {
+            size,
+            coming: 0,
+            waiting: 0,
+            came: watch::Sender::new(0),
+        };
+        let pools = sizes.into_iter().map(|(digest, size)| (digest, pool(size)));
+        Self {
+            pools: Mutex::new(pools.collect()),
+            ..Self::default()
+        }
+    }
+
+    fn with<T>(&self, digest: &str, look: impl FnOnce(&mut Pool) -> T) -> Option<T> {
+        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
+        pools.get_mut(digest).map(look)
+    }
+
+    /// The size of a service's pool; 0 = it has none.
+    pub(super) fn size(&self, digest: &str) -> u32 {
+        self.with(digest, |pool| pool.size).unwrap_or_default()
+    }
+
+    /// `Some` = an instance is coming that nobody waits for yet, and now the caller does.
+    fn wait_for_one(&self, digest: &str) -> Option<watch::Receiver<u64>> {
+        self.with(digest, |pool| {
+            (pool.coming > pool.waiting).then(|| {
+                pool.waiting += 1;
+                pool.came.subscribe()
+            })
+        })?
+    }
+
+    fn waits_no_longer(&self, digest: &str) {
+        self.with(digest, |pool| pool.waiting = pool.waiting.saturating_sub(1));
+    }
+
+    fn is_coming(&self, digest: &str) {
+        self.with(digest, |pool| pool.coming += 1);
+    }
+
+    fn has_come(&self, digest: &str) {
+        self.with(digest, |pool| {
+            pool.coming = pool.coming.saturating_sub(1);
+            pool.came.send_modify(|count| *count += 1);
+        });
+    }
+}
+
+impl Shared {
+    /// A warm instance, leased; `None` = there is none, and waiting for one would not help.
+    pub(super) async fn lease_warm(
+        self: &Arc<Self>,
+        definition: &ServiceDefinition,
+        test: &str,
+        cancel: &CancellationToken,
+    ) -> Result<Option<LiveInstance>, StoreError> {
+        let digest = definition.digest();
+        if self.pools.size(&digest) == 0 {
+            return Ok(None);
+        }
+        let wanted = Wanted {
+            service: self.service_id(definition),
+            definition,
+            run: self.run,
+            test,
+        };
+        loop {
+            // Asked before the claim: what comes in between is seen.
+            let coming = self.pools.wait_for_one(&digest);
+            let claimed = self.project.claim_warm(&wanted).await;
+            let asked = coming.is_some();
+            if let (Ok(None), Some(mut coming)) = (&claimed, coming) {
+                // The pool outlives every wait; an end of the test is seen by whoever asks next.
+                let _ = cancel.run_until_cancelled(coming.changed()).await;
+                self.pools.waits_no_longer(&digest);
+                if cancel.is_cancelled() {
+                    return Ok(None);
+                }
+                continue;
+            }
+            if asked {
+                self.pools.waits_no_longer(&digest);
+            }
+            return claimed;
+        }
+    }
+
+    /// Starts what the pool lacks, in the background.
+    pub(super) fn refill(self: &Arc<Self>, definition: &ServiceDefinition) {
+        let size = self.pools.size(&definition.digest());
+        if size == 0 || self.cancel.is_cancelled() {
+            return;
+        }
+        let (shared, definition) = (Arc::clone(self), definition.clone());
+        let mut refilling = lock(&self.pools.refilling);
+        refilling.spawn(async move { shared.refill_now(definition, size).await });
+    }
+
+    async fn refill_now(self: Arc<Self>, definition: ServiceDefinition, size: u32) {
+        let (service, digest) = (self.service_id(&definition), definition.digest());
+        let (now, asked) = (self.project.now(), digest.clone());
+        let slots = self
+            .project
+            .store
+            .call(move |store| store.pool_slots(service, &asked, now));
+        let Ok(slots) = slots.await else { return };
+        let uses_left = self.uses_left(&digest);
+        let lacking = lacking(&definition, size, slots, (!self.keep).then_some(uses_left));
+        let mut starting = JoinSet::new();
+        for _ in 0..lacking {
+            self.pools.is_coming(&digest);
+            let (shared, definition, digest) =
+                (Arc::clone(&self), definition.clone(), digest.clone());
+            starting.spawn(async move {
+                shared.start_for_pool(&definition, size).await;
+                shared.pools.has_come(&digest);
+            });
+        }
+        starting.join_all().await;
+    }
+
+    async fn start_for_pool(&self, definition: &ServiceDefinition, size: u32) {
+        let plan = StartPlan {
+            service: self.service_id(definition),
+            definition,
+            run: Some(self.run),
+            neighbours: &std::collections::BTreeMap::new(),
+            preferred: None,
+            cancel: self.no_more_refills.clone(),
+            on_pull: OnPull::default(),
+        };
+        match self.project.start_fresh(&plan).await {
+            Ok(instance) => match self.project.give_back(&instance, size, None).await {
+                Ok(GivenBack::Free) => {}
+                Ok(GivenBack::Surplus | GivenBack::Gone) => self.stop_live(&instance).await,
+                Err(error) => self.warn(&error),
+            },
+            Err(failure) if failure.cause.is_cancellation() => {}
+            // The test that needs one will tell why it does not start; here it is only a pool that stays small.
+            Err(failure) => (self.notify)(RunEvent::Warning {
+                message: format!("the pool is not refilled: {}", one_line(&failure)),
+            }),
+        }
+    }
+
+    /// Cleans an instance and gives it back in the background.
+    pub(super) fn return_instance(
+        self: &Arc<Self>,
+        test: usize,
+        instance: LiveInstance,
+        verdict: Verdict,
+    ) {
+        let digest = instance.definition.digest();
+        self.pools.is_coming(&digest);
+        let shared = Arc::clone(self);
+        lock(&self.pools.returning).spawn(async move {
+            let id = instance.id.clone();
+            let afterwards = shared.clean_or_stop(&instance, verdict).await;
+            shared.pools.has_come(&digest);
+            (test, id, afterwards)
+        });
+    }
+
+    async fn clean_or_stop(
+        self: &Arc<Self>,
+        instance: &LiveInstance,
+        verdict: Verdict,
+    ) -> Afterwards {
+        if let Verdict::Quarantine(reason) = verdict {
+            return self.quarantine(instance, reason).await;
+        }
+        if !instance.is_up() {
+            self.stop_used(instance).await;
+            return Afterwards::stopped("it had ended");
+        }
+        if self.cancel.is_cancelled() {
+            self.stop_used(instance).await;
+            return Afterwards::stopped("the run was interrupted");
+        }
+        if instance.definition.reuse().is_none() {
+            self.sampler
+                .last_sample(std::slice::from_ref(instance))
+                .await;
+            self.stop_used(instance).await;
+            return Afterwards::stopped("it cannot be reset and verified");
+        }
+        self.sampler.sample_if_due(&instance.id).await;
+        let cleaned_in = match self.project.clean_used(instance).await {
+            Ok(cleaned_in) => cleaned_in,
+            Err(error) => return self.quarantine(instance, error.to_string()).await,
+        };
+        self.sampler.remove(&instance.id).await;
+        let size = self.pools.size(&instance.definition.digest());
+        match self
+            .project
+            .give_back(instance, size, Some(cleaned_in))
+            .await
+        {
+            Ok(GivenBack::Free) => Afterwards {
+                outcome: Outcome::Pooled,
+                reason: None,
+                cleaned_ms: Some(super::event::rounded_ms(cleaned_in)),
+            },
+            Ok(GivenBack::Surplus) => {
+                self.stop_used(instance).await;
+                Afterwards::stopped("its pool has enough")
+            }
+            Ok(GivenBack::Gone) => Afterwards::stopped("somebody else stopped it"),
+            Err(error) => {
+                self.warn(&error);
+                self.stop_used(instance).await;
+                Afterwards::stopped("its pool could not be told")
+            }
+        }
+    }
+
+    /// Stops an instance that nobody may have again, and starts another in its place.
+    async fn quarantine(self: &Arc<Self>, instance: &LiveInstance, reason: String) -> Afterwards {
+        (self.notify)(RunEvent::Warning {
+            message: format!("{} is not used again: {reason}", instance.id),
+        });
+        self.stop_used(instance).await;
+        self.refill(&instance.definition);
+        Afterwards {
+            outcome: Outcome::Quarantined,
+            reason: Some(reason),
+            cleaned_ms: None,
+        }
+    }
+
+    async fn stop_used(&self, instance: &LiveInstance) {
+        self.sampler.remove(&instance.id).await;
+        self.stop_live(instance).await;
+    }
+
+    /// Waits until every instance is back, and says what became of each, by test.
+    pub(super) async fn all_returned(&self) -> Vec<(usize, InstanceId, Afterwards)> {
+        let mut all = Vec::new();
+        loop {
+            // A return may begin a refill, never another return.
+            let returning = std::mem::take(&mut *lock(&self.pools.returning));
+            let refilling = std::mem::take(&mut *lock(&self.pools.refilling));
+            if returning.is_empty() && refilling.is_empty() {
+                return all;
+            }
+            all.extend(returning.join_all().await);
+            if !self.keep || self.cancel.is_cancelled() {
+                self.no_more_refills.cancel();
+            }
+            refilling.join_all().await;
+        }
+    }
+}
+
+/// What is to become of an instance after its test.
+#[derive(Debug, Clone)]
+pub(super) enum Verdict {
+    /// It is cleaned, and stays if that is proved.
+    Clean,
+    /// Whatever its verification says, it is not used again.
+    Quarantine(String),
+}
+
+/// How many instances to start. A leased one comes back where it can be cleaned; `uses_left` bounds a run that keeps
+/// nothing warm.
+fn lacking(
+    definition: &ServiceDefinition,
+    size: u32,
+    slots: PoolSlots,
+    uses_left: Option<usize>,
+) -> u32 {
+    let mut there = slots.free + slots.starting;
+    if definition.reuse().is_some() {
+        there += slots.held;
+    }
+    let wanted = match uses_left {
+        // Those that are held now serve a test of the count already.
+        Some(uses) => {
+            let unserved = u32::try_from(uses).unwrap_or(u32::MAX);
+            size.min(match definition.reuse() {
+                Some(_) => unserved,
+                None => unserved.saturating_sub(slots.held),
+            })
+        }
+        None => size,
+    };
+    wanted.saturating_sub(there)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::definition::{MetricsSpec, PoolSpec};
+
+    fn slots(free: u32, starting: u32, held: u32) -> PoolSlots {
+        PoolSlots {
+            free,
+            starting,
+            held,
+        }
+    }
+
+    #[test]
+    fn leased_instances_count_where_they_come_back() {
+        let once = crate::store::tests::definition("cache");
+        let again = ServiceDefinition {
+            metrics: MetricsSpec::Redis {
+                username: None,
+                password: None,
+            },
+            pool: PoolSpec {
+                size: 3,
+                ..PoolSpec::default()
+            },
+            ..once.clone()
+        };
+        assert_eq!(lacking(&again, 3, slots(1, 0, 1), None), 1);
+        assert_eq!(lacking(&once, 3, slots(1, 0, 1), None), 2);
+        assert_eq!(lacking(&again, 3, slots(2, 2, 0), None), 0);
+        // A run that stops everything starts no more than its tests will use.
+        assert_eq!(lacking(&again, 3, slots(0, 0, 1), Some(1)), 0);
+        assert_eq!(lacking(&once, 3, slots(0, 0, 1), Some(2)), 1);
+    }
+
+    #[tokio::test]
+    async fn a_test_waits_only_for_what_nobody_else_waits_for() {
+        let pools = Pools::of([("cache".to_owned(), 2)].into());
+        assert!(pools.wait_for_one("cache").is_none(), "nothing is coming");
+        pools.is_coming("cache");
+        let mut waiting = pools.wait_for_one("cache").unwrap();
+        assert!(pools.wait_for_one("cache").is_none(), "it is promised");
+        pools.has_come("cache");
+        waiting.changed().await.unwrap();
+        assert!(pools.wait_for_one("other").is_none());
+    }
+}

@@ -1,0 +1,151 @@
+//! Warm instances: reused only when proved clean, never handed out twice, never lost.
+
+use serde_json::Value;
+
+use crate::project::{TestProject, installed};
+
+/// A service whose state is the files of its data directory.
+fn files(pool: &str) -> String {
+    format!("[services.files]\ncommand = \"exec sleep 86400\"\npool = {pool}\n")
+}
+
+const HONEST: &str = "{ size = 1, reset = \"rm -f {data_dir}/*\", verify = \"ls {data_dir}\" }";
+const LYING: &str = "{ size = 1, reset = \"true\", verify = \"ls {data_dir}\" }";
+const BLIND: &str = "{ size = 1, reset = \"true\", verify = \"true\" }";
+
+/// A test that fails where it finds a file, and leaves one.
+fn dirty(name: &str, services: &str) -> String {
+    let step = "test -z \"$(ls {files.data_dir})\" && touch {files.data_dir}/left";
+    crate::project::test_file(name, services, step)
+}
+
+/// A project with so many tests of one service, which run one after the other.
+fn project(tests: usize, services: &str) -> TestProject {
+    let project = TestProject::empty();
+    for number in 1..=tests {
+        project.write(
+            &format!("t{number}.clnrm.toml"),
+            &dirty(&format!("t{number}"), services),
+        );
+    }
+    project
+}
+
+async fn run(project: &TestProject, code: i32, options: &[&str]) -> Value {
+    let arguments = [&["run", "-f", "json", "-j", "1"], options].concat();
+    project.run(&arguments).await.expect(code).json()
+}
+
+fn used(report: &Value, test: usize) -> &Value {
+    &report["tests"][test]["services"][0]
+}
+
+#[tokio::test]
+async fn an_instance_is_reused_once_it_is_proved_clean() {
+    let project = project(2, &files(HONEST));
+    let first = run(&project, 0, &["--keep"]).await;
+    assert_eq!(used(&first, 0)["origin"], "fresh");
+    assert_eq!(used(&first, 1)["origin"], "reused", "{first:#}");
+    assert_eq!(used(&first, 1)["afterwards"]["outcome"], "pooled");
+    assert!(first["kept"][0]["warm_until"].is_string(), "{first:#}");
+
+    // Another command finds it warm, and it is the same one.
+    let second = run(&project, 0, &["--keep"]).await;
+    assert_eq!(
+        (&used(&second, 0)["origin"], &used(&second, 0)["warm"]),
+        (&Value::from("reused"), &Value::from(true))
+    );
+    let id = |report, test| used(report, test)["instance_id"].clone();
+    assert_eq!(id(&first, 0), id(&second, 0));
+    assert!(used(&second, 0)["verified_ms"].as_f64().unwrap() > 0.0);
+
+    // An edited definition never gets it.
+    let edited = files(HONEST).replace("86400", "86401");
+    project.write("t1.clnrm.toml", &dirty("t1", &edited));
+    project.write("t2.clnrm.toml", &dirty("t2", &edited));
+    let third = run(&project, 0, &["--keep"]).await;
+    assert_eq!(used(&third, 0)["origin"], "fresh");
+    assert_ne!(id(&first, 0), id(&third, 0));
+    assert_eq!(project.running().await.len(), 1, "the old one is stopped");
+
+    // What is told to stop leaves nothing, whoever started it.
+    let last = run(&project, 0, &["--stop"]).await;
+    assert_eq!(used(&last, 0)["origin"], "reused");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_reset_that_lies_is_caught() {
+    let project = project(2, &files(LYING));
+    let report = run(&project, 0, &["--stop"]).await;
+    let afterwards = &used(&report, 0)["afterwards"];
+    assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
+    let reason = afterwards["reason"].as_str().unwrap();
+    assert!(reason.contains("now \"left\""), "{reason}");
+    assert_eq!(used(&report, 1)["origin"], "fresh", "{report:#}");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_test_that_only_a_used_instance_fails_is_contaminated() {
+    let project = project(2, &files(BLIND));
+    let report = run(&project, 1, &["--stop"]).await;
+    assert_eq!(report["tests"][0]["status"], "passed");
+    let second = &report["tests"][1];
+    assert_eq!(second["status"], "contaminated", "{report:#}");
+    assert_eq!(second["suspects"][0]["test"], "t1");
+    assert_eq!(report["summary"]["contaminated"], 1);
+    assert_eq!(used(&report, 1)["afterwards"]["outcome"], "quarantined");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn a_service_that_cannot_be_cleaned_serves_once() {
+    let project = project(3, &files("{ size = 1 }"));
+    let report = run(&project, 0, &["--keep"]).await;
+    for test in 0..3 {
+        assert_eq!(used(&report, test)["origin"], "fresh");
+        assert_eq!(used(&report, test)["afterwards"]["outcome"], "stopped");
+    }
+    let warm = |test: usize| used(&report, test)["warm"] == true;
+    assert!(warm(1) && warm(2), "the pool was refilled: {report:#}");
+    assert_eq!(report["kept"].as_array().unwrap().len(), 1, "{report:#}");
+    project.stop_all().await;
+}
+
+const REDIS: &str = r#"
+[services.cache]
+command = ["redis-server", "--port", "{port}", "--dir", "{data_dir}", "--save", ""]
+metrics = "redis"
+pool = { size = 1 }
+"#;
+
+#[tokio::test]
+async fn redis_is_reset_and_verified_without_a_word_in_the_file() {
+    if !installed("redis-server") || !installed("redis-cli") {
+        return;
+    }
+    let cli = "redis-cli -p {cache.port}";
+    let project = TestProject::empty();
+    let tidy = format!("{cli} --no-raw dbsize | grep -q '^(integer) 0$' && {cli} -n 3 set k v");
+    project.write(
+        "a.clnrm.toml",
+        &crate::project::test_file("a", REDIS, &tidy),
+    );
+    project.write(
+        "b.clnrm.toml",
+        &crate::project::test_file("b", REDIS, &tidy),
+    );
+    // What FLUSHALL does not undo.
+    let setting = format!("{cli} config set maxmemory 100mb");
+    project.write(
+        "c.clnrm.toml",
+        &crate::project::test_file("c", REDIS, &setting),
+    );
+    let report = run(&project, 0, &["--stop"]).await;
+    assert_eq!(used(&report, 1)["origin"], "reused", "{report:#}");
+    let afterwards = &used(&report, 2)["afterwards"];
+    assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
+    let reason = afterwards["reason"].as_str().unwrap();
+    assert!(reason.contains("config maxmemory"), "{reason}");
+}
