@@ -21,6 +21,7 @@ mod journey;
 mod manage;
 mod metrics_faults;
 mod pool;
+mod pool_faults;
 mod project;
 mod runtime;
 mod support;
