@@ -28,6 +28,7 @@ pub(super) fn service(
         live,
         assessment,
         pool_basis,
+        pool_details,
         sources,
         ..
     } = decided;
@@ -59,10 +60,16 @@ pub(super) fn service(
                 utilization: pool.utilization,
                 advice: pool
                     .advice
-                    .filter(|advice| *advice == PoolAdvice::Reduce || row.definition.pool.size > 0)
+                    .filter(|advice| {
+                        *advice == PoolAdvice::Reduce || row.definition.pool.is_wanted()
+                    })
                     .map(|advice| advice.to_string()),
                 advised_size: pool.advised_size,
                 advice_basis: pool_basis.clone(),
+                size: pool_details.map(|details| details.size),
+                hit_rate: pool_details.and_then(|details| details.worth.hit_rate),
+                wait_saved_ms: pool_details.and_then(|details| details.worth.wait_saved_ms),
+                idle_memory_mb: pool_details.and_then(|details| details.worth.idle_memory_mb),
             }),
         alerts: assessment.alerts.iter().map(sentence).collect(),
         time_to_limit: assessment.alerts.iter().map(time_to_limit).collect(),

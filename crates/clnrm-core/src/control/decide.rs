@@ -23,6 +23,8 @@ pub(super) struct Decided {
     pub(super) live: Vec<InstanceRow>,
     pub(super) assessment: Assessment,
     pub(super) pool_basis: Option<String>,
+    /// Of a service that has a pool, where resources are to be optimized.
+    pub(super) pool_details: Option<evidence::PoolDetails>,
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
     pub(super) sources: Option<String>,

@@ -8,12 +8,19 @@ use crate::config::definition::{PoolSpec, ServiceDefinition};
 use crate::config::project::CostRates;
 use crate::services::service_manager::{
     Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, MetricsHistory, PastAction,
-    PoolCounts, PoolDemand, ServiceView, assess,
+    PoolCounts, PoolDemand, PoolUsage, PoolWorth, ServiceView, assess,
 };
-use crate::store::{LeaseSpan, ServiceId, Store, StoreError};
+use crate::store::{InstanceRow, InstanceState, LeaseSpan, ServiceId, Store, StoreError};
 
 /// Past leases, actions and starts that are looked at.
 const LOOK_BACK: u32 = 200;
+
+/// What a service's pool is to hold, and what it was worth.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolDetails {
+    pub(super) size: u32,
+    pub(super) worth: PoolWorth,
+}
 
 /// Reads what is known of a service and decides about it.
 pub(super) fn decide_one(
@@ -48,8 +55,17 @@ pub(super) fn decide_one(
         .filter(|lease| lease.service == row.id)
         .count();
     let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
+    let is_pooled = row.definition.pool.is_wanted();
+    let available = if is_pooled {
+        let free = |instance: &&InstanceRow| {
+            instance.state == InstanceState::Running && instance.warm_until.is_some()
+        };
+        live.iter().filter(free).count()
+    } else {
+        live.len().saturating_sub(leased)
+    };
     let counts = PoolCounts {
-        available: count(live.len().saturating_sub(leased)),
+        available: count(available),
         in_use: count(leased.min(live.len())),
     };
     let demand = PoolDemand {
@@ -84,12 +100,30 @@ pub(super) fn decide_one(
     let pool_basis = demand
         .advised_size()
         .map(|_| pool_basis(&concurrent, &demand));
+    let pool_details = if is_pooled && requested.optimize_resources {
+        let used = store.pool_use(row.id, LOOK_BACK)?;
+        let usage = PoolUsage {
+            leases: used.leases,
+            warm: used.warm,
+            waits: used.waits,
+            waited: used.waited,
+            start_time,
+            memory_mb: history.latest().and_then(|sample| sample.memory_mb),
+        };
+        Some(PoolDetails {
+            size: row.definition.pool.wanted(demand.advised_size()),
+            worth: usage.worth(counts.available),
+        })
+    } else {
+        None
+    };
     let last_action = actions.first().map(|action| action.id);
     Ok(Decided {
         row,
         live,
         assessment,
         pool_basis,
+        pool_details,
         last_action,
         sources,
     })
@@ -167,10 +201,12 @@ fn arrivals_per_second(spans: &[LeaseSpan]) -> Option<f64> {
 fn pool_basis(concurrent: &[u32], demand: &PoolDemand<'_>) -> String {
     let arrivals = demand.arrivals_per_second.unwrap_or_default();
     let start = demand.start_time.unwrap_or_default();
+    let leased = demand.usually_leased().unwrap_or_default();
     format!(
-        "95th percentile of concurrent leases over {} leases, plus {arrivals:.3} leases/s × {} ms start time",
+        "95th percentile of concurrent leases, resets included: {leased} of {} leases; plus {arrivals:.3} leases/s × {} ms start time = {:.2}, rounded up",
         concurrent.len(),
-        start.as_millis()
+        start.as_millis(),
+        leased + demand.arriving().unwrap_or_default()
     )
 }
 

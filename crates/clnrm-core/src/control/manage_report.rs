@@ -181,6 +181,14 @@ pub struct PoolSummary {
     pub advised_size: Option<u32>,
     /// The arithmetic behind it.
     pub advice_basis: Option<String>,
+    /// Instances that are kept warm; `None` = the service has no pool.
+    pub size: Option<u32>,
+    /// The share of its newest leases that got a warm instance, 0..=1.
+    pub hit_rate: Option<f64>,
+    /// Waiting that warm instances saved those leases, against the median cold start.
+    pub wait_saved_ms: Option<f64>,
+    /// Resident MB of the instances that are free.
+    pub idle_memory_mb: Option<f64>,
 }
 
 /// One cost recommendation.

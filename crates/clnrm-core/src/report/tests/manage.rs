@@ -169,6 +169,10 @@ fn everything() -> ManageReport {
         advice: Some("Consider reducing pool size (low utilization)".to_owned()),
         advised_size: Some(2),
         advice_basis: Some("95th percentile of concurrent leases 2, 0 more per start".to_owned()),
+        size: None,
+        hit_rate: None,
+        wait_saved_ms: None,
+        idle_memory_mb: None,
     });
     let mut redis = service("redis");
     redis.scaling = Some(no_scaling(""));

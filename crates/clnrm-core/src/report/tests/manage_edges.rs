@@ -273,11 +273,39 @@ fn a_pool_without_instances_has_no_utilization() {
         advice: None,
         advised_size: None,
         advice_basis: None,
+        size: None,
+        hit_rate: None,
+        wait_saved_ms: None,
+        idle_memory_mb: None,
     });
     insta::assert_snapshot!(section_of(&report(vec![empty]), "🎯"), @r#"
     📦 empty Resource Pool:
        Size: 0 available, 0 in-use
        Utilization: n/a (no instance)
+    "#);
+}
+
+#[test]
+fn a_warm_pool_says_what_it_was_worth() {
+    let mut cache = service("cache");
+    cache.pool = Some(PoolSummary {
+        available: 3,
+        in_use: 2,
+        utilization: Some(0.4),
+        advice: None,
+        advised_size: Some(4),
+        advice_basis: Some("the arithmetic".to_owned()),
+        size: Some(5),
+        hit_rate: Some(0.75),
+        wait_saved_ms: Some(140.2),
+        idle_memory_mb: Some(24.0),
+    });
+    insta::assert_snapshot!(section_of(&report(vec![cache]), "🎯"), @r#"
+    📦 cache Resource Pool:
+       Size: 3 available, 2 in-use
+       Utilization: 40.0%
+       Warm: 5 wanted, 75% of leases found one, 140 ms of waiting saved, 24MB held by free ones
+       Advised size: 4  (the arithmetic)
     "#);
 }
 

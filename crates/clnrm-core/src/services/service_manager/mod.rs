@@ -33,7 +33,9 @@ pub use forecast::{
 pub use health::{Health, HealthLimits, HealthStatus};
 pub use history::{MetricsHistory, Rollup, Summary, Tier};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
-pub use pool::{PoolAdvice, PoolCounts, PoolDemand, PoolReport, ResourcePool};
+pub use pool::{
+    PoolAdvice, PoolCounts, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool,
+};
 pub use time_to_limit::{Alert, LimitKind};
 
 /// The histories, pools and actions of several services, kept in memory, and the questions that can be asked about them.

@@ -198,17 +198,70 @@ pub struct PoolDemand<'a> {
 }
 
 impl PoolDemand<'_> {
-    /// The 95th percentile of concurrent leases, plus what arrives while one instance starts; `None` = not all of that was measured.
-    pub fn advised_size(&self) -> Option<u32> {
+    /// The 95th percentile of concurrent leases; `None` = there was none.
+    pub fn usually_leased(&self) -> Option<f64> {
         let mut concurrent: Vec<f64> = self
             .concurrent_leases
             .iter()
             .map(|&leases| f64::from(leases))
             .collect();
-        let leased = percentile(&mut concurrent, 95)?;
-        let arriving = self.arrivals_per_second? * self.start_time?.as_secs_f64();
+        percentile(&mut concurrent, 95)
+    }
+
+    /// Leases that begin while one instance starts.
+    pub fn arriving(&self) -> Option<f64> {
+        Some(self.arrivals_per_second? * self.start_time?.as_secs_f64())
+    }
+
+    /// The 95th percentile of concurrent leases, plus what arrives while one instance starts; `None` = not all of that was measured.
+    pub fn advised_size(&self) -> Option<u32> {
         // Saturates at u32::MAX.
-        Some((leased + arriving).ceil() as u32)
+        Some((self.usually_leased()? + self.arriving()?).ceil() as u32)
+    }
+}
+
+/// How a pool was used, as far as it was measured.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct PoolUsage {
+    /// Leases that were looked at.
+    pub leases: u32,
+    /// Those that got a warm instance.
+    pub warm: u32,
+    /// Warm leases whose wait is known.
+    pub waits: u32,
+    /// How long those waited, together.
+    pub waited: Option<Duration>,
+    /// What each would have waited for a cold start.
+    pub start_time: Option<Duration>,
+    /// Resident memory of one instance.
+    pub memory_mb: Option<f64>,
+}
+
+/// What a pool is good for, and what it costs.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PoolWorth {
+    /// The share of leases that got a warm instance, 0 to 1; `None` = there was no lease.
+    pub hit_rate: Option<f64>,
+    /// Waiting that warm instances saved against cold starts; negative where cold starts are faster.
+    pub wait_saved_ms: Option<f64>,
+    /// Resident memory of the instances that are free.
+    pub idle_memory_mb: Option<f64>,
+}
+
+impl PoolUsage {
+    /// What it was worth, with so many instances free now.
+    pub fn worth(&self, available: u32) -> PoolWorth {
+        let saved = || {
+            let cold = self.start_time?.as_secs_f64() * f64::from(self.waits);
+            Some((cold - self.waited?.as_secs_f64()) * 1e3)
+        };
+        PoolWorth {
+            hit_rate: (self.leases > 0).then(|| f64::from(self.warm) / f64::from(self.leases)),
+            wait_saved_ms: saved(),
+            idle_memory_mb: self
+                .memory_mb
+                .map(|memory_mb| memory_mb * f64::from(available)),
+        }
     }
 }
 
@@ -293,6 +346,31 @@ mod tests {
         assert_eq!(counts(1, 5).advice(), Some(PoolAdvice::Increase));
         assert_eq!(counts(1, 4).advice(), None, "80 % exactly");
         assert_eq!(counts(0, 0).utilization(), None);
+    }
+
+    #[test]
+    fn worth_is_what_was_measured() {
+        let usage = PoolUsage {
+            leases: 8,
+            warm: 6,
+            waits: 5,
+            waited: Some(Duration::from_millis(10)),
+            start_time: Some(Duration::from_millis(30)),
+            memory_mb: Some(8.0),
+        };
+        let worth = usage.worth(3);
+        assert_eq!(worth.hit_rate, Some(0.75));
+        assert!((worth.wait_saved_ms.unwrap() - 140.0).abs() < 1e-9);
+        assert_eq!(worth.idle_memory_mb, Some(24.0));
+        let nothing = PoolUsage::default().worth(3);
+        assert_eq!(
+            (
+                nothing.hit_rate,
+                nothing.wait_saved_ms,
+                nothing.idle_memory_mb
+            ),
+            (None, None, None)
+        );
     }
 
     #[test]
