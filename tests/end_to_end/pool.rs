@@ -113,6 +113,68 @@ async fn a_service_that_cannot_be_cleaned_serves_once() {
     project.stop_all().await;
 }
 
+/// The guard as `services status` names it.
+async fn guard(project: &TestProject) -> Option<i64> {
+    let answer = project.run(&["services", "status", "-f", "json"]).await;
+    answer.expect(0).json()["guard"]["pid"].as_i64()
+}
+
+async fn guard_comes(project: &TestProject) -> i64 {
+    for _ in 0..100 {
+        if let Some(pid) = guard(project).await {
+            return pid;
+        }
+    }
+    panic!("no guard comes: {:#?}", project.processes());
+}
+
+#[tokio::test]
+async fn a_guard_stops_what_nobody_leases_and_leaves() {
+    let pool = HONEST.replace("size = 1", "size = 1, ttl = \"2s\"");
+    let project = project(1, &files(&pool));
+    run(&project, 0, &["--keep"]).await;
+    guard_comes(&project).await;
+    assert_eq!(project.running().await.len(), 1);
+    // No command helps from here on.
+    crate::support::eventually("instance and guard are gone", || {
+        match project.processes().as_slice() {
+            [] => Ok(()),
+            left => Err(format!("{left:#?}")),
+        }
+    })
+    .await;
+    assert_eq!(guard(&project).await, None);
+}
+
+#[tokio::test]
+async fn one_guard_stands_and_the_next_command_replaces_a_killed_one() {
+    let project = project(1, &files(HONEST));
+    run(&project, 0, &["--keep"]).await;
+    let first = guard_comes(&project).await;
+    let again = || run(&project, 0, &["--keep"]);
+    tokio::join!(again(), again(), again());
+    assert_eq!(guard(&project).await, Some(first), "there is one already");
+    let guards = || {
+        let processes = project.processes();
+        let guards = processes.iter().filter(|line| line.contains("__guard"));
+        guards.count()
+    };
+    crate::support::eventually("the others have left", || match guards() {
+        1 => Ok(()),
+        count => Err(format!("{count} guards")),
+    })
+    .await;
+
+    let mut kill = std::process::Command::new("kill");
+    kill.args(["-KILL", &first.to_string()]);
+    crate::project::answer(kill).await.expect(0);
+    let warm = project.running().await;
+    assert_eq!(warm.len(), 1, "the guard holds nothing");
+    assert_ne!(guard_comes(&project).await, first);
+    // With the last warm instance the guard goes too.
+    project.stop_all().await;
+}
+
 const REDIS: &str = r#"
 [services.cache]
 command = ["redis-server", "--port", "{port}", "--dir", "{data_dir}", "--save", ""]

@@ -125,10 +125,7 @@ fn definition(name: String) -> ServiceDefinition {
         memory_bytes: Some(500_000_000),
         depends_on: Vec::new(),
         scale: AutoScaleConfig::default(),
-        pool: PoolSpec {
-            size: 0,
-            reset: None,
-        },
+        pool: PoolSpec::default(),
         stop: StopSpec {
             signal: StopSignal::Term,
             grace: SECOND,

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use crate::config::ConfigError;
 use crate::config::discovery::DiscoveryError;
 use crate::config::project::ProjectError;
+use crate::control::guard::GuardError;
 use crate::control::manage::ManageError;
 use crate::control::recover::RecoverError;
 use crate::control::services::ServicesError;
@@ -45,6 +46,9 @@ pub(super) enum CliError {
     /// The project's instances could not be put in order.
     #[error(transparent)]
     Recover(#[from] RecoverError),
+    /// The guard cannot go on.
+    #[error(transparent)]
+    Guard(#[from] GuardError),
     /// `services …` failed.
     #[error(transparent)]
     Services(#[from] ServicesError),
@@ -124,6 +128,7 @@ impl CliError {
             | Self::Store(_)
             | Self::Run(_)
             | Self::Recover(_)
+            | Self::Guard(_)
             | Self::DemoServe(_)
             | Self::DemoLoad(_)
             | Self::DemoNotMeasured
@@ -139,6 +144,9 @@ impl CliError {
             Self::Store(error)
             | Self::Run(RunError::Store(error) | RunError::Recover(RecoverError::Store(error)))
             | Self::Recover(RecoverError::Store(error))
+            | Self::Guard(
+                GuardError::Store(error) | GuardError::Recover(RecoverError::Store(error)),
+            )
             | Self::Manage(
                 ManageError::Store(error) | ManageError::Recover(RecoverError::Store(error)),
             )

@@ -95,6 +95,19 @@ impl Invocation {
         self.open(&settings).map(Some)
     }
 
+    /// The same surroundings for a project whose state is there.
+    pub(super) fn of_state(&self, state_dir: &std::path::Path) -> Self {
+        let mut variables = self.variables.clone();
+        let state_dir = state_dir.display().to_string();
+        variables.insert(STATE_DIR_VARIABLE.to_owned(), state_dir);
+        Self {
+            current_dir: self.current_dir.clone(),
+            variables,
+            style: self.style,
+            program: self.program.clone(),
+        }
+    }
+
     /// The same surroundings in another folder, with its own state: a temporary project.
     pub(super) fn elsewhere(&self, dir: PathBuf) -> Self {
         let mut variables = self.variables.clone();

@@ -135,6 +135,7 @@ async fn dispatch(
             unless_closed(printer.text(&commands::completions::script(options.shell)))?;
             Ok(Exit::Good)
         }
+        Command::Guard(options) => commands::guard::guard(options, invocation, printer).await,
         // Answered in `main`; clap knows it only to refuse other words in its place.
         Command::Shim(_) => Ok(Exit::Usage),
     }

@@ -102,6 +102,9 @@ pub enum Command {
     /// The supervisor of one instance; started by clnrm itself
     #[command(name = "__shim", hide = true)]
     Shim(ShimOptions),
+    /// Looks after warm instances; started by clnrm itself
+    #[command(name = "__guard", hide = true)]
+    Guard(GuardOptions),
 }
 
 /// `clnrm run`.
@@ -304,6 +307,13 @@ pub struct ShimOptions {
     /// Passed on as they are.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
+}
+
+/// `clnrm __guard`.
+#[derive(Debug, Clone, Args)]
+pub struct GuardOptions {
+    /// Where the project's state is.
+    pub state_dir: PathBuf,
 }
 
 impl GlobalOptions {

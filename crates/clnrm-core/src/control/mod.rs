@@ -9,6 +9,7 @@ mod decide;
 pub mod evidence;
 pub mod forecast_report;
 mod forecast_view;
+pub mod guard;
 pub mod lifecycle;
 pub mod manage;
 pub mod manage_report;

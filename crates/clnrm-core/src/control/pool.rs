@@ -12,6 +12,8 @@ use super::preparation::environment_of;
 use super::project::{Project, place};
 use super::scale::binding;
 use super::start::StartFailure;
+use super::stop::EndError;
+use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::store::{
     CleanInstance, GivenBack, InstanceRow, RunId, ServiceId, StoreError, WarmLease, WarmRequest,
@@ -143,6 +145,24 @@ impl Project {
         }
     }
 
+    /// Stops an instance that its pool has no room for.
+    pub(super) async fn stop_unwanted(&self, instance: &LiveInstance) -> Result<(), EndError> {
+        let id = instance.id.clone();
+        let row = self.store.call(move |store| store.instance(&id)).await;
+        let row = row.map_err(|source| EndError::Store {
+            id: instance.id.clone(),
+            source,
+        })?;
+        let definition = &instance.definition;
+        match row {
+            Some(row) => {
+                let stopped = self.stop_instance(&row, &definition.name, definition.stop.grace);
+                stopped.await.map(drop)
+            }
+            None => Ok(()),
+        }
+    }
+
     /// Makes a clean instance free for the next lease, where its pool has room for it.
     pub async fn give_back(
         &self,
@@ -150,12 +170,24 @@ impl Project {
         size: u32,
         cleaned_in: Option<Duration>,
     ) -> Result<GivenBack, StoreError> {
-        let now = self.now();
+        let warm_until = self.now() + instance.definition.pool.ttl;
+        self.give_back_until(instance, size, cleaned_in, warm_until)
+            .await
+    }
+
+    /// The same, with a time of its own until which it stays warm.
+    pub(super) async fn give_back_until(
+        &self,
+        instance: &LiveInstance,
+        size: u32,
+        cleaned_in: Option<Duration>,
+        warm_until: Timestamp,
+    ) -> Result<GivenBack, StoreError> {
         let clean = CleanInstance {
             instance: instance.id.clone(),
             lease: instance.acquired.lease,
-            at: now,
-            warm_until: now + instance.definition.pool.ttl,
+            at: self.now(),
+            warm_until,
             size,
             cleaned_in,
         };

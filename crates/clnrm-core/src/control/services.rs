@@ -16,11 +16,12 @@ use super::scale::neighbours;
 use super::selection::{SelectionError, select};
 use super::start::StartFailure;
 use super::status_report::{
-    InstanceState as ReportedState, InstanceStatus, RestartReport, RestartedInstance, StatusReport,
-    StopReport,
+    GuardStatus, InstanceState as ReportedState, InstanceStatus, Purpose, RestartReport,
+    RestartedInstance, StatusReport, StopReport,
 };
 use super::stop::EndError;
 use crate::runtime::docker::OnPull;
+use crate::runtime::guard;
 use crate::runtime::process::log_path;
 use crate::store::{
     InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow, StoreError,
@@ -93,6 +94,7 @@ impl Project {
         Ok(StatusReport {
             schema: StatusReport::SCHEMA,
             instances,
+            guard: guard::present(&self.state_dir).map(|guard| GuardStatus { pid: guard.pid }),
         })
     }
 
@@ -190,6 +192,7 @@ impl Project {
             .await
             .map_err(ServicesError::Store)?;
         let selected = select(services, names).map_err(ServicesError::Selection)?;
+        self.dismiss_guard().await;
         let mut rows = self
             .store
             .call(|store| store.live_instances())
@@ -209,6 +212,7 @@ impl Project {
             .map_err(ServicesError::Stop)?;
         let leaks = self.end_survivors(&looked_at).await;
         self.tidy_containers().await.map_err(ServicesError::Store)?;
+        self.ensure_guard().await.map_err(ServicesError::Store)?;
         Ok(StopReport {
             schema: StopReport::SCHEMA,
             stopped,
@@ -299,7 +303,22 @@ fn status(known: &KnownInstance, leases: &[LeaseRow]) -> InstanceStatus {
             .map(|ready| milliseconds(ready.since(row.start.created_at))),
         exit: row.exit.message.clone(),
         lease: lease.map(|lease| lease.lease.test.clone()),
+        purpose: row.state.is_live().then(|| purpose(row, lease)),
         log: log.exists().then(|| log.display().to_string()),
+    }
+}
+
+fn purpose(row: &InstanceRow, lease: Option<&LeaseRow>) -> Purpose {
+    match (lease, row.warm_until, row.start.run) {
+        // Its holder may have gone without a word; an instance without a pool then stays as it is.
+        (Some(lease), _, _) if lease.lease.owner.is_alive() => Purpose::Leased {
+            test: lease.lease.test.clone(),
+        },
+        (_, Some(until), _) => Purpose::Warm { until },
+        (_, None, Some(run)) => Purpose::OfRun {
+            run_id: run.to_string(),
+        },
+        (_, None, None) => Purpose::OnRequest,
     }
 }
 

@@ -11,6 +11,39 @@ pub struct StatusReport {
     pub schema: &'static str,
     /// Every live instance, and the newest ended one of services that have none.
     pub instances: Vec<InstanceStatus>,
+    /// The process that looks after warm instances.
+    pub guard: Option<GuardStatus>,
+}
+
+/// The process that looks after warm instances.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct GuardStatus {
+    /// Its process.
+    pub pid: i32,
+}
+
+/// Why an instance is there.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Purpose {
+    /// A test holds it.
+    Leased {
+        /// The test.
+        test: String,
+    },
+    /// It is free for the next test of its service.
+    Warm {
+        /// It is stopped then.
+        #[serde(serialize_with = "rfc3339::serialize")]
+        until: Timestamp,
+    },
+    /// A run started it, and uses it or left it running.
+    OfRun {
+        /// The run.
+        run_id: String,
+    },
+    /// `ai-manage` or `services restart` started it.
+    OnRequest,
 }
 
 /// One instance.
@@ -39,6 +72,8 @@ pub struct InstanceStatus {
     pub exit: Option<String>,
     /// The test that holds it.
     pub lease: Option<String>,
+    /// Why it is there; `None` = it is not, any more.
+    pub purpose: Option<Purpose>,
     /// Its log file.
     pub log: Option<String>,
 }

@@ -258,6 +258,9 @@ impl Shared {
     pub(super) async fn clean_up(&self, kept: &[LiveInstance]) -> Result<CleanedUp, StoreError> {
         let run = self.run;
         let keeps_pools = self.keep && !self.cancel.is_cancelled();
+        if !keeps_pools {
+            self.project.dismiss_guard().await;
+        }
         let mine = self
             .project
             .store
@@ -315,6 +318,7 @@ impl Shared {
             .call(move |store| store.finish_run(run, now))
             .await?;
         self.project.tidy_containers().await?;
+        self.project.ensure_guard().await?;
         self.project.prune(KEPT_LOGS).await
     }
 

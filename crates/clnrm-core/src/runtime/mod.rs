@@ -7,6 +7,7 @@
 
 pub mod command;
 pub mod docker;
+pub mod guard;
 pub mod instance;
 mod listening;
 pub mod log_file;

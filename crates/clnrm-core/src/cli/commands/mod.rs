@@ -2,6 +2,7 @@
 
 pub mod completions;
 pub mod demo;
+pub mod guard;
 pub mod init;
 pub mod logs;
 pub mod run;

@@ -33,11 +33,13 @@ pub(in crate::cli) async fn status(
     let report = match invocation.open_existing()? {
         Some(project) => {
             put_in_order(&project, printer).await?;
+            project.ensure_guard().await?;
             project.status().await?
         }
         None => StatusReport {
             schema: StatusReport::SCHEMA,
             instances: Vec::new(),
+            guard: None,
         },
     };
     unless_closed(printer.status(&report, SystemClock.now(), format))?;
@@ -110,6 +112,7 @@ pub(in crate::cli) async fn ai_manage(
         unless_closed(printer.manage(&empty(&options), format))?;
         return Ok(Exit::Good);
     };
+    project.ensure_guard().await?;
     loop {
         let pass = pass(&project, &options, printer);
         // An interrupt takes effect between passes: a scaling that has begun is finished first.

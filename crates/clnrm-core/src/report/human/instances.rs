@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::control::status_report::{
-    InstanceState, InstanceStatus, RestartReport, StatusReport, StopReport,
+    InstanceState, InstanceStatus, Purpose, RestartReport, StatusReport, StopReport,
 };
 use crate::report::human::{View, run};
 use crate::report::style::Paint;
@@ -26,7 +26,7 @@ pub fn status(
         return writeln!(out, "Start some: clnrm run --keep tests/");
     }
     let mut table = Table::new(&[
-        "SERVICE", "ID", "STATE", "RUNS AS", "ADDRESS", "AGE", "READY IN", "LEASE", "EXIT",
+        "SERVICE", "ID", "STATE", "RUNS AS", "ADDRESS", "AGE", "READY IN", "WHY", "EXIT",
     ]);
     for instance in &report.instances {
         table.row(cells(instance, now));
@@ -35,6 +35,9 @@ pub fn status(
         Some(instance) if column == STATE_COLUMN => state(instance.state, text, view.paint),
         Some(_) | None => text.to_owned(),
     })?;
+    if let Some(guard) = &report.guard {
+        writeln!(out, "pid {} guards what is warm", guard.pid)?;
+    }
     if view.verbose {
         for instance in &report.instances {
             if let Some(log) = &instance.log {
@@ -65,9 +68,19 @@ fn cells(instance: &InstanceStatus, now: Timestamp) -> Vec<String> {
         text(&instance.address),
         units::age(now.since(instance.started_at)),
         text(&ready),
-        text(&instance.lease),
+        why(instance.purpose.as_ref()),
         text(&instance.exit),
     ]
+}
+
+fn why(purpose: Option<&Purpose>) -> String {
+    match purpose {
+        Some(Purpose::Leased { test }) => format!("leased by {}", safe_line(test)),
+        Some(Purpose::Warm { until }) => format!("warm until {until}"),
+        Some(Purpose::OfRun { run_id }) => format!("of run {}", safe_line(run_id)),
+        Some(Purpose::OnRequest) => "on request".to_owned(),
+        None => "-".to_owned(),
+    }
 }
 
 fn state_name(state: InstanceState) -> &'static str {

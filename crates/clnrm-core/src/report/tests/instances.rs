@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{NOW, milliseconds};
 use crate::control::status_report::{
-    InstanceState, InstanceStatus, LeakReport, RestartReport, RestartedInstance, StatusReport,
-    StopReport, StoppedInstance,
+    GuardStatus, InstanceState, InstanceStatus, LeakReport, Purpose, RestartReport,
+    RestartedInstance, StatusReport, StopReport, StoppedInstance,
 };
 use crate::report::file_report::{CheckedFile, InitReport, ValidateReport};
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
@@ -26,6 +26,7 @@ fn instance(service: &str, id: &str, state: InstanceState) -> InstanceStatus {
         ready_ms: Some(9),
         exit: None,
         lease: None,
+        purpose: None,
         log: Some(format!(".clnrm/instances/{id}/log")),
     }
 }
@@ -38,9 +39,16 @@ fn status() -> StatusReport {
         exit: Some("exit code 1".to_owned()),
         ..instance("database", "database-12", InstanceState::Failed)
     };
+    let cache = InstanceStatus {
+        purpose: Some(Purpose::Warm {
+            until: NOW + milliseconds(900_000),
+        }),
+        ..instance("cache", "cache-1", InstanceState::Running)
+    };
     StatusReport {
         schema: StatusReport::SCHEMA,
-        instances: vec![instance("cache", "cache-1", InstanceState::Running), failed],
+        instances: vec![cache, failed],
+        guard: Some(GuardStatus { pid: 99 }),
     }
 }
 
@@ -48,9 +56,10 @@ fn status() -> StatusReport {
 fn the_table_is_aligned_and_leaves_out_empty_columns() {
     let text = rendered(|out| instances::status(out, &status(), NOW, PLAIN));
     insta::assert_snapshot!(text, @r#"
-    SERVICE   ID           STATE    RUNS AS   ADDRESS          AGE    READY IN  EXIT
-    cache     cache-1      running  pid 4242  127.0.0.1:40123  3 min  9 ms      -
-    database  database-12  failed   -         -                3 min  -         exit code 1
+    SERVICE   ID           STATE    RUNS AS   ADDRESS          AGE    READY IN  WHY                                  EXIT
+    cache     cache-1      running  pid 4242  127.0.0.1:40123  3 min  9 ms      warm until 2026-11-23T10:15:00.000Z  -
+    database  database-12  failed   -         -                3 min  -         -                                    exit code 1
+    pid 99 guards what is warm
     "#);
     let verbose = rendered(|out| instances::status(out, &status(), NOW, VERBOSE));
     assert!(verbose.ends_with("log of database-12: .clnrm/instances/database-12/log\n"));
@@ -74,6 +83,7 @@ fn no_instances_say_how_to_start_some() {
     let empty = StatusReport {
         schema: StatusReport::SCHEMA,
         instances: vec![],
+        guard: None,
     };
     let text = rendered(|out| instances::status(out, &empty, NOW, PLAIN));
     assert_eq!(text, "No instances.\nStart some: clnrm run --keep tests/\n");
