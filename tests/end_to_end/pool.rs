@@ -211,3 +211,30 @@ async fn redis_is_reset_and_verified_without_a_word_in_the_file() {
     let reason = afterwards["reason"].as_str().unwrap();
     assert!(reason.contains("config maxmemory"), "{reason}");
 }
+
+#[tokio::test]
+async fn a_database_is_made_again_from_its_fresh_copy() {
+    if std::fs::read_dir("/usr/lib/postgresql").is_err() {
+        crate::project::skipped("PostgreSQL is not installed");
+        return;
+    }
+    let example = include_str!("../../examples/postgres.clnrm.toml");
+    let pooled = example.replace(
+        "metrics = \"postgres\"",
+        "metrics = \"postgres\"\npool = { size = 1 }",
+    );
+    let project = TestProject::empty();
+    // The table that it makes must not be there for the second.
+    project.write("a.clnrm.toml", &pooled);
+    project.write("b.clnrm.toml", &pooled);
+    let role = "[\"psql\", \"-h\", \"127.0.0.1\", \"-p\", \"{database.port}\", \"-U\", \"postgres\", \"-w\", \"-c\", \"create role left_behind\"]";
+    let third = format!("{pooled}\n[[steps]]\nname = \"leaves a role\"\ncommand = {role}\n");
+    project.write("c.clnrm.toml", &third);
+    let report = run(&project, 0, &["--stop"]).await;
+    assert_eq!(used(&report, 1)["origin"], "reused", "{report:#}");
+    assert_eq!(used(&report, 2)["origin"], "reused", "{report:#}");
+    let afterwards = &used(&report, 2)["afterwards"];
+    assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
+    let reason = afterwards["reason"].as_str().unwrap();
+    assert!(reason.contains("left_behind"), "{reason}");
+}

@@ -21,7 +21,7 @@ use crate::config::definition::Cleaning;
 /// A reset or a verification that takes longer does not belong into a pool.
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Longer outputs are kept as their digest.
-const LONGEST_KEPT_OUTPUT: usize = 16 * 1024;
+const LONGEST_KEPT_OUTPUT: usize = 64 * 1024;
 /// Characters of either side that a difference shows.
 const SHOWN: usize = 80;
 
@@ -178,7 +178,7 @@ mod tests {
 
     #[test]
     fn long_outputs_are_kept_as_their_digest_and_still_differ() {
-        let (one, two) = ("a".repeat(20_000), "a".repeat(19_999) + "b");
+        let (one, two) = ("a".repeat(100_000), "a".repeat(99_999) + "b");
         assert!(shortened(one.clone()).len() < 100);
         assert_ne!(shortened(one), shortened(two));
     }
