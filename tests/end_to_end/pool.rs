@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::docker::{TestImage, container_service, docker, redis_service};
 use crate::project::{TestProject, installed};
 
 /// A service whose state is the files of its data directory.
@@ -237,4 +238,36 @@ async fn a_database_is_made_again_from_its_fresh_copy() {
     assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
     let reason = afterwards["reason"].as_str().unwrap();
     assert!(reason.contains("left_behind"), "{reason}");
+}
+
+#[tokio::test]
+async fn containers_are_reused_like_processes() {
+    let Some(docker) = docker(&[TestImage::Redis, TestImage::Busybox]) else {
+        return;
+    };
+    let project = TestProject::empty();
+    // One is reset over its protocol from outside, the other by commands inside.
+    let redis = redis_service("cache", "pool = { size = 1 }");
+    let files = container_service(
+        "files",
+        TestImage::Busybox,
+        "command = \"mkdir -p /files; exec sleep 86400\"\npool = { size = 1, reset = \"rm -f /files/*\", verify = \"ls /files\" }",
+    );
+    let steps = "\n[[steps]]\nname = \"inside\"\nservice = \"files\"\ncommand = \"test -z \\\"$(ls /files)\\\" && touch /files/left\"\n";
+    for name in ["a", "b"] {
+        let file = format!("[test]\nname = \"{name}\"\n{redis}\n{files}\n{steps}");
+        project.write(&format!("{name}.clnrm.toml"), &file);
+    }
+    let first = run(&project, 0, &["--keep"]).await;
+    let second = run(&project, 0, &["--stop"]).await;
+    for report in [&first["tests"][1], &second["tests"][0], &second["tests"][1]] {
+        for service in report["services"].as_array().unwrap() {
+            assert_eq!(service["origin"], "reused", "{service:#}");
+        }
+    }
+    assert_eq!(second["leaks"]["containers_checked"], 2, "{second:#}");
+    let state_dir = project.path().canonicalize().unwrap().join(".clnrm");
+    let label = format!("label=clnrm.state-dir={}", state_dir.display());
+    let left = docker.run(&["ps", "--all", "--quiet", "--filter", &label]);
+    assert_eq!(left.unwrap(), "");
 }
