@@ -74,22 +74,34 @@ impl Project {
     ) -> Result<Duration, CleanError> {
         let reuse = instance.definition.reuse().ok_or(CleanError::NoWay)?;
         let started = Instant::now();
-        let reset = async {
-            match &reuse.reset {
-                Cleaning::Command(command) => {
-                    self.clean_by_command(instance, "reset", command).await?;
-                    Ok(())
-                }
-                Cleaning::Redis { .. } => redis::reset(&reuse.reset, instance).await,
-                Cleaning::Postgres { .. } => postgres::reset(&reuse.reset, instance).await,
+        let now = match (&reuse.reset, &reuse.verify) {
+            (Cleaning::Redis { .. }, Cleaning::Redis { .. }) => {
+                let both = redis::reset_and_verify(&reuse.reset, instance);
+                within("reset", both).await.map(shortened)?
+            }
+            _ => {
+                self.reset(&reuse.reset, instance).await?;
+                self.verify(&reuse.verify, instance).await?
             }
         };
-        within("reset", reset).await?;
-        let now = self.verify(&reuse.verify, instance).await?;
         match difference(fresh, &now) {
             None => Ok(started.elapsed()),
             Some(difference) => Err(CleanError::Changed { difference }),
         }
+    }
+
+    async fn reset(&self, reset: &Cleaning<'_>, instance: &LiveInstance) -> Result<(), CleanError> {
+        let done = async {
+            match reset {
+                Cleaning::Command(command) => {
+                    self.clean_by_command(instance, "reset", command).await?;
+                    Ok(())
+                }
+                Cleaning::Redis { .. } => redis::reset(reset, instance).await,
+                Cleaning::Postgres { .. } => postgres::reset(reset, instance).await,
+            }
+        };
+        within("reset", done).await
     }
 
     async fn verify(

@@ -15,14 +15,9 @@ const HAS_FUNCTIONS: u32 = 7;
 
 /// Removes every key of every database, scripts and functions.
 pub(super) async fn reset(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<(), String> {
-    let (mut stream, version) = connect(cleaning, instance).await?;
-    let mut commands: Vec<&[&str]> = vec![&["FLUSHALL"], &["SCRIPT", "FLUSH"]];
-    if version >= HAS_FUNCTIONS {
-        commands.push(&["FUNCTION", "FLUSH"]);
-    }
-    let replies = ask(&mut stream, &commands).await?;
-    let refused = replies.into_iter().find_map(|reply| reply.error);
-    refused.map_or(Ok(()), Err)
+    let mut server = connect(cleaning, instance).await?;
+    let commands = resetting(server.version);
+    undone(&ask(&mut server.stream, &commands).await?)
 }
 
 /// What a test could have changed: keys, settings, users, scripts, functions, modules, the role, and who is connected.
@@ -30,8 +25,46 @@ pub(super) async fn verify(
     cleaning: &Cleaning<'_>,
     instance: &LiveInstance,
 ) -> Result<String, String> {
-    let (mut stream, version) = connect(cleaning, instance).await?;
-    let mut questions: Vec<(&str, &[&str])> = vec![
+    let mut server = connect(cleaning, instance).await?;
+    let questions = questions(server.version);
+    let commands: Vec<&[&str]> = questions.iter().map(|(_, command)| *command).collect();
+    let replies = ask(&mut server.stream, &commands).await?;
+    Ok(output(&questions, &replies))
+}
+
+/// Both in one go: the server answers in order, so what it tells is of after the reset.
+pub(super) async fn reset_and_verify(
+    cleaning: &Cleaning<'_>,
+    instance: &LiveInstance,
+) -> Result<String, String> {
+    let mut server = connect(cleaning, instance).await?;
+    let mut commands = resetting(server.version);
+    let resets = commands.len();
+    let questions = questions(server.version);
+    commands.extend(questions.iter().map(|(_, command)| *command));
+    let replies = ask(&mut server.stream, &commands).await?;
+    let (undoing, answers) = replies.split_at_checked(resets).unwrap_or_default();
+    undone(undoing)?;
+    Ok(output(&questions, answers))
+}
+
+fn resetting(version: u32) -> Vec<&'static [&'static str]> {
+    let mut commands: Vec<&[&str]> = vec![&["FLUSHALL"], &["SCRIPT", "FLUSH"]];
+    if version >= HAS_FUNCTIONS {
+        commands.push(&["FUNCTION", "FLUSH"]);
+    }
+    commands
+}
+
+fn undone(replies: &[Reply]) -> Result<(), String> {
+    let refused = replies.iter().find_map(|reply| reply.error.clone());
+    refused.map_or(Ok(()), Err)
+}
+
+type Question = (&'static str, &'static [&'static str]);
+
+fn questions(version: u32) -> Vec<Question> {
+    let mut questions: Vec<Question> = vec![
         ("keys", &["INFO", "keyspace"]),
         ("scripts", &["INFO", "memory"]),
         ("clients", &["CLIENT", "LIST"]),
@@ -45,15 +78,13 @@ pub(super) async fn verify(
     if version >= HAS_FUNCTIONS {
         questions.push(("functions", &["FUNCTION", "LIST"]));
     }
-    let commands: Vec<&[&str]> = questions.iter().map(|(_, command)| *command).collect();
-    let replies = ask(&mut stream, &commands).await?;
-    let answers = questions.iter().zip(&replies);
-    let mut output = String::new();
-    for line in answers.flat_map(|((topic, _), reply)| lines(topic, reply)) {
-        output.push_str(&line);
-        output.push('\n');
-    }
-    Ok(output)
+    questions
+}
+
+fn output(questions: &[Question], replies: &[Reply]) -> String {
+    let answers = questions.iter().zip(replies);
+    let lines = answers.flat_map(|((topic, _), reply)| lines(topic, reply));
+    lines.map(|line| line + "\n").collect()
 }
 
 /// What is compared of an answer. Settings and users hold secrets, so only digests of them are kept.
@@ -101,10 +132,12 @@ fn clients(list: &str) -> usize {
 }
 
 /// A connection, and the major version of what answers.
-async fn connect(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-) -> Result<(TcpStream, u32), String> {
+struct Server {
+    stream: TcpStream,
+    version: u32,
+}
+
+async fn connect(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<Server, String> {
     let address = instance.address.as_deref().ok_or("it has no port")?;
     let failed = |error: std::io::Error| format!("{address}: {error}");
     let mut stream = TcpStream::connect(address).await.map_err(failed)?;
@@ -131,7 +164,10 @@ async fn connect(
             let version = line.trim().strip_prefix("redis_version:")?;
             version.split('.').next()?.parse().ok()
         });
-    Ok((stream, version.unwrap_or_default()))
+    Ok(Server {
+        stream,
+        version: version.unwrap_or_default(),
+    })
 }
 
 #[cfg(test)]
