@@ -68,15 +68,15 @@ fn cells(instance: &InstanceStatus, now: Timestamp) -> Vec<String> {
         text(&instance.address),
         units::age(now.since(instance.started_at)),
         text(&ready),
-        why(instance.purpose.as_ref()),
+        why(instance.purpose.as_ref(), now),
         text(&instance.exit),
     ]
 }
 
-fn why(purpose: Option<&Purpose>) -> String {
+fn why(purpose: Option<&Purpose>, now: Timestamp) -> String {
     match purpose {
         Some(Purpose::Leased { test }) => format!("leased by {}", safe_line(test)),
-        Some(Purpose::Warm { until }) => format!("warm until {until}"),
+        Some(Purpose::Warm { until }) => format!("warm for {} more", units::age(until.since(now))),
         Some(Purpose::OfRun { run_id }) => format!("of run {}", safe_line(run_id)),
         Some(Purpose::OnRequest) => "on request".to_owned(),
         None => "-".to_owned(),

@@ -2,6 +2,7 @@
 
 use std::io::{self, Write};
 
+use crate::clock::Timestamp;
 use crate::control::status_report::LeakReport;
 use crate::report::human::{View, block, failure, paragraph};
 use crate::report::style::Paint;
@@ -33,7 +34,7 @@ pub fn run(out: &mut dyn Write, report: &RunReport, view: View) -> io::Result<()
     if let Some(signal) = report.interrupted_by {
         writeln!(out, "interrupted by {signal}")?;
     }
-    kept(out, &report.kept)?;
+    kept(out, &report.kept, report.started_at + report.duration)?;
     leaks(out, &report.leaks, view.paint)
 }
 
@@ -223,7 +224,7 @@ fn attempts(step: &StepReport) -> String {
     }
 }
 
-fn kept(out: &mut dyn Write, kept: &[KeptService]) -> io::Result<()> {
+fn kept(out: &mut dyn Write, kept: &[KeptService], ended_at: Timestamp) -> io::Result<()> {
     if kept.is_empty() {
         return Ok(());
     }
@@ -235,7 +236,7 @@ fn kept(out: &mut dyn Write, kept: &[KeptService]) -> io::Result<()> {
             None => String::new(),
         };
         let warm = match service.warm_until {
-            Some(until) => format!("  (warm until {until})"),
+            Some(until) => format!("  (warm for {})", units::age(until.since(ended_at))),
             None => String::new(),
         };
         writeln!(out, "  {name}{at}{warm}")?;

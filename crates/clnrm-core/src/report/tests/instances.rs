@@ -56,9 +56,9 @@ fn status() -> StatusReport {
 fn the_table_is_aligned_and_leaves_out_empty_columns() {
     let text = rendered(|out| instances::status(out, &status(), NOW, PLAIN));
     insta::assert_snapshot!(text, @r#"
-    SERVICE   ID           STATE    RUNS AS   ADDRESS          AGE    READY IN  WHY                                  EXIT
-    cache     cache-1      running  pid 4242  127.0.0.1:40123  3 min  9 ms      warm until 2026-11-23T10:15:00.000Z  -
-    database  database-12  failed   -         -                3 min  -         -                                    exit code 1
+    SERVICE   ID           STATE    RUNS AS   ADDRESS          AGE    READY IN  WHY                   EXIT
+    cache     cache-1      running  pid 4242  127.0.0.1:40123  3 min  9 ms      warm for 15 min more  -
+    database  database-12  failed   -         -                3 min  -         -                     exit code 1
     pid 99 guards what is warm
     "#);
     let verbose = rendered(|out| instances::status(out, &status(), NOW, VERBOSE));
