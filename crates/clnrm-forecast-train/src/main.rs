@@ -22,13 +22,13 @@ struct Arguments {
     #[arg(long, global = true, default_value = "data/traces")]
     traces: PathBuf,
     /// Windows of each trace
-    #[arg(long, global = true, default_value_t = 600)]
+    #[arg(long, global = true, default_value_t = 600, value_parser = at_least_one)]
     per_trace: usize,
     /// Share of shortened windows
-    #[arg(long, global = true, default_value_t = 0.5)]
+    #[arg(long, global = true, default_value_t = 0.5, value_parser = share)]
     short: f64,
     /// Passes over the windows
-    #[arg(long, global = true, default_value_t = 6)]
+    #[arg(long, global = true, default_value_t = 6, value_parser = at_least_one)]
     epochs: usize,
     /// Traces alone, without what is made of them
     #[arg(long, global = true)]
@@ -37,8 +37,23 @@ struct Arguments {
     #[arg(long, global = true, default_value_t = 0)]
     seed: u64,
     /// Networks that are averaged
-    #[arg(long, global = true, default_value_t = 2)]
+    #[arg(long, global = true, default_value_t = 2, value_parser = clap::value_parser!(u64).range(1..=8))]
     networks: u64,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    let number: usize = text.parse().map_err(|_| "not a whole number".to_owned())?;
+    (number > 0)
+        .then_some(number)
+        .ok_or("must be at least 1".to_owned())
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let share: f64 = text.parse().map_err(|_| "not a number".to_owned())?;
+    (0.0..=1.0)
+        .contains(&share)
+        .then_some(share)
+        .ok_or("must be from 0 to 1".to_owned())
 }
 
 #[derive(Debug, Subcommand)]

@@ -44,7 +44,10 @@ pub(super) fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Predic
     };
     let first = made.forecasts.values().next();
     let newest = made.at - made.horizon;
-    let value = |metric| made.get(metric).map(|forecast| predicted(forecast, newest));
+    let value = |metric| {
+        made.get(metric)
+            .map(|forecast| predicted(forecast, newest, made.history))
+    };
     Prediction::Forecast(Box::new(ForecastReport {
         model: first.map_or_else(String::new, |forecast| forecast.model.to_string()),
         history_seconds: made.history.as_secs(),
@@ -56,7 +59,7 @@ pub(super) fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Predic
     }))
 }
 
-fn predicted(forecast: &Forecast, newest: Timestamp) -> PredictedValue {
+fn predicted(forecast: &Forecast, newest: Timestamp, history: Duration) -> PredictedValue {
     let first = forecast.path.first();
     let interval = forecast.interval();
     let finite = |skill: &Skill| skill.relative_error.is_finite();
@@ -65,7 +68,10 @@ fn predicted(forecast: &Forecast, newest: Timestamp) -> PredictedValue {
         lower: interval.map(|interval| interval.lower),
         upper: interval.map(|interval| interval.upper),
         quantiles: forecast.quantiles.map(quantiles),
-        step_seconds: first.map(|first| first.at.since(newest).as_secs_f64()),
+        // No mean reaches further back than the history.
+        step_seconds: first
+            .map(|first| first.at.since(newest).min(history).as_secs_f64())
+            .filter(|seconds| *seconds > 0.0),
         path: forecast
             .path
             .iter()

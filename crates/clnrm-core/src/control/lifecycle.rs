@@ -77,7 +77,7 @@ pub struct LiveInstance {
 }
 
 /// How a test came by an instance.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Acquired {
     /// It was running already.
     pub warm: bool,
@@ -87,6 +87,8 @@ pub struct Acquired {
     pub cleaned_in: Option<Duration>,
     /// From the wish to the instance.
     pub waited: Duration,
+    /// Why it cannot be proven clean later: its fresh state was not recorded.
+    pub not_recorded: Option<String>,
     /// The lease under which the test holds it.
     pub lease: Option<LeaseId>,
 }

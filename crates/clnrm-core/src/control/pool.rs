@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::clean::CleanError;
 use super::lifecycle::{Acquired, LiveInstance, StartPlan};
+use super::one_line;
 use super::preparation::environment_of;
 use super::project::{Project, place};
 use super::scale::binding;
@@ -62,6 +63,7 @@ impl Project {
                 cleaned_in: instance.cleaned_in,
                 waited: Duration::ZERO,
                 lease: Some(lease),
+                not_recorded: None,
             };
             let Some(mut live) = self.take_over(&instance, wanted.definition, acquired).await
             else {
@@ -109,12 +111,16 @@ impl Project {
         let mut instance = self.start_instance(plan).await?;
         if plan.definition.pool.is_wanted() && plan.definition.reuse().is_some() {
             // One of which this fails serves one test; whoever would clean it is told why.
-            if let Ok(output) = self.fresh_output(&instance).await {
-                let id = instance.id.clone();
-                let record = self
-                    .store
-                    .call(move |store| store.record_fresh_output(&id, &output).map(drop));
-                let _ = record.await;
+            match self.fresh_output(&instance).await {
+                Ok(output) => {
+                    let id = instance.id.clone();
+                    let record = self
+                        .store
+                        .call(move |store| store.record_fresh_output(&id, &output).map(drop));
+                    let recorded = record.await;
+                    instance.acquired.not_recorded = recorded.err().map(|error| one_line(&error));
+                }
+                Err(error) => instance.acquired.not_recorded = Some(one_line(&error)),
             }
             instance.acquired.waited = started.elapsed();
         }
@@ -141,7 +147,9 @@ impl Project {
         let fresh = self.store.call(move |store| store.fresh_output(&id)).await;
         match fresh {
             Ok(Some(fresh)) => self.clean(instance, &fresh).await,
-            Ok(None) | Err(_) => Err(CleanError::FreshStateUnknown),
+            Ok(None) | Err(_) => Err(CleanError::FreshStateUnknown {
+                why: instance.acquired.not_recorded.clone(),
+            }),
         }
     }
 

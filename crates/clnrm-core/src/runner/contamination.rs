@@ -34,6 +34,21 @@ pub(super) async fn run_test(
     });
     let mut second = test_run::run_test(shared, index, test, true).await;
     second.report.duration += first.report.duration;
+    if second.report.status == TestStatus::Error && first.report.status == TestStatus::Failed {
+        // What it failed of is known; the second attempt only could not be made.
+        let why = second.report.reason.take().unwrap_or_default();
+        let mut report = first.report;
+        report.duration = second.report.duration;
+        let reason = report.reason.take().unwrap_or_default();
+        report.reason = Some(format!(
+            "{reason}; it could not be tried on fresh instances: {why}"
+        ));
+        dismiss(shared, index, first.instances, &Verdict::Clean).await;
+        return FinishedTest {
+            report,
+            instances: second.instances,
+        };
+    }
     if second.report.status != TestStatus::Passed {
         // It is the test. What it had first is cleaned like after any test.
         dismiss(shared, index, first.instances, &Verdict::Clean).await;
@@ -41,6 +56,21 @@ pub(super) async fn run_test(
     }
     let mut report = first.report;
     report.duration = second.report.duration;
+    // An instance that ended under the test was stopped or killed: that says nothing of who used it before.
+    let ended = first.instances.iter().find(|instance| !instance.is_up());
+    if let Some(ended) = ended {
+        let why = report.reason.take().unwrap_or_default();
+        report.reason = Some(format!(
+            "{why}; an instance of `{}` ended under it, and on fresh ones it passed",
+            ended.definition.name
+        ));
+        report.status = TestStatus::Error;
+        dismiss(shared, index, first.instances, &Verdict::Clean).await;
+        return FinishedTest {
+            report,
+            instances: second.instances,
+        };
+    }
     report.status = TestStatus::Contaminated;
     for instance in first.instances.iter().filter(was_used) {
         report.suspects.extend(suspects(shared, instance).await);

@@ -32,8 +32,16 @@ pub enum CleanError {
     #[error("it cannot be reset and verified")]
     NoWay,
     /// What it was like when it was fresh is not on record.
-    #[error("its fresh state was not recorded")]
-    FreshStateUnknown,
+    #[error("its fresh state was not recorded{}", because(.why.as_ref()))]
+    FreshStateUnknown {
+        /// Why, where this command started it.
+        why: Option<String>,
+    },
+    /// The built-in verification counts and measures, which is no proof of what an own reset leaves behind.
+    #[error(
+        "it holds data when it is fresh, and what an own `reset` makes of them is not compared: give its pool a `verify`"
+    )]
+    ContentsNotCompared,
     /// It could not be asked or told.
     #[error("its {step} failed: {problem}")]
     Failed {
@@ -56,6 +64,10 @@ pub enum CleanError {
     },
 }
 
+fn because(why: Option<&String>) -> String {
+    why.map(|why| format!(": {why}")).unwrap_or_default()
+}
+
 impl Project {
     /// What the verification gives of an instance that is fresh; prepares what a later reset takes.
     pub async fn fresh_output(&self, instance: &LiveInstance) -> Result<String, CleanError> {
@@ -63,7 +75,15 @@ impl Project {
         if let Cleaning::Postgres { .. } = reuse.reset {
             within("reset", postgres::remember(&reuse.reset, instance)).await?;
         }
-        self.verify(&reuse.verify, instance).await
+        let output = self.verify(&reuse.verify, instance).await?;
+        let is_proof = match (&reuse.reset, &reuse.verify) {
+            (Cleaning::Command(_), Cleaning::Redis { .. }) => !redis::holds_keys(&output),
+            (Cleaning::Command(_), Cleaning::Postgres { .. }) => false,
+            _ => true,
+        };
+        is_proof
+            .then_some(output)
+            .ok_or(CleanError::ContentsNotCompared)
     }
 
     /// Resets an instance and verifies that it is as it was when it was fresh.
