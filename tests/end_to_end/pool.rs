@@ -101,6 +101,41 @@ async fn a_test_that_only_a_used_instance_fails_is_contaminated() {
 }
 
 #[tokio::test]
+async fn an_instance_that_was_killed_under_a_test_makes_no_suspects() {
+    let service = files(BLIND).replace("exec sleep", "echo $$ > {data_dir}/pid; exec sleep");
+    let step = "if [ -e {files.data_dir}/left ]; then kill -9 $(cat {files.data_dir}/pid); sleep 9; false; \
+                else touch {files.data_dir}/left; fi";
+    let project = TestProject::empty();
+    for name in ["t1", "t2"] {
+        let file = crate::project::test_file(name, &service, step);
+        project.write(&format!("{name}.clnrm.toml"), &file);
+    }
+    let report = run(&project, 3, &["--stop"]).await;
+    let second = &report["tests"][1];
+    assert_eq!(second["status"], "error", "{report:#}");
+    assert_eq!(second["suspects"].as_array().map_or(0, Vec::len), 0);
+    let reason = second["reason"].as_str().unwrap();
+    assert!(reason.contains("ended under it"), "{reason}");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
+async fn counting_keys_proves_nothing_beside_an_own_reset() {
+    if !installed("redis-server") {
+        return;
+    }
+    let service = "[services.files]\ncommand = ['redis-server', '--port', '{port}', '--dir', '{data_dir}', '--save', '']\n\
+                   metrics = 'redis'\npool = { size = 1, reset = 'true' }\n\
+                   ready = { command = ['redis-cli', '-p', '{port}', 'set', 'seed', '1'] }\n";
+    let project = TestProject::of_services(service);
+    let report = run(&project, 0, &["--stop"]).await;
+    let afterwards = &used(&report, 0)["afterwards"];
+    assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
+    let reason = afterwards["reason"].as_str().unwrap();
+    assert!(reason.contains("give its pool a `verify`"), "{reason}");
+}
+
+#[tokio::test]
 async fn a_service_that_cannot_be_cleaned_serves_once() {
     let project = project(3, &files("{ size = 1 }"));
     let report = run(&project, 0, &["--keep"]).await;
