@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::signal;
 use crate::services::service_manager::AutoScaleConfig;
 
 pub use super::pool::{Cleaning, PoolBounds, PoolSpec, Reuse};
@@ -278,10 +279,19 @@ pub struct CommandStep {
     /// Working directory, relative to the folder of the test file; absolute inside a container. `None` = that folder,
     /// the service's own, or the image's.
     pub working_dir: Option<PathBuf>,
-    /// Expected exit code (0 unless the file says otherwise).
-    pub exit_code: i32,
+    /// How it must end (with exit code 0 unless the file says otherwise).
+    pub end: ExpectedEnd,
     /// Expectations on the output (stdout and stderr as they came).
     pub output: Expectations,
+}
+
+/// How a command must end. A signal and the code that a shell makes of it are the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ExpectedEnd {
+    /// With this exit code.
+    Code(i32),
+    /// By the signal of this number.
+    Signal(i32),
 }
 
 /// A request and what is expected of the answer.
@@ -312,6 +322,16 @@ pub struct Expectations {
     pub regex_not: Option<String>,
     /// Must occur.
     pub contains: Option<String>,
+}
+
+impl ExpectedEnd {
+    /// What a shell's `$?` shows of it.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal::shell_code(signal),
+        }
+    }
 }
 
 impl ServiceDefinition {

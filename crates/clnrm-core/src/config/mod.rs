@@ -18,6 +18,7 @@ pub mod placeholder;
 mod pool;
 pub mod project;
 mod reader;
+pub mod signal;
 pub mod template;
 mod test_file;
 

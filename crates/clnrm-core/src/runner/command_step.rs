@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
-use crate::config::definition::{CommandStep, StepDefinition};
+use crate::config::definition::{CommandStep, ExpectedEnd, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::control::lifecycle::HOST;
 use crate::control::{LiveInstance, one_line, render_command};
@@ -192,6 +192,28 @@ fn here(
     })
 }
 
+/// What is wrong with how a command ended; `None` = it was expected.
+fn unexpected_end(status: ExitStatus, expected: ExpectedEnd) -> Option<String> {
+    if status.shell_code() == expected.shell_code() {
+        return None;
+    }
+    Some(match (status, expected) {
+        (ExitStatus::Code(code), ExpectedEnd::Code(expected)) => {
+            format!("exit code {code}, expected {expected}")
+        }
+        (ExitStatus::Code(code), ExpectedEnd::Signal(signal)) => {
+            format!("exit code {code}, expected {}", ExitStatus::Signal(signal))
+        }
+        (status, ExpectedEnd::Code(0)) => format!("ended by {status}"),
+        (status, ExpectedEnd::Code(code)) => {
+            format!("ended by {status}, expected exit code {code}")
+        }
+        (status, ExpectedEnd::Signal(signal)) => {
+            format!("ended by {status}, expected {}", ExitStatus::Signal(signal))
+        }
+    })
+}
+
 fn judge(
     step: &StepDefinition,
     command: &CommandStep,
@@ -208,15 +230,15 @@ fn judge(
     let program = request.argv.first().map_or("", String::as_str);
     let container = container_of(command, context).and(command.service.as_ref());
     let (exit_code, reason) = match &result.outcome {
-        CommandOutcome::Exited(ExitStatus::Code(code)) if *code == command.exit_code => (
-            Some(*code),
-            first_violation(&rendered(&command.output, context.bindings), observed),
+        CommandOutcome::Exited(status) => (
+            match status {
+                ExitStatus::Code(code) => Some(*code),
+                ExitStatus::Signal(_) | ExitStatus::OutOfMemory => None,
+            },
+            unexpected_end(*status, command.end).or_else(|| {
+                first_violation(&rendered(&command.output, context.bindings), observed)
+            }),
         ),
-        CommandOutcome::Exited(ExitStatus::Code(code)) => (
-            Some(*code),
-            Some(format!("exit code {code}, expected {}", command.exit_code)),
-        ),
-        CommandOutcome::Exited(status) => (None, Some(format!("ended by {status}"))),
         CommandOutcome::Cancelled => (None, Some("ended before it was done".to_owned())),
         CommandOutcome::TimedOut => (
             None,
@@ -248,5 +270,40 @@ fn judge(
         exit_code,
         http_status: None,
         output: text.into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_and_what_a_shell_makes_of_it_are_the_same() {
+        let kill = ExpectedEnd::Signal(9);
+        for status in [
+            ExitStatus::Signal(9),
+            ExitStatus::Code(137),
+            ExitStatus::OutOfMemory,
+        ] {
+            assert_eq!(unexpected_end(status, kill), None, "{status}");
+            assert_eq!(unexpected_end(status, ExpectedEnd::Code(137)), None);
+        }
+        let why = |status, expected| unexpected_end(status, expected).unwrap();
+        assert_eq!(
+            why(ExitStatus::Signal(15), kill),
+            "ended by signal 15 (SIGTERM), expected signal 9 (SIGKILL)"
+        );
+        assert_eq!(
+            why(ExitStatus::Code(9), kill),
+            "exit code 9, expected signal 9 (SIGKILL)"
+        );
+        assert_eq!(
+            why(ExitStatus::Signal(9), ExpectedEnd::Code(0)),
+            "ended by signal 9 (SIGKILL)"
+        );
+        assert_eq!(
+            why(ExitStatus::Signal(9), ExpectedEnd::Code(9)),
+            "ended by signal 9 (SIGKILL), expected exit code 9"
+        );
     }
 }

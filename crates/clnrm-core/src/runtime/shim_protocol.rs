@@ -14,6 +14,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::config::definition::StopSpec;
+use crate::config::signal;
 use crate::procfs::ProcessIdentity;
 
 /// The hidden subcommand under which the binary becomes a shim.
@@ -21,6 +22,8 @@ pub const SHIM_SUBCOMMAND: &str = "__shim";
 /// Set in the environment of everything that an instance starts.
 pub const INSTANCE_VARIABLE: &str = "CLNRM_INSTANCE_ID";
 
+/// How the kernel ends what has run out of memory.
+const SIGKILL: i32 = 9;
 const SHIM_FILE: &str = "shim.json";
 const EXIT_FILE: &str = "exit.json";
 
@@ -114,35 +117,27 @@ impl ExitStatus {
     pub fn is_success(self) -> bool {
         self == Self::Code(0)
     }
+
+    /// What a shell's `$?` shows of it.
+    pub fn shell_code(self) -> i32 {
+        match self {
+            Self::Code(code) => code,
+            Self::Signal(signal) => signal::shell_code(signal),
+            Self::OutOfMemory => signal::shell_code(SIGKILL),
+        }
+    }
 }
 
 impl fmt::Display for ExitStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Code(code) => write!(f, "exit code {code}"),
-            Self::Signal(signal) => match signal_name(*signal) {
+            Self::Signal(signal) => match signal::name_of(*signal) {
                 Some(name) => write!(f, "signal {signal} ({name})"),
                 None => write!(f, "signal {signal}"),
             },
             Self::OutOfMemory => f.write_str("signal 9 (SIGKILL: out of memory)"),
         }
-    }
-}
-
-fn signal_name(signal: i32) -> Option<&'static str> {
-    // The numbers that Linux gives these on every architecture that clnrm supports.
-    match signal {
-        1 => Some("SIGHUP"),
-        2 => Some("SIGINT"),
-        3 => Some("SIGQUIT"),
-        4 => Some("SIGILL"),
-        6 => Some("SIGABRT"),
-        8 => Some("SIGFPE"),
-        9 => Some("SIGKILL"),
-        11 => Some("SIGSEGV"),
-        13 => Some("SIGPIPE"),
-        15 => Some("SIGTERM"),
-        _ => None,
     }
 }
 

@@ -9,9 +9,10 @@ use std::time::Duration;
 use super::http_step;
 use super::values::Uses;
 use crate::config::definition::{
-    CommandLine, CommandStep, Expectations, Retry, StepAction, StepDefinition,
+    CommandLine, CommandStep, Expectations, ExpectedEnd, Retry, StepAction, StepDefinition,
 };
 use crate::config::reader::{Place, Table, Value};
+use crate::config::signal;
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_RETRIES: u32 = 3;
@@ -68,13 +69,13 @@ fn nothing() -> StepAction {
         service: None,
         env: BTreeMap::new(),
         working_dir: None,
-        exit_code: 0,
+        end: ExpectedEnd::Code(0),
         output: Expectations::default(),
     })
 }
 
 /// Keys that only a command has, and what an HTTP step has instead.
-const COMMAND_KEYS: [(&str, &str); 9] = [
+const COMMAND_KEYS: [(&str, &str); 10] = [
     ("expected_output_regex", "write http = { body_regex = ... }"),
     (
         "expected_output_regex_not",
@@ -85,6 +86,7 @@ const COMMAND_KEYS: [(&str, &str); 9] = [
         "write http = { body_contains = ... }",
     ),
     ("expected_exit_code", "write http = { status = ... }"),
+    ("expected_signal", "remove it"),
     ("env", "remove it"),
     ("environment", "remove it"),
     ("workdir", "remove it"),
@@ -131,7 +133,7 @@ fn read_command(
     let env = env.map(|value| value.environment(uses));
     let working_dir = table.take_any(&["workdir", "working_dir"]);
     let working_dir = working_dir.and_then(|value| value.text());
-    let exit_code = (table.take("expected_exit_code")).and_then(|value| value.integer(0..=255));
+    let end = read_end(table);
     let output = read_expectations(
         table,
         [
@@ -145,9 +147,34 @@ fn read_command(
         service: service.map(str::to_owned),
         env: env.unwrap_or_default(),
         working_dir: working_dir.map(PathBuf::from),
-        exit_code: exit_code.unwrap_or(0),
+        end,
         output,
     }))
+}
+
+/// `expected_exit_code` or `expected_signal`.
+fn read_end(table: &mut Table<'_>) -> ExpectedEnd {
+    let code = table.take("expected_exit_code");
+    let signal = table.take("expected_signal");
+    if let (Some(_), Some(signal)) = (&code, &signal) {
+        signal.refuse("`expected_exit_code` says how it ends: keep one of the two");
+    }
+    let signal = signal.and_then(|value| read_signal(&value));
+    let code = code.and_then(|value| value.integer(0..=255));
+    signal.map_or(ExpectedEnd::Code(code.unwrap_or(0)), ExpectedEnd::Signal)
+}
+
+fn read_signal(value: &Value<'_>) -> Option<i32> {
+    let name = value.text()?;
+    let number = signal::number_of(&name);
+    if number.is_none() {
+        let known: Vec<&str> = signal::names().collect();
+        value.refuse_with(
+            format!("{name:?} is not a signal that ends a process"),
+            format!("write one of {}", known.join(", ")),
+        );
+    }
+    number
 }
 
 /// What text must and must not hold, by its three keys.
