@@ -11,7 +11,9 @@ use super::manage_report::{
 };
 use crate::metrics::rates::Sources;
 use crate::services::service_manager::PoolAdvice;
-use crate::services::service_manager::cost::{Resize, SavingsBasis};
+use crate::services::service_manager::cost::{
+    CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, SavingsBasis,
+};
 use crate::services::service_manager::{
     CostKind, CostRecommendation, Health, HealthStatus, Metric, ScalingAction, ScalingDecision,
     ServiceMetrics,
@@ -180,22 +182,10 @@ pub(super) fn recommendation(found: &CostRecommendation, currency: Option<&str>)
         CostKind::ServerlessMigration => "serverless_migration",
         CostKind::PoolOptimization => "pool_optimization",
     };
-    let resize = |name: &str, unit: &str, decimals: usize, resize: &Resize| {
-        format!(
-            "{name} {:.decimals$}{unit} → {:.decimals$}{unit} (used {:.decimals$}{unit}, + 15%)",
-            resize.allotted, resize.recommended, resize.used
-        )
-    };
     let arithmetic = found.right_size.as_ref().map(|right_size| {
         let parts = [
-            right_size
-                .cpus
-                .as_ref()
-                .map(|cpus| resize("CPU", " cores", 2, cpus)),
-            right_size
-                .memory_mb
-                .as_ref()
-                .map(|memory| resize("memory", " MB", 0, memory)),
+            right_size.cpus.as_ref().map(cpu_arithmetic),
+            right_size.memory_mb.as_ref().map(memory_arithmetic),
             found
                 .money_per_month
                 .map(|money| format!("{money:.2} {} a month", currency.unwrap_or("of money"))),
@@ -215,5 +205,56 @@ pub(super) fn recommendation(found: &CostRecommendation, currency: Option<&str>)
         },
         arithmetic,
         estimated_savings_per_month: found.money_per_month,
+    }
+}
+
+fn cpu_arithmetic(size: &CpuSize) -> String {
+    format!(
+        "CPU {:.3} cores → {:.3} cores (95th percentile {:.3} + 15%, 99th {:.3}, at least {LEAST_CPUS}; peak {:.3}, \
+         {:.1}% of the seconds would be throttled)",
+        size.allotted,
+        size.recommended,
+        size.percentile_95,
+        size.percentile_99,
+        size.peak,
+        100.0 * size.throttled_share
+    )
+}
+
+fn memory_arithmetic(size: &MemorySize) -> String {
+    format!(
+        "memory {:.0} MB → {:.0} MB (peak {:.0} MB + 15%, at least {LEAST_MEMORY_MB} MB)",
+        size.allotted, size.recommended, size.peak
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_arithmetic_shows_the_peak_and_what_would_be_throttled() {
+        let cpus = CpuSize {
+            allotted: 2.0,
+            percentile_95: 0.01,
+            percentile_99: 0.02,
+            peak: 1.9,
+            recommended: 0.025,
+            throttled_share: 0.0033,
+        };
+        assert_eq!(
+            cpu_arithmetic(&cpus),
+            "CPU 2.000 cores → 0.025 cores (95th percentile 0.010 + 15%, 99th 0.020, at least 0.025; peak 1.900, 0.3% of \
+             the seconds would be throttled)"
+        );
+        let memory = MemorySize {
+            allotted: 512.0,
+            peak: 0.4,
+            recommended: 16.0,
+        };
+        assert_eq!(
+            memory_arithmetic(&memory),
+            "memory 512 MB → 16 MB (peak 0 MB + 15%, at least 16 MB)"
+        );
     }
 }

@@ -102,19 +102,19 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
         .then(|| decide_scaling(view, expected, now));
     let shown = expected.filter(|_| requested.predict_load);
     let optimize = requested.optimize_resources;
+    let pool = view
+        .pool
+        .filter(|_| optimize)
+        .map(|(counts, demand)| PoolReport::of(counts, &demand));
     Assessment {
         current_health: Health::of(&current.unwrap_or_default(), &view.limits),
         predicted_health: shown.map(|made| Health::of(&made.expected(), &view.limits)),
         alerts: shown.map(|made| alerts(view, made)).unwrap_or_default(),
         scaling,
-        pool: view
-            .pool
-            .filter(|_| optimize)
-            .map(|(counts, demand)| PoolReport::of(counts, &demand)),
+        pool,
         recommendations: if optimize {
-            let counts = view.pool.map(|(counts, _)| counts);
-            let instances = view.fleet.instances;
-            recommend(view.name, view.history, &view.allotment, instances, counts)
+            let (instances, pool) = (view.fleet.instances, pool.as_ref());
+            recommend(view.name, view.history, &view.allotment, instances, pool)
         } else {
             Vec::new()
         },

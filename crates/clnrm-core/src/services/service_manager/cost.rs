@@ -9,13 +9,17 @@ use serde::Serialize;
 
 use super::history::MetricsHistory;
 use super::metrics::Metric;
-use super::pool::PoolCounts;
-use super::statistics::{mean, percentile};
+use super::pool::PoolReport;
+use super::statistics::mean;
+
+mod right_size;
+
+pub use right_size::{CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, RightSize};
+
+use right_size::CpuUse;
 
 /// Fewest samples that a recommendation is based on.
 const SAMPLES_NEEDED: usize = 30;
-/// Room above what was seen (as VPA and KRR: +15 %).
-const HEADROOM: f64 = 1.15;
 /// Hours of a month: 365 · 24 / 12.
 const HOURS_PER_MONTH: f64 = 730.0;
 
@@ -112,40 +116,6 @@ pub enum SavingsBasis {
     Computed,
 }
 
-/// The allotment that the measured use asks for, per instance. Resources without an allotment are `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
-pub struct RightSize {
-    /// Allotted and recommended CPU, in cores: the 95th percentile of use × 1.15.
-    pub cpus: Option<Resize>,
-    /// Allotted and recommended memory, in MB (10⁶ bytes): the peak × 1.15.
-    pub memory_mb: Option<Resize>,
-}
-
-/// One resource's allotment, now and recommended.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Resize {
-    /// The allotment now.
-    pub allotted: f64,
-    /// The measured use that the recommendation is based on.
-    pub used: f64,
-    /// The recommended allotment, never above the present one.
-    pub recommended: f64,
-}
-
-impl Resize {
-    fn new(allotted: f64, used: f64) -> Self {
-        Self {
-            allotted,
-            used,
-            recommended: (used * HEADROOM).min(allotted),
-        }
-    }
-
-    fn freed(self) -> f64 {
-        self.allotted - self.recommended
-    }
-}
-
 /// What a service is given and what that costs.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Allotment {
@@ -165,7 +135,7 @@ pub fn recommend(
     history: &MetricsHistory,
     allotment: &Allotment,
     instances: u32,
-    pool: Option<PoolCounts>,
+    pool: Option<&PoolReport>,
 ) -> Vec<CostRecommendation> {
     if history.len() < SAMPLES_NEEDED {
         return Vec::new();
@@ -183,8 +153,8 @@ pub fn recommend(
     if average(Metric::RequestRate).is_some_and(|rate| rate < 10.0) {
         found.push(rule_of_thumb(service_name, CostKind::ServerlessMigration));
     }
-    let idles = |pool: PoolCounts| {
-        pool.available > 2 && pool.utilization().is_some_and(|share| share < 0.5)
+    let idles = |pool: &PoolReport| {
+        pool.available > 2 && pool.utilization.is_some_and(|share| share < 0.5) && pool.may_shrink()
     };
     if pool.is_some_and(idles) {
         found.push(rule_of_thumb(service_name, CostKind::PoolOptimization));
@@ -228,7 +198,7 @@ fn rule_of_thumb(service_name: &str, kind: CostKind) -> CostRecommendation {
     }
 }
 
-/// `None` where the allotment is stated and fits already.
+/// `None` where the allotment fits already: the stated one, or the default one less what the rule of thumb takes off.
 fn downsize(
     service_name: &str,
     history: &MetricsHistory,
@@ -236,11 +206,13 @@ fn downsize(
     instances: u32,
 ) -> Option<CostRecommendation> {
     let simple = rule_of_thumb(service_name, CostKind::Downsize);
+    let cpu = CpuUse::of(history)?;
     if allotment.cpus.is_none() && allotment.memory_mb.is_none() {
-        return Some(simple);
+        let left = 1.0 - simple.estimated_savings_percent / 100.0;
+        return (cpu.needed() <= left).then_some(simple);
     }
-    let right_size = right_size(history, allotment)?;
-    let share = freed_share(&right_size)?;
+    let right_size = RightSize::of(history, allotment, &cpu)?;
+    let share = right_size.freed_share()?;
     (share > 0.0).then(|| CostRecommendation {
         estimated_savings_percent: 100.0 * share,
         basis: SavingsBasis::Computed,
@@ -250,37 +222,14 @@ fn downsize(
     })
 }
 
-fn right_size(history: &MetricsHistory, allotment: &Allotment) -> Option<RightSize> {
-    let mut cpu_percent = measured(history, Metric::CpuPercent)?;
-    let cpu_share = percentile(&mut cpu_percent, 95)? / 100.0;
-    // Every tier is asked, so that a peak older than the raw samples still counts.
-    let memory_peak = history.peak(Metric::MemoryMb)?;
-    Some(RightSize {
-        cpus: allotment
-            .cpus
-            .map(|cpus| Resize::new(cpus, cpu_share * cpus)),
-        memory_mb: allotment
-            .memory_mb
-            .map(|memory| Resize::new(memory, memory_peak)),
-    })
-}
-
-/// The share of the allotment that becomes free; of two resources the mean, because cores and bytes do not add up.
-fn freed_share(right_size: &RightSize) -> Option<f64> {
-    let shares: Vec<f64> = [right_size.cpus, right_size.memory_mb]
-        .into_iter()
-        .flatten()
-        .filter(|resize| resize.allotted > 0.0)
-        .map(|resize| resize.freed() / resize.allotted)
-        .collect();
-    mean(&shares)
-}
-
 fn money_per_month(right_size: &RightSize, allotment: &Allotment, instances: u32) -> Option<f64> {
-    let cpu = right_size.cpus.zip(allotment.cpu_hour);
-    let cpu = cpu.map(|(cpus, rate)| cpus.freed() * rate);
-    let memory = right_size.memory_mb.zip(allotment.gb_hour);
-    let memory = memory.map(|(memory, rate)| memory.freed() / 1000.0 * rate);
+    let [cpus, memory_mb] = right_size.pairs();
+    let saved = |size: Option<(f64, f64)>, rate: Option<f64>| {
+        let (allotted, recommended) = size?;
+        Some((allotted - recommended) * rate?)
+    };
+    let cpu = saved(cpus, allotment.cpu_hour);
+    let memory = saved(memory_mb, allotment.gb_hour.map(|rate| rate / 1000.0));
     let per_hour = cpu.into_iter().chain(memory).reduce(|a, b| a + b)?;
     (instances > 0).then(|| per_hour * HOURS_PER_MONTH * f64::from(instances))
 }
@@ -289,9 +238,9 @@ fn money_per_month(right_size: &RightSize, allotment: &Allotment, instances: u32
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::services::service_manager::ServiceMetrics;
+    use crate::services::service_manager::{PoolCounts, PoolDemand, ServiceMetrics};
 
-    fn history(samples: i64, fill: impl Fn(i64, &mut ServiceMetrics)) -> MetricsHistory {
+    pub(super) fn history(samples: i64, fill: impl Fn(i64, &mut ServiceMetrics)) -> MetricsHistory {
         let mut history = MetricsHistory::new();
         for second in 0..samples {
             let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1_000), 1);
@@ -308,7 +257,7 @@ mod tests {
         })
     }
 
-    fn kinds(found: &[CostRecommendation]) -> Vec<CostKind> {
+    pub(super) fn kinds(found: &[CostRecommendation]) -> Vec<CostKind> {
         found
             .iter()
             .map(|recommendation| recommendation.kind)
@@ -323,8 +272,10 @@ mod tests {
             sample.error_rate = Some(0.05);
             sample.request_rate = Some(10.0);
         });
-        let pool = |available, in_use| Some(PoolCounts { available, in_use });
-        let nothing = recommend("a", &busy, &Allotment::default(), 1, pool(2, 2));
+        let pool = |available, in_use| {
+            PoolReport::of(PoolCounts { available, in_use }, &PoolDemand::default())
+        };
+        let nothing = recommend("a", &busy, &Allotment::default(), 1, Some(&pool(2, 2)));
         assert_eq!(kinds(&nothing), []);
 
         let idle = history(30, |_, sample| {
@@ -333,7 +284,7 @@ mod tests {
             sample.error_rate = Some(0.051);
             sample.request_rate = Some(9.9);
         });
-        let all = recommend("a", &idle, &Allotment::default(), 1, pool(3, 2));
+        let all = recommend("a", &idle, &Allotment::default(), 1, Some(&pool(3, 2)));
         assert_eq!(
             kinds(&all),
             [
@@ -376,7 +327,7 @@ mod tests {
         };
         let found = recommend("a", &idle(200), &allotment, 3, None);
         let downsize = found.first().unwrap();
-        // p95 of 0..20 is 18 % of 2 cores = 0.36; × 1.15 = 0.414. Memory 40 MB × 1.15 = 46 MB, half of 92.
+        // p95 of 0..20 is 18 % of 2 cores = 0.36; × 1.15 = 0.414, more than p99 (0.38). Memory 40 MB × 1.15 = 46 MB.
         let expected = 100.0 * ((1.0 - 0.414 / 2.0) + 0.5) / 2.0;
         assert!((downsize.estimated_savings_percent - expected).abs() < 1e-9);
         assert_eq!(downsize.basis, SavingsBasis::Computed);

@@ -161,9 +161,9 @@ impl ServiceManager {
             .services
             .iter()
             .flat_map(|(name, service)| {
-                let counts = Some(service.pool.counts());
+                let pool = PoolReport::of(service.pool.counts(), &PoolDemand::default());
                 let (history, allotment) = (&service.history, &service.allotment);
-                cost::recommend(name, history, allotment, service.instances, counts)
+                cost::recommend(name, history, allotment, service.instances, Some(&pool))
             })
             .collect();
         cost::sort(&mut found);

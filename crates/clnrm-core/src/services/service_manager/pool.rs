@@ -154,13 +154,21 @@ impl PoolCounts {
         (capacity > 0.0).then(|| f64::from(self.in_use) / capacity)
     }
 
-    /// What the utilization suggests.
-    pub fn advice(self) -> Option<PoolAdvice> {
+    /// All of them.
+    pub fn capacity(self) -> u32 {
+        self.available.saturating_add(self.in_use)
+    }
+
+    /// What the utilization suggests, unless the size that the measured use asks for says otherwise.
+    pub fn advice(self, advised_size: Option<u32>) -> Option<PoolAdvice> {
         let utilization = self.utilization()?;
+        let agrees = |is: fn(&u32, &u32) -> bool| {
+            advised_size.is_none_or(|advised| is(&advised, &self.capacity()))
+        };
         if utilization < LOW_UTILIZATION && self.available > 1 {
-            Some(PoolAdvice::Reduce)
+            agrees(u32::lt).then_some(PoolAdvice::Reduce)
         } else if utilization > HIGH_UTILIZATION {
-            Some(PoolAdvice::Increase)
+            agrees(u32::gt).then_some(PoolAdvice::Increase)
         } else {
             None
         }
@@ -283,13 +291,20 @@ pub struct PoolReport {
 impl PoolReport {
     /// The report of a pool.
     pub fn of(counts: PoolCounts, demand: &PoolDemand<'_>) -> Self {
+        let advised_size = demand.advised_size();
         Self {
             available: counts.available,
             in_use: counts.in_use,
             utilization: counts.utilization(),
-            advice: counts.advice(),
-            advised_size: demand.advised_size(),
+            advice: counts.advice(advised_size),
+            advised_size,
         }
+    }
+
+    /// Whether the measured use asks for no more instances than there are, as far as it was measured.
+    pub fn may_shrink(&self) -> bool {
+        let capacity = self.available.saturating_add(self.in_use);
+        self.advised_size.is_none_or(|advised| advised < capacity)
     }
 }
 
@@ -340,12 +355,42 @@ mod tests {
     #[test]
     fn advice_follows_the_thresholds() {
         let counts = |available, in_use| PoolCounts { available, in_use };
-        assert_eq!(counts(3, 1).advice(), Some(PoolAdvice::Reduce));
-        assert_eq!(counts(1, 0).advice(), None, "one spare is not too many");
-        assert_eq!(counts(3, 2).advice(), None);
-        assert_eq!(counts(1, 5).advice(), Some(PoolAdvice::Increase));
-        assert_eq!(counts(1, 4).advice(), None, "80 % exactly");
+        let advice = |available, in_use| counts(available, in_use).advice(None);
+        assert_eq!(advice(3, 1), Some(PoolAdvice::Reduce));
+        assert_eq!(advice(1, 0), None, "one spare is not too many");
+        assert_eq!(advice(3, 2), None);
+        assert_eq!(advice(1, 5), Some(PoolAdvice::Increase));
+        assert_eq!(advice(1, 4), None, "80 % exactly");
         assert_eq!(counts(0, 0).utilization(), None);
+    }
+
+    #[test]
+    fn advice_never_contradicts_the_advised_size() {
+        let advice = |available, in_use, size| PoolCounts { available, in_use }.advice(Some(size));
+        assert_eq!(
+            advice(3, 1, 16),
+            None,
+            "16 are wanted, so 4 are not too many"
+        );
+        assert_eq!(advice(3, 1, 4), None);
+        assert_eq!(advice(3, 1, 3), Some(PoolAdvice::Reduce));
+        assert_eq!(advice(1, 5, 6), None);
+        assert_eq!(advice(1, 5, 7), Some(PoolAdvice::Increase));
+    }
+
+    #[test]
+    fn a_pool_that_lacks_instances_may_not_shrink() {
+        let leases = [16; 20];
+        let demand = PoolDemand {
+            concurrent_leases: &leases,
+            arrivals_per_second: Some(0.0),
+            start_time: Some(Duration::ZERO),
+        };
+        let may_shrink = |available| {
+            let in_use = 0;
+            PoolReport::of(PoolCounts { available, in_use }, &demand).may_shrink()
+        };
+        assert_eq!([15, 16, 17].map(may_shrink), [false, false, true]);
     }
 
     #[test]
