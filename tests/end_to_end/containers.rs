@@ -252,10 +252,6 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
             format!("port {port} is taken"),
         ),
         (
-            busybox("doomed", "volumes = ['./missing:/data']"),
-            "bind source path does not exist".to_owned(),
-        ),
-        (
             busybox(
                 "doomed",
                 "memory = '8MB'\ncommand = ['tail', '/dev/zero']\nready = { log = 'never' }",

@@ -8,6 +8,7 @@
 )]
 
 mod accuracy;
+mod container_habits;
 mod container_images;
 mod containers;
 mod crashes;

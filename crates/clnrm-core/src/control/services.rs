@@ -1,7 +1,6 @@
 //! `services status`, `stop` and `restart`: the instances of a project, from any command and folder.
 
 use std::fs;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +20,8 @@ use super::status_report::{
 };
 use super::stop::EndError;
 use crate::runtime::docker::OnPull;
-use crate::runtime::guard;
 use crate::runtime::process::log_path;
+use crate::runtime::{FetchedLog, guard};
 use crate::store::{
     InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow, StoreError,
 };
@@ -135,13 +134,18 @@ impl Project {
             .map_err(ServicesError::Store)
     }
 
-    /// A file with the log of each instance as it is now, and what went wrong on the way.
-    pub async fn fetch_logs(&self, known: &[KnownInstance]) -> (Vec<PathBuf>, Vec<String>) {
+    /// A file with the last lines of the log of each instance as it is now, and what went wrong on the way.
+    pub async fn fetch_logs(
+        &self,
+        known: &[KnownInstance],
+        lines: usize,
+    ) -> (Vec<FetchedLog>, Vec<String>) {
         let (mut files, mut problems) = (Vec::new(), Vec::new());
         for row in known.iter().map(|known| &known.row) {
-            let kept = log_path(&row.start.dir);
+            let kept = FetchedLog::at(log_path(&row.start.dir));
             let fetched = if row.state.is_live() {
-                self.runtime(row.start.runtime).fetch_log(&place(row)).await
+                let runtime = self.runtime(row.start.runtime);
+                runtime.fetch_log(&place(row), lines).await
             } else {
                 Ok(kept.clone())
             };
@@ -157,26 +161,28 @@ impl Project {
     }
 
     /// Removes the files that were fetched for this command alone.
-    pub fn forget_fetched_logs(&self, known: &[KnownInstance], files: &[PathBuf]) {
+    pub fn forget_fetched_logs(&self, known: &[KnownInstance], files: &[FetchedLog]) {
         for (known, file) in known.iter().zip(files) {
-            if *file != log_path(&known.row.start.dir) {
+            if file.path != log_path(&known.row.start.dir) {
                 // Best effort: it goes with the instance's folder.
-                let _ = fs::remove_file(file);
+                let _ = fs::remove_file(&file.path);
             }
         }
     }
 
     /// Keeps the log files of live instances up to date until this process ends.
-    pub fn follow_logs(self: &Arc<Self>, known: &[KnownInstance]) {
-        for row in known.iter().map(|known| &known.row) {
+    pub fn follow_logs(self: &Arc<Self>, known: &[KnownInstance], files: &[FetchedLog]) {
+        for (row, file) in known.iter().map(|known| &known.row).zip(files) {
             if !row.state.is_live() {
                 continue;
             }
             let (project, kind, place) = (Arc::clone(self), row.start.runtime, place(row));
+            let file = file.clone();
             tokio::spawn(async move {
                 let forever = CancellationToken::new();
+                let runtime = project.runtime(kind);
                 // An engine that goes away has nothing more to tell.
-                let _ = project.runtime(kind).follow_log(&place, &forever).await;
+                let _ = runtime.follow_log(&place, &file, &forever).await;
             });
         }
     }

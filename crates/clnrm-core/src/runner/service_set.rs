@@ -69,6 +69,10 @@ pub(super) async fn start_all(
         match starting.join_next().await {
             None => return set,
             Some(Ok(Ok(instance))) => {
+                for warning in &instance.running.warnings {
+                    let message = format!("service `{}`: {warning}", instance.definition.name);
+                    (shared.notify)(RunEvent::Warning { message });
+                }
                 (shared.notify)(RunEvent::ServiceReady {
                     test,
                     service: instance.definition.name.clone(),

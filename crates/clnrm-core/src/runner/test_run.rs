@@ -254,9 +254,9 @@ async fn report_death(project: Arc<Project>, mut instance: LiveInstance, watch: 
     let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
     let _ = instance.running.state.wait_for(settled).await;
     let fetched = project.runtime(instance.kind());
-    let fetched = fetched.fetch_log(&instance.place()).await;
+    let fetched = fetched.fetch_log(&instance.place(), LOG_TAIL_LINES).await;
     // An engine that is gone has no more to tell.
-    let log = fetched.unwrap_or_else(|_| instance.running.log.clone());
+    let log = fetched.map_or_else(|_| instance.running.log.clone(), |fetched| fetched.path);
     let tail = log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default();
     watch.cut_short(CutShort::ServiceDied(Box::new(ServiceFailure {
         service: instance.definition.name.clone(),

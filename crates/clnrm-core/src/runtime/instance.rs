@@ -56,6 +56,10 @@ pub struct Running {
     pub main_pid: Option<i32>,
     /// Its log.
     pub log: PathBuf,
+    /// The CPU that its engine allows, in cores; `None` = no limit.
+    pub cpus: Option<f64>,
+    /// What the user should know of its start.
+    pub warnings: Vec<String>,
     /// Of a container: where it is, from outside and from other containers.
     pub published: Option<Published>,
     /// Changes when it ends.
@@ -192,15 +196,37 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// What the instance's own health check says; only containers have one.
     async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError>;
 
-    /// A file with the log as it is now; its own for every command, so that none disturbs another's reading.
-    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError>;
+    /// A file with the last `lines` of the log as it is now; its own for every command, so that none disturbs another's
+    /// reading.
+    async fn fetch_log(
+        &self,
+        place: &InstancePlace,
+        lines: usize,
+    ) -> Result<FetchedLog, EngineError>;
 
-    /// Appends what comes to the file of [`Runtime::fetch_log`], until `cancel`.
+    /// Appends what has come since to a fetched log, until `cancel`.
     async fn follow_log(
         &self,
         place: &InstancePlace,
+        fetched: &FetchedLog,
         cancel: &CancellationToken,
     ) -> Result<(), EngineError>;
+}
+
+/// A part of a log, up to the moment at which it was fetched.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FetchedLog {
+    /// Where it is.
+    pub path: PathBuf,
+    /// The time of its last entry, in nanoseconds since 1970, where its engine tells.
+    pub until: Option<i128>,
+}
+
+impl FetchedLog {
+    /// The instance's own file, which is always up to date.
+    pub fn at(path: PathBuf) -> Self {
+        Self { path, until: None }
+    }
 }
 
 /// What a container's own health check says.

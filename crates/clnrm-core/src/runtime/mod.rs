@@ -24,8 +24,8 @@ pub mod signal;
 pub use command::{CommandOutcome, CommandRequest, CommandResult};
 pub use docker::{ContainerError, ContainerRequest, DockerRuntime, EngineError};
 pub use instance::{
-    Ended, Health, InstanceError, InstancePlace, LaunchError, Launchable, Loss, Observed,
-    Published, Running, Runtime, Supervisor, TreeState,
+    Ended, FetchedLog, Health, InstanceError, InstancePlace, LaunchError, Launchable, Loss,
+    Observed, Published, Running, Runtime, Supervisor, TreeState,
 };
 pub use process::{ProcessRuntime, StartError, StartRequest, StopError, StopOutcome};
 pub use readiness::{NotReady, ReadyContext, wait_until_ready};

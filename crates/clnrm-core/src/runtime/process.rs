@@ -220,6 +220,8 @@ impl ProcessRuntime {
                     main_pid: Some(main_pid),
                     log,
                     published: None,
+                    cpus: None,
+                    warnings: Vec::new(),
                     state,
                 })
             }
@@ -275,6 +277,8 @@ impl ProcessRuntime {
             main_pid: record.main_pid,
             log: log_path(dir),
             published: None,
+            cpus: None,
+            warnings: Vec::new(),
             state,
         }))
     }

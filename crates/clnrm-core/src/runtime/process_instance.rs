@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::EngineError;
 use super::instance::{
-    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
+    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
 };
 use super::process::{Found, ProcessRuntime, log_path};
 use super::recovery;
@@ -80,14 +80,19 @@ impl Runtime for ProcessRuntime {
     }
 
     /// The shim writes it.
-    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError> {
-        Ok(log_path(&place.dir))
+    async fn fetch_log(
+        &self,
+        place: &InstancePlace,
+        _lines: usize,
+    ) -> Result<FetchedLog, EngineError> {
+        Ok(FetchedLog::at(log_path(&place.dir)))
     }
 
     /// The shim writes it.
     async fn follow_log(
         &self,
         _place: &InstancePlace,
+        _fetched: &FetchedLog,
         _cancel: &CancellationToken,
     ) -> Result<(), EngineError> {
         Ok(())

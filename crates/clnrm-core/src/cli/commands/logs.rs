@@ -36,7 +36,7 @@ pub(in crate::cli) async fn logs(
         unless_closed(printer.warning(&note))?;
     }
     let known = project.instances_named(&options.name).await?;
-    let (files, problems) = project.fetch_logs(&known).await;
+    let (files, problems) = project.fetch_logs(&known, options.lines).await;
     for problem in problems {
         unless_closed(printer.warning(&problem))?;
     }
@@ -44,12 +44,17 @@ pub(in crate::cli) async fn logs(
     let readers: Vec<(String, LogReader)> = known
         .iter()
         .zip(&files)
-        .map(|(known, file)| (known.row.start.id.0.clone(), LogReader::from_end(file)))
+        .map(|(known, file)| {
+            (
+                known.row.start.id.0.clone(),
+                LogReader::from_end(&file.path),
+            )
+        })
         .collect();
     let instances = known
         .iter()
         .zip(&files)
-        .map(|(known, file)| instance_log(known, file, options.lines))
+        .map(|(known, file)| instance_log(known, &file.path, options.lines))
         .collect::<Result<_, _>>()?;
     let report = LogReport {
         schema: LogReport::SCHEMA,
@@ -59,7 +64,7 @@ pub(in crate::cli) async fn logs(
     unless_closed(printer.logs(&report, format))?;
     let exit = if options.follow {
         // Ends with this command.
-        project.follow_logs(&known);
+        project.follow_logs(&known, &files);
         follow(readers, format, printer).await
     } else {
         Ok(Exit::Good)

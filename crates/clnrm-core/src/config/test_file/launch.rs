@@ -206,8 +206,17 @@ fn read_volume(value: &Value<'_>, context: &Context<'_>) -> Option<VolumeMount> 
             "{container:?} must be absolute: it is inside the container"
         ));
     }
+    let path = context.base_dir.join(&host);
+    // What cannot be looked at here, the engine may still see.
+    let is_path = host.starts_with(['.', '/']) || value.is_table();
+    if is_path && matches!(path.try_exists(), Ok(false)) {
+        value.refuse_with(
+            format!("{host} does not exist"),
+            "create it, or correct the path",
+        );
+    }
     Some(VolumeMount {
-        host: context.base_dir.join(host),
+        host: path,
         container: PathBuf::from(container),
         read_only,
     })

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::config::definition::{StopSignal, StopSpec};
+use crate::config::definition::{Launch, StopSignal, StopSpec};
 use crate::config::reader::{Table, Value};
 use crate::services::service_manager::AutoScaleConfig;
 
@@ -10,6 +10,10 @@ use crate::services::service_manager::AutoScaleConfig;
 pub(super) const MOST_INSTANCES: u32 = 1000;
 const DEFAULT_GRACE: Duration = Duration::from_secs(5);
 const BYTES_PER_MB: f64 = 1e6;
+/// Docker refuses less: `linuxMinMemory` of moby's daemon/daemon_unix.go.
+const LEAST_MEMORY_BYTES: u64 = 6 << 20;
+/// And less than this: `verifyPlatformContainerResources` there.
+const LEAST_CPUS: f64 = 0.01;
 
 /// Reads `scale` over `defaults`.
 pub(crate) fn scale(value: &Value<'_>, defaults: &AutoScaleConfig) -> Option<AutoScaleConfig> {
@@ -101,6 +105,32 @@ pub(super) fn of_service(
     config.min_instances = 1;
     config.max_instances = 1;
     config
+}
+
+/// The allotment: CPU in cores and memory in bytes. Of a container both are limits, of which an engine has a least.
+pub(super) fn allotment(table: &mut Table<'_>, launch: &Launch) -> (Option<f64>, Option<u64>) {
+    let cpus_value = table.take("cpus");
+    let cpus = cpus_value.as_ref().and_then(|value| value.positive());
+    let memory_value = table.take("memory");
+    let memory = memory_value.as_ref().and_then(|value| value.bytes());
+    if let Launch::Container(_) = launch {
+        if let (Some(value), Some(cpus)) = (cpus_value, cpus)
+            && cpus < LEAST_CPUS
+        {
+            value.refuse(format!(
+                "is {cpus}, and a container gets at least {LEAST_CPUS}"
+            ));
+        }
+        if let (Some(value), Some(bytes)) = (memory_value, memory)
+            && bytes < LEAST_MEMORY_BYTES
+        {
+            value.refuse_with(
+                format!("is {bytes} bytes, and a container gets at least {LEAST_MEMORY_BYTES}"),
+                "write \"6MiB\" or more",
+            );
+        }
+    }
+    (cpus, memory)
 }
 
 pub(super) fn stop(table: &mut Table<'_>) -> StopSpec {

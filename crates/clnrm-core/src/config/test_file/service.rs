@@ -47,6 +47,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     let depends_on = table.strings("depends_on");
     let ready = ready::read(&mut table, &mut uses);
     let scale = limits::of_service(&mut table, context.scale_defaults, &host_ports);
+    let (cpus, memory_bytes) = limits::allotment(&mut table, &launch);
     let response_target = (table.take("response_target"))
         .and_then(|value| value.duration())
         .unwrap_or(DEFAULT_RESPONSE_TARGET);
@@ -61,8 +62,8 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         metrics: (table.take("metrics"))
             .and_then(|value| metrics::read(&value, &mut uses))
             .unwrap_or_default(),
-        cpus: table.take("cpus").and_then(|value| value.positive()),
-        memory_bytes: table.take("memory").and_then(|value| value.bytes()),
+        cpus,
+        memory_bytes,
         depends_on: depends_on.iter().map(|(name, _)| name.clone()).collect(),
         pool: PoolSpec::default(),
         scale,

@@ -89,7 +89,7 @@ fn compose_shapes_mean_what_they_say() {
         .map(|volume| volume.read_only)
         .collect();
     assert_eq!(read_only, [false, true, true]);
-    assert_eq!(container.volumes[1].host, model.base_dir.join("./conf"));
+    assert_eq!(container.volumes[1].host, model.base_dir.join("../legacy"));
     assert_eq!(
         (model.scale.min_instances, model.scale.max_instances),
         (1, 1),

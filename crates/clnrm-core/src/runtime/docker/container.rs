@@ -9,7 +9,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{ContainerError, EngineError};
-use super::image::OnPull;
+use super::image::{ImageFacts, OnPull};
 use super::labels::INSTANCE;
 use super::request::{ContainerRequest, body};
 use super::{DockerRuntime, log};
@@ -20,6 +20,8 @@ use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
 
 /// Another command may remove the project's network just when we want to use it.
 const NETWORK_ATTEMPTS: usize = 3;
+/// One core.
+const NANO_CPUS: i64 = 1_000_000_000;
 
 /// What Docker makes of SIGKILL.
 const KILLED: i32 = 128 + 9;
@@ -53,37 +55,30 @@ impl DockerRuntime {
         let image = cancel.run_until_cancelled(looking).await;
         let image = image.ok_or(ContainerError::Cancelled)??;
         let name = self.project.container_name(&request.place.id);
-        let mut attempt = 1;
+        let mut warnings = Vec::new();
+        let mut remedies = Remedies::default();
         loop {
             let network = self.network().await?;
-            let body = body(request, &image, &network, &self.project);
-            let made = match self.create_and_start(&name, body.clone()).await {
-                Err(error) if lacks_init(&error) => {
-                    self.remove(&name).await?;
-                    self.create_and_start(&name, without_init(body)).await
-                }
-                made => made,
+            let mut body = body(request, &image, &network, &self.project);
+            remedies.apply(&mut body);
+            let Err(error) = self.create_and_start(&name, body, request, &image).await else {
+                break;
             };
-            match made {
-                Ok(()) => break,
-                Err(error) if attempt < NETWORK_ATTEMPTS && misses(&error, &network) => {
-                    attempt += 1;
-                    self.remove(&name).await?;
-                }
-                Err(error) => return Err(ContainerError::from_start(error, request)),
+            if !self
+                .can_be_remedied(&error, &network, &mut remedies)
+                .await?
+            {
+                return Err(ContainerError::from_start(error, request));
             }
+            self.remove(&name).await?;
+        }
+        if let (Some(wanted), Some(cpus)) = (request.cpus, remedies.cpus) {
+            warnings.push(format!(
+                "`cpus = {wanted}` is more than the {cpus} of the engine's machine: a container gets all of them"
+            ));
         }
         let found = self.inspect(&name).await?.ok_or(ContainerError::Removed)?;
         let id = found.id.clone().unwrap_or_default();
-        let log = log_path(&request.place.dir);
-        if request.follow_log {
-            log::follow_in_background(
-                self.engine.connected().await?,
-                &id,
-                &log,
-                request.log_limit_bytes,
-            );
-        }
         let now = exit_of(&found, false).map_or(TreeState::Running, TreeState::Ended);
         let (sender, state) = watch::channel(now);
         if now == TreeState::Running {
@@ -92,8 +87,10 @@ impl DockerRuntime {
         Ok(Running {
             main_pid: main_pid(&found),
             published: Some(published(&found, &name)),
+            cpus: cpus(&found),
+            warnings,
             supervisor: Supervisor::Container(id),
-            log,
+            log: log_path(&request.place.dir),
             state,
         })
     }
@@ -102,6 +99,8 @@ impl DockerRuntime {
         &self,
         name: &str,
         body: ContainerCreateBody,
+        request: &ContainerRequest,
+        image: &ImageFacts,
     ) -> Result<(), EngineError> {
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
@@ -112,11 +111,51 @@ impl DockerRuntime {
                 client.create_container(Some(options), body).await
             })
             .await?;
+        if request.data_volume && !image.user.is_empty() {
+            self.give_data_folder(name, &image.user).await?;
+        }
+        if request.follow_log {
+            let connected = self.engine.connected().await?;
+            let path = log_path(&request.place.dir);
+            log::attach(connected, name, &path, request.log_limit_bytes).await?;
+        }
         self.engine
             .have_done("start a container", Duration::ZERO, async |client| {
                 client.start_container(name, None).await
             })
             .await
+    }
+
+    /// Whether another attempt may do what this one could not.
+    async fn can_be_remedied(
+        &self,
+        error: &EngineError,
+        network: &str,
+        remedies: &mut Remedies,
+    ) -> Result<bool, EngineError> {
+        let EngineError::Refused { message, .. } = error else {
+            return Ok(false);
+        };
+        let says = |text: &str| message.contains(text);
+        if !remedies.without_init && (says("container-init") || says("docker-init")) {
+            remedies.without_init = true;
+        } else if remedies.cpus.is_none() && says("Range of CPUs") {
+            let info = self
+                .engine
+                .ask("say what machine it is on", async |client| {
+                    client.info().await
+                });
+            remedies.cpus = info.await?.ncpu;
+            return Ok(remedies.cpus.is_some());
+        } else if remedies.networks < NETWORK_ATTEMPTS
+            && says("network")
+            && (says(network) || says("not found"))
+        {
+            remedies.networks += 1;
+        } else {
+            return Ok(false);
+        }
+        Ok(true)
     }
 
     /// `None` = there is no such container.
@@ -174,23 +213,37 @@ impl DockerRuntime {
     }
 }
 
-/// Whether the engine has no program to be process 1: then a shell is, and is killed after its grace period.
-fn lacks_init(error: &EngineError) -> bool {
-    matches!(error, EngineError::Refused { message, .. }
-        if message.contains("container-init") || message.contains("docker-init"))
+/// What this engine needs otherwise.
+#[derive(Debug, Default)]
+struct Remedies {
+    /// It has no program to be process 1: then a shell is, and is killed after its grace period.
+    without_init: bool,
+    /// Its machine has only so many cores, and it refuses a limit above.
+    cpus: Option<i64>,
+    /// How often the network went away between being found and being used.
+    networks: usize,
 }
 
-fn without_init(mut body: ContainerCreateBody) -> ContainerCreateBody {
-    if let Some(host_config) = &mut body.host_config {
-        host_config.init = None;
+impl Remedies {
+    fn apply(&self, body: &mut ContainerCreateBody) {
+        let Some(host_config) = &mut body.host_config else {
+            return;
+        };
+        if self.without_init {
+            host_config.init = None;
+        }
+        if let Some(cpus) = self.cpus {
+            let most = cpus.saturating_mul(NANO_CPUS);
+            host_config.nano_cpus = host_config.nano_cpus.map(|wanted| wanted.min(most));
+        }
     }
-    body
 }
 
-/// Whether the network went away between being found and being used.
-fn misses(error: &EngineError, network: &str) -> bool {
-    matches!(error, EngineError::Refused { message, .. }
-        if message.contains("network") && (message.contains(network) || message.contains("not found")))
+/// The limit of CPU that the engine has set, in cores.
+#[expect(clippy::cast_precision_loss, reason = "10⁶ cores are exact")]
+pub(super) fn cpus(container: &ContainerInspectResponse) -> Option<f64> {
+    let limit = container.host_config.as_ref()?.nano_cpus?;
+    (limit > 0).then(|| limit as f64 / NANO_CPUS as f64)
 }
 
 pub(super) fn main_pid(container: &ContainerInspectResponse) -> Option<i32> {

@@ -2,12 +2,14 @@
 //!
 //! Deliberately absent: a shell around them. Minimal images have none.
 
+use std::time::Duration;
+
 use bollard::container::LogOutput;
 use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
 use futures_util::{Stream, StreamExt};
 use rustix::process::Signal;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::DockerRuntime;
@@ -18,6 +20,11 @@ use crate::runtime::command::{CommandOutcome, CommandRequest, CommandResult, OUT
 use crate::runtime::instance::InstancePlace;
 use crate::runtime::shim_protocol::ExitStatus;
 use crate::runtime::signal;
+
+/// The pause before the exit code of a command that has closed its output is asked for again, at first.
+const FIRST_PAUSE: Duration = Duration::from_millis(2);
+/// And at last.
+const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl DockerRuntime {
     /// Ends what commands of a killed clnrm still run in a container.
@@ -47,28 +54,23 @@ impl DockerRuntime {
         let mut kept = Kept::default();
         let mut id = None;
         let running = kept.run(connected, container, request, &mut id);
-        let cut_short = tokio::select! {
+        let ran = tokio::select! {
             biased;
-            () = cancel.cancelled() => Some(CommandOutcome::Cancelled),
+            () = cancel.cancelled() => Err(CommandOutcome::Cancelled),
             ran = timeout(request.timeout, running) => match ran {
-                Ok(ran) => ran.map(|()| None).map_err(failed)?,
-                Err(_elapsed) => Some(CommandOutcome::TimedOut),
+                Ok(ran) => Ok(ran.map_err(failed)?),
+                Err(_elapsed) => Err(CommandOutcome::TimedOut),
             },
         };
-        let Some(exec) = id else {
-            // The engine did not even begin it in time.
-            return Ok(CommandResult {
-                outcome: cut_short.unwrap_or(CommandOutcome::Cancelled),
-                output: kept.output,
-                output_dropped: kept.dropped,
-            });
-        };
-        let outcome = match cut_short {
-            Some(outcome) => {
-                end(connected, &exec, container).await;
-                outcome
+        let outcome = match ran {
+            Ok(code) => outcome_of(code, &kept),
+            Err(cut_short) => {
+                // Without an id the engine did not even begin it in time.
+                if let Some(exec) = id {
+                    end(connected, &exec, container).await;
+                }
+                cut_short
             }
-            None => outcome_of(connected, &exec, &kept).await.map_err(failed)?,
         };
         Ok(CommandResult {
             outcome,
@@ -84,13 +86,27 @@ fn config(request: &CommandRequest) -> ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
         env: Some(env.map(|(name, value)| format!("{name}={value}")).collect()),
-        cmd: Some(request.argv.clone()),
+        cmd: Some(in_order(&request.argv)),
         working_dir: request
             .working_dir
             .as_ref()
             .map(|path| path.display().to_string()),
         ..ExecConfig::default()
     }
+}
+
+/// The command of a shell that writes both of its streams into one: the engine hands on two, and not in their order.
+///
+/// On the script's own first line, so that what the shell says of line numbers stays right.
+fn in_order(argv: &[String]) -> Vec<String> {
+    let mut argv = argv.to_vec();
+    if let [shell, option, script, ..] = argv.as_mut_slice()
+        && shell == "sh"
+        && option == "-c"
+    {
+        script.insert_str(0, "exec 2>&1; ");
+    }
+    argv
 }
 
 /// A bounded part of a command's output, from its start.
@@ -101,21 +117,21 @@ struct Kept {
 }
 
 impl Kept {
-    /// Runs a command to its end; `id` is known as soon as the engine knows the command.
+    /// Runs a command to its end and returns its exit code; `id` is known as soon as the engine knows the command.
     async fn run(
         &mut self,
         connected: &Connected,
         container: &str,
         request: &CommandRequest,
         id: &mut Option<String>,
-    ) -> Result<(), bollard::errors::Error> {
+    ) -> Result<i32, bollard::errors::Error> {
         let client = &connected.client;
         let exec = client.create_exec(container, config(request)).await?.id;
         let exec = id.insert(exec);
-        match client.start_exec(exec, None).await? {
-            StartExecResults::Attached { output, .. } => self.read(output).await,
-            StartExecResults::Detached => Ok(()),
+        if let StartExecResults::Attached { output, .. } = client.start_exec(exec, None).await? {
+            self.read(output).await?;
         }
+        exit_code(connected, exec).await
     }
 
     async fn read(
@@ -135,32 +151,35 @@ impl Kept {
     }
 }
 
-async fn outcome_of(
-    connected: &Connected,
-    exec: &str,
-    kept: &Kept,
-) -> Result<CommandOutcome, bollard::errors::Error> {
-    let ended = connected.client.inspect_exec(exec).await?;
-    let code = ended
-        .exit_code
-        .and_then(|code| i32::try_from(code).ok())
-        .unwrap_or(-1);
+/// A command may close its output long before it ends; until then the engine knows no code.
+async fn exit_code(connected: &Connected, exec: &str) -> Result<i32, bollard::errors::Error> {
+    let closed = Instant::now();
+    loop {
+        let command = connected.client.inspect_exec(exec).await?;
+        if let (Some(code), Some(false) | None) = (command.exit_code, command.running) {
+            return Ok(i32::try_from(code).unwrap_or(i32::MAX));
+        }
+        sleep((closed.elapsed() / 4).clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
+    }
+}
+
+fn outcome_of(code: i32, kept: &Kept) -> CommandOutcome {
     // A program that cannot be executed is no error to the engine: it says so in the output, with code 126 (Docker)
     // or 127 (Podman).
     let text = String::from_utf8_lossy(&kept.output);
     if matches!(code, 126 | 127) && text.starts_with("OCI runtime exec failed") {
         if text.contains("chdir to cwd") {
-            return Ok(CommandOutcome::NotStarted {
+            return CommandOutcome::NotStarted {
                 not_found: false,
                 message: "its working directory does not exist in the container".to_owned(),
-            });
+            };
         }
-        return Ok(CommandOutcome::NotStarted {
+        return CommandOutcome::NotStarted {
             not_found: text.contains("executable file not found") || text.contains("no such file"),
             message: text.trim().to_owned(),
-        });
+        };
     }
-    Ok(CommandOutcome::Exited(ExitStatus::Code(code)))
+    CommandOutcome::Exited(ExitStatus::Code(code))
 }
 
 /// Ends a command that is still running. The engine cannot do that, so its processes are killed: directly where this user

@@ -14,12 +14,12 @@ use super::error::{ContainerError, EngineError};
 /// What is known of an image before a container is made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFacts {
-    /// It has a health check of its own.
-    pub has_health_check: bool,
     /// What every container of it runs, before its command.
     pub entry_point: Vec<String>,
     /// Its own command.
     pub command: Vec<String>,
+    /// Who its containers run as: `name`, `1000`, `name:group`; empty = root.
+    pub user: String,
 }
 
 impl ImageFacts {
@@ -27,8 +27,14 @@ impl ImageFacts {
     pub(super) fn runs_a_shell(&self, command: Option<&[String]>) -> bool {
         let command = command.unwrap_or(&self.command);
         let program = self.entry_point.iter().chain(command).next();
-        program
-            .is_some_and(|program| SHELLS.contains(&program.rsplit('/').next().unwrap_or(program)))
+        program.is_some_and(|program| is_shell(program))
+    }
+
+    /// Whether it runs a shell that has nothing to do but to wait for input, as images of distributions do.
+    pub(super) fn waits_for_input(&self) -> bool {
+        let mut words = self.entry_point.iter().chain(&self.command);
+        words.next().is_some_and(|program| is_shell(program))
+            && words.all(|word| word.starts_with('-') && word != "-c")
     }
 }
 
@@ -153,17 +159,21 @@ fn with_tag(image: &str) -> String {
 
 fn facts(image: &ImageInspect) -> ImageFacts {
     let config = image.config.as_ref();
-    let check = config.and_then(|config| config.healthcheck.as_ref());
-    let test = check.and_then(|check| check.test.as_deref()).unwrap_or(&[]);
     ImageFacts {
-        has_health_check: !test.is_empty() && test.first().is_none_or(|kind| kind != "NONE"),
         entry_point: config
             .and_then(|config| config.entrypoint.clone())
             .unwrap_or_default(),
         command: config
             .and_then(|config| config.cmd.clone())
             .unwrap_or_default(),
+        user: config
+            .and_then(|config| config.user.clone())
+            .unwrap_or_default(),
     }
+}
+
+fn is_shell(program: &str) -> bool {
+    SHELLS.contains(&program.rsplit('/').next().unwrap_or(program))
 }
 
 const SHELLS: [&str; 5] = ["sh", "bash", "ash", "dash", "zsh"];
@@ -197,5 +207,10 @@ mod tests {
         assert!(!image(&["docker-entrypoint.sh"], &["sh"]).runs_a_shell(None));
         assert!(!image(&[], &["/bin/sh"]).runs_a_shell(Some(&texts(&["redis-server"]))));
         assert!(!image(&[], &[]).runs_a_shell(None));
+        assert!(image(&[], &["/bin/bash"]).waits_for_input());
+        assert!(image(&["/bin/sh"], &["-l"]).waits_for_input());
+        assert!(!image(&[], &["sh", "-c", "cat"]).waits_for_input());
+        assert!(!image(&["sh"], &["start.sh"]).waits_for_input());
+        assert!(!image(&[], &["redis-server"]).waits_for_input());
     }
 }

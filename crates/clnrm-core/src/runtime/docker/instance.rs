@@ -10,14 +10,14 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Listed, ListedState, exit_of, main_pid};
+use super::container::{Listed, ListedState, cpus, exit_of, main_pid};
 use super::error::EngineError;
 use super::labels::LOG_LIMIT;
 use super::{DockerRuntime, log};
 use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
 use crate::runtime::instance::{
-    Ended, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime, Supervisor,
-    TreeState,
+    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
+    Supervisor, TreeState,
 };
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::ExitRecord;
@@ -62,6 +62,8 @@ impl Runtime for DockerRuntime {
         Ok(Some(Running {
             main_pid: main_pid(&found),
             published: None,
+            cpus: cpus(&found),
+            warnings: Vec::new(),
             supervisor: Supervisor::Container(id),
             log: log_path(&place.dir),
             state,
@@ -115,30 +117,35 @@ impl Runtime for DockerRuntime {
         Ok(container.as_ref().map_or(Health::NotChecked, health))
     }
 
-    async fn fetch_log(&self, place: &InstancePlace) -> Result<PathBuf, EngineError> {
+    async fn fetch_log(
+        &self,
+        place: &InstancePlace,
+        lines: usize,
+    ) -> Result<FetchedLog, EngineError> {
         let Some(container) = self.of(place).await? else {
             // Kept when it ended.
-            return Ok(log_path(&place.dir));
+            return Ok(FetchedLog::at(log_path(&place.dir)));
         };
         let path = own_log_path(place);
         let limit = log_limit(&container);
         let id = container.id.unwrap_or_default();
-        log::fetch(self.engine.connected().await?, &id, &path, limit).await?;
-        Ok(path)
+        let connected = self.engine.connected().await?;
+        let until = log::fetch(connected, &id, &path, limit, Some(lines)).await?;
+        Ok(FetchedLog { path, until })
     }
 
     async fn follow_log(
         &self,
         place: &InstancePlace,
+        fetched: &FetchedLog,
         cancel: &CancellationToken,
     ) -> Result<(), EngineError> {
         let Some(container) = self.of(place).await? else {
             return Ok(());
         };
-        let path = own_log_path(place);
-        let limit = log_limit(&container);
         let id = container.id.unwrap_or_default();
-        log::follow(self.engine.connected().await?, &id, &path, limit, cancel).await
+        let connected = self.engine.connected().await?;
+        log::follow(connected, &id, &fetched.path, fetched.until, cancel).await
     }
 }
 
@@ -234,7 +241,7 @@ impl DockerRuntime {
             return;
         };
         let path = log_path(&place.dir);
-        let _ = log::fetch(&connected, id, &path, log_limit(container)).await;
+        let _ = log::fetch(&connected, id, &path, log_limit(container), None).await;
     }
 }
 

@@ -1,109 +1,150 @@
 //! The log of a container: kept by the engine while it lives, and in the instance's folder afterwards.
+//!
+//! Entries are asked for with their times, so that whoever goes on from one knows which is the next: an engine that keeps
+//! a part of a log only tells it from another beginning each time.
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use bollard::query_parameters::LogsOptions;
+use bollard::query_parameters::{AttachContainerOptions, LogsOptions};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
 
 use super::engine::Connected;
 use super::error::EngineError;
+use super::moment::{self, Nanoseconds};
 use crate::runtime::log_file::CappedLog;
 
-/// Lines that are asked for at most, counted from the end.
-const MOST_LINES: &str = "1000000";
-
-/// Writes what the container has printed so far into `path`, in place of what is there; returns how much that was.
+/// Writes what the container has printed so far (its last `lines`, or all that the engine has) into `path`, in place of
+/// what is there; returns the time of the last entry.
 pub(super) async fn fetch(
     connected: &Connected,
     id: &str,
     path: &Path,
     limit_bytes: u64,
-) -> Result<u64, EngineError> {
+    lines: Option<usize>,
+) -> Result<Option<Nanoseconds>, EngineError> {
     let beside = beside(path);
-    let stream = Stream::of(connected, id, false);
-    let written = stream.copy(&beside, limit_bytes, 0).await?;
+    let part = Part {
+        lines,
+        after: None,
+        follow: false,
+    };
+    let last = part.copy(connected, id, &beside, limit_bytes).await?;
     // Best effort: on a full disk the log is lost, the container must still end.
     let _ = replace(&beside, path);
-    Ok(written)
+    Ok(last)
 }
 
-/// Brings `path` up to date and appends what comes, until the container ends or `cancel`.
+/// Appends what comes `after` to `path`, until the container ends or `cancel`.
 pub(super) async fn follow(
     connected: &Connected,
     id: &str,
     path: &Path,
-    limit_bytes: u64,
+    after: Option<Nanoseconds>,
     cancel: &CancellationToken,
 ) -> Result<(), EngineError> {
-    let fetched = fetch(connected, id, path, limit_bytes).await?;
-    // The engine tells a log from its beginning; what was fetched comes again first.
-    let stream = Stream::of(connected, id, true);
+    let part = Part {
+        lines: None,
+        after,
+        follow: true,
+    };
     let copied = cancel
-        .run_until_cancelled(stream.copy(path, limit_bytes, fetched))
+        .run_until_cancelled(part.copy(connected, id, path, u64::MAX))
         .await;
-    copied.unwrap_or(Ok(0)).map(drop)
+    copied.unwrap_or(Ok(None)).map(drop)
 }
 
-pub(super) fn follow_in_background(connected: &Connected, id: &str, path: &Path, limit_bytes: u64) {
-    let (connected, id, path) = (connected.clone(), id.to_owned(), path.to_owned());
+/// Appends what a container that is not started yet will print to `path`, until it ends. Unlike the engine's log this has
+/// a line before it is complete.
+pub(super) async fn attach(
+    connected: &Connected,
+    id: &str,
+    path: &Path,
+    limit_bytes: u64,
+) -> Result<(), EngineError> {
+    let options = AttachContainerOptions {
+        stream: true,
+        stdout: true,
+        stderr: true,
+        ..AttachContainerOptions::default()
+    };
+    let attached = connected.client.attach_container(id, Some(options)).await;
+    let mut pieces = attached
+        .map_err(|error| {
+            EngineError::from_client(error, "attach to a container", &connected.address)
+        })?
+        .output;
+    let path = path.to_owned();
     tokio::spawn(async move {
+        let Ok(mut log) = CappedLog::open(&path, limit_bytes) else {
+            return;
+        };
         // What is missed here is fetched when the container ends.
-        let _ = follow(
-            &connected,
-            &id,
-            &path,
-            limit_bytes,
-            &CancellationToken::new(),
-        )
-        .await;
+        while let Some(Ok(piece)) = pieces.next().await {
+            log.append(piece.as_ref());
+        }
     });
+    Ok(())
 }
 
-/// The log of one container, as the engine tells it.
-struct Stream<'a> {
-    connected: &'a Connected,
-    id: &'a str,
+/// Which part of a log is asked for.
+struct Part {
+    /// The last ones; `None` = all that the engine has.
+    lines: Option<usize>,
+    /// Entries up to this one are known.
+    after: Option<Nanoseconds>,
     /// Whether it goes on until the container ends.
     follow: bool,
 }
 
-impl<'a> Stream<'a> {
-    fn of(connected: &'a Connected, id: &'a str, follow: bool) -> Self {
-        Self {
-            connected,
-            id,
-            follow,
-        }
-    }
-
-    /// Appends all but the first `skipped` bytes to `path`; returns how many there were in all.
-    async fn copy(&self, path: &Path, limit_bytes: u64, skipped: u64) -> Result<u64, EngineError> {
+impl Part {
+    /// Appends it to `path`; returns the time of the last entry.
+    async fn copy(
+        &self,
+        connected: &Connected,
+        id: &str,
+        path: &Path,
+        limit_bytes: u64,
+    ) -> Result<Option<Nanoseconds>, EngineError> {
         let options = LogsOptions {
             follow: self.follow,
             stdout: true,
             stderr: true,
-            tail: MOST_LINES.to_owned(),
+            timestamps: true,
+            since: self.after.map_or(0, moment::whole_seconds),
+            tail: self.lines.map_or("all".to_owned(), |n| n.to_string()),
             ..LogsOptions::default()
         };
-        let mut pieces = self.connected.client.logs(self.id, Some(options));
+        let mut entries = connected.client.logs(id, Some(options));
+        let mut last = None;
         let Ok(mut log) = CappedLog::open(path, limit_bytes) else {
-            return Ok(0);
+            return Ok(None);
         };
-        let mut seen: u64 = 0;
-        while let Some(piece) = pieces.next().await {
-            let piece = piece.map_err(|error| {
-                EngineError::from_client(error, "read a log", &self.connected.address)
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(|error| {
+                EngineError::from_client(error, "read a log", &connected.address)
             })?;
-            let bytes = piece.as_ref();
-            let known = usize::try_from(skipped.saturating_sub(seen)).unwrap_or(usize::MAX);
-            log.append(bytes.get(known..).unwrap_or_default());
-            seen += bytes.len() as u64;
+            let (at, text) = timed(entry.as_ref());
+            // The engine counts in whole seconds where we count in nanoseconds.
+            if at.is_none() || at > self.after {
+                log.append(text);
+            }
+            last = at.or(last);
         }
-        Ok(seen)
+        Ok(last)
     }
+}
+
+/// The time and the text of an entry.
+fn timed(entry: &[u8]) -> (Option<Nanoseconds>, &[u8]) {
+    let space = entry.iter().position(|byte| *byte == b' ');
+    let parts = space.and_then(|space| {
+        let time = std::str::from_utf8(entry.get(..space)?).ok()?;
+        Some((moment::nanoseconds(time)?, entry.get(space + 1..)?))
+    });
+    parts.map_or((None, entry), |(at, text)| (Some(at), text))
 }
 
 fn beside(path: &Path) -> PathBuf {
@@ -123,4 +164,25 @@ fn replace(beside: &Path, path: &Path) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     fs::rename(beside, path)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_is_its_time_and_its_text() {
+        let second = 1_000_000_000;
+        assert_eq!(
+            timed(b"1970-01-01T00:00:02.000000007Z a line\n"),
+            (Some(2 * second + 7), &b"a line\n"[..])
+        );
+        assert_eq!(
+            timed(b"1970-01-01T00:00:02Z "),
+            (Some(2 * second), &b""[..])
+        );
+        for untimed in [&b"a line\n"[..], b"", b" ", b"\xff\xfe x"] {
+            assert_eq!(timed(untimed), (None, untimed));
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! recorded after it was made: a crash in between loses nothing. Deliberately absent: building images, registry logins.
 
 mod container;
+mod data_folder;
 pub mod engine;
 pub mod error;
 mod exec;
@@ -11,6 +12,7 @@ mod image;
 mod instance;
 pub mod labels;
 mod log;
+mod moment;
 mod network;
 mod request;
 mod stats;

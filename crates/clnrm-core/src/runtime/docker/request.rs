@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
-use bollard::models::{ContainerCreateBody, HostConfig, Mount, MountType, PortBinding};
+use bollard::models::{
+    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
+};
 
 use super::image::ImageFacts;
 use super::labels::{self, ProjectMark};
@@ -56,7 +58,7 @@ pub struct ContainerRequest {
     pub stop: StopSpec,
     /// Cap of the log that is kept.
     pub log_limit_bytes: u64,
-    /// Keep the log file up to date from the start: something waits for a line of it.
+    /// Write the log file from the start: something waits for a line of it.
     pub follow_log: bool,
 }
 
@@ -80,6 +82,7 @@ pub(super) fn body(
         .and_then(|bytes| i64::try_from(bytes).ok());
     let host_config = HostConfig {
         network_mode: Some(network_id.to_owned()),
+        log_config: Some(log_config(request.log_limit_bytes)),
         port_bindings: Some(bindings.collect::<HashMap<_, _>>()),
         nano_cpus: request.cpus.map(nano_cpus),
         memory,
@@ -113,8 +116,9 @@ pub(super) fn body(
             .working_dir
             .as_ref()
             .map(|path| path.display().to_string()),
-        // An image whose command is a shell (alpine, debian) stays up: the shell waits for input that never comes.
-        open_stdin: Some(true),
+        // An image whose command is a shell (alpine, debian) stays up: the shell waits for input that never comes. All
+        // others find their input at its end, as a process does.
+        open_stdin: Some(request.command.is_none() && image.waits_for_input()),
         exposed_ports: Some(
             request
                 .ports
@@ -128,6 +132,18 @@ pub(super) fn body(
         labels: Some(labels::of_container(request, project)),
         host_config: Some(host_config),
         ..ContainerCreateBody::default()
+    }
+}
+
+/// The engine's own default may be a driver that cannot be read, or one that keeps everything.
+fn log_config(limit_bytes: u64) -> HostConfigLogConfig {
+    let half = (limit_bytes / 2).max(1);
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(HashMap::from([
+            ("max-size".to_owned(), half.to_string()),
+            ("max-file".to_owned(), "2".to_owned()),
+        ])),
     }
 }
 

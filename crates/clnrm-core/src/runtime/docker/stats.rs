@@ -6,7 +6,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use bollard::Docker;
 use bollard::models::ContainerStatsResponse;
@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use super::container::exit_of;
 use super::engine::Engine;
 use super::error::EngineError;
+use super::moment;
 use crate::clock::Timestamp;
 
 /// One item. `None` = the engine does not say.
@@ -116,7 +117,7 @@ fn plain(item: &ContainerStatsResponse) -> EngineStats {
     // The first is of cgroup version 1, where the second leaves out the groups below; version 2 has the second only.
     let cache = ["total_inactive_file", "inactive_file"];
     EngineStats {
-        read_at: item.read.as_deref().and_then(moment),
+        read_at: item.read.as_deref().and_then(moment::timestamp),
         cpu_seconds: cpu
             .and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage)
             .map(|nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64()),
@@ -134,31 +135,8 @@ fn plain(item: &ContainerStatsResponse) -> EngineStats {
     }
 }
 
-/// RFC 3339, with `Z` (Docker) or the offset of the engine's time zone (Podman).
-fn moment(text: &str) -> Option<Timestamp> {
-    let (local, offset_minutes) = match text.strip_suffix('Z') {
-        Some(utc) => (utc, 0),
-        None => {
-            let (local, offset) = text.split_at_checked(text.len().checked_sub(6)?)?;
-            let sign = match offset.chars().next()? {
-                '+' => 1,
-                '-' => -1,
-                _ => return None,
-            };
-            let (hours, minutes) = offset.get(1..)?.split_once(':')?;
-            let minutes = hours.parse::<i64>().ok()? * 60 + minutes.parse::<i64>().ok()?;
-            (local, sign * minutes)
-        }
-    };
-    let as_if_utc = humantime::parse_rfc3339(&format!("{local}Z")).ok()?;
-    let since_epoch = as_if_utc.duration_since(SystemTime::UNIX_EPOCH).ok()?;
-    let millis = i64::try_from(since_epoch.as_millis()).ok()?;
-    Some(Timestamp::from_millis(millis - offset_minutes * 60_000))
-}
-
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
     use serde_json::json;
 
     use super::*;
@@ -209,27 +187,5 @@ mod tests {
     fn an_item_of_the_year_1_is_of_a_container_that_does_not_run() {
         let item = json!({ "read": "0001-01-01T00:00:00Z", "cpu_stats": {} });
         assert!(!is_running(&read(item)));
-    }
-
-    #[test]
-    fn moments_are_understood_in_any_time_zone() {
-        let utc = moment("2026-11-23T10:00:00Z");
-        assert_eq!(utc, Some(Timestamp::from_millis(1_795_428_000_000)));
-        for same in [
-            "2026-11-23T10:00:00.000000001Z",
-            "2026-11-23T15:30:00+05:30",
-            "2026-11-23T01:00:00-09:00",
-        ] {
-            assert_eq!(moment(same), utc, "{same}");
-        }
-        assert_eq!(moment("2026-11-23T10:00:00"), None);
-    }
-
-    proptest! {
-        #[test]
-        fn reading_a_moment_never_panics(text: String, near in "[0-9T:.+-]{15,24}[+-]?[0-9:Z]{0,6}") {
-            moment(&text);
-            moment(&near);
-        }
     }
 }
