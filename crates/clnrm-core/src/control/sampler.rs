@@ -72,6 +72,15 @@ impl std::fmt::Debug for Sampler {
     }
 }
 
+/// How long a sample waits for services that are slow to answer.
+#[derive(Debug, Clone, Copy)]
+enum Patience {
+    /// Until they answer or time out.
+    Patient,
+    /// A fraction of a second: the next sample is due.
+    Prompt,
+}
+
 struct Inner {
     collector: Collector,
     watched: BTreeMap<InstanceId, Watched>,
@@ -170,8 +179,12 @@ impl Sampler {
         }
     }
 
-    /// Reads everything, and records one sample per service.
+    /// Reads everything, and records one sample per service. Waits for slow services.
     pub async fn sample(&self) -> Result<Vec<ServiceSample>, StoreError> {
+        self.sample_with(Patience::Patient).await
+    }
+
+    async fn sample_with(&self, patience: Patience) -> Result<Vec<ServiceSample>, StoreError> {
         let mut inner = self.inner.lock().await;
         let targets: Vec<Target> = inner
             .watched
@@ -181,7 +194,10 @@ impl Sampler {
         if targets.is_empty() {
             return Ok(Vec::new());
         }
-        let readings = inner.collector.read(&targets).await;
+        let readings = match patience {
+            Patience::Patient => inner.collector.read(&targets).await,
+            Patience::Prompt => inner.collector.read_promptly(&targets).await,
+        };
         let samples = inner.take(readings);
         let stored: Vec<(InstanceId, StoredReading)> =
             inner.watched.iter().filter_map(stored_reading).collect();
@@ -234,18 +250,18 @@ impl Sampler {
             .iter()
             .filter_map(|id| Some(inner.watched.get(id)?.target.clone()))
             .collect();
-        for reading in inner.collector.read(&targets).await {
+        for reading in inner.collector.read_promptly(&targets).await {
             if let Some(watched) = inner
                 .watched
                 .get_mut(&InstanceId(reading.instance_id.clone()))
             {
-                watched.last = Some(reading);
+                watched.last = Some(reading.after(watched.last.take()));
             }
         }
     }
 
     async fn sample_and_keep(&self) {
-        if let Err(error) = self.sample().await {
+        if let Err(error) = self.sample_with(Patience::Prompt).await {
             (self.warn)(format!("a sample was lost: {error}"));
         }
     }
@@ -268,7 +284,7 @@ impl Inner {
                 .or_insert((reading.at, Vec::new()));
             *at = (*at).max(reading.at);
             samples.push(sample);
-            watched.last = Some(reading);
+            watched.last = Some(reading.after(watched.last.take()));
         }
         by_service
             .into_iter()

@@ -91,6 +91,12 @@ pub enum Absent {
         /// What happened instead.
         problem: String,
     },
+    /// The answer will be part of a later reading.
+    #[error("{what} has not answered yet")]
+    NotAnsweredYet {
+        /// What is being read.
+        what: String,
+    },
     /// A value of the service needs the values of all its instances.
     #[error("{reason} ({missing} of {instances} instances)")]
     SomeInstances {

@@ -1,28 +1,21 @@
 //! Gathers readings of many instances at once: one look at the processes, one at the sockets, and one question to each
 //! service, all services at the same time.
 
-use std::collections::{HashMap, HashSet};
-use std::fmt;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use tokio::task::{self, JoinSet};
-use tokio::time::Instant;
+use tokio::task;
 
+use super::READ_TIMEOUT;
 use super::absent::Absent;
-use super::http_get::Page;
+use super::asking::Questions;
 use super::kernel::{Kernel, Look};
-use super::nginx::Nginx;
-use super::postgres::Postgres;
-use super::prometheus::Prometheus;
 use super::reading::{CollectorId, Reading, ServiceReading};
-use super::redis::Redis;
 use super::remote_container::RemoteContainers;
 use super::root::{ContainerRoot, Root};
 use super::sock_diag::OwnConnections;
-use super::{MetricsSource, READ_TIMEOUT};
 use crate::clock::{Clock, Timestamp};
 use crate::config::definition::MetricsSpec;
 use crate::runtime::docker::Engine;
@@ -51,28 +44,13 @@ pub struct Collector {
     /// `None` before the first reading, and after one that failed or was cancelled.
     kernel: Option<Kernel>,
     remote: RemoteContainers,
-    /// By instance.
-    services: HashMap<String, Service>,
+    questions: Questions,
 }
 
-/// How long a service that did not answer in time is left alone.
-const REST_AFTER_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// A service that can be asked, and what it was made from.
-struct Service {
-    spec: MetricsSpec,
-    address: Option<SocketAddr>,
-    source: Box<dyn MetricsSource>,
-    /// Set after a time-out: until then it is not asked again, so that it does not slow every sample down.
-    rests_until: Option<Instant>,
-}
-
-impl fmt::Debug for Service {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // The specification may hold a password.
-        f.write_str(self.source.endpoint())
-    }
-}
+/// How long a prompt reading waits for the services. Whoever answers later answers for the next reading.
+const PROMPT: Duration = Duration::from_millis(250);
+/// Longer than any service may take.
+const PATIENT: Duration = READ_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 impl Collector {
     /// Reads everything but containers of other machines. Does nothing yet.
@@ -93,18 +71,29 @@ impl Collector {
             clock.now().as_millis(),
             std::process::id()
         );
+        let own = OwnConnections::default();
         Self {
-            clock,
             id: CollectorId(id),
-            own: OwnConnections::default(),
             kernel: None,
             remote: RemoteContainers::of(engine),
-            services: HashMap::new(),
+            questions: Questions::new(Arc::clone(&clock), own.clone()),
+            own,
+            clock,
         }
     }
 
-    /// One reading per target, in the same order. Takes at most about two seconds, however slow the services are.
+    /// One reading per target, in the same order. Waits for every service, at most about two seconds.
     pub async fn read(&mut self, targets: &[Target]) -> Vec<Reading> {
+        self.read_within(targets, PATIENT).await
+    }
+
+    /// As [`Collector::read`], for those who read once a second: a service that takes longer than a quarter of it is
+    /// absent for now, and its answer part of a later reading.
+    pub async fn read_promptly(&mut self, targets: &[Target]) -> Vec<Reading> {
+        self.read_within(targets, PROMPT).await
+    }
+
+    async fn read_within(&mut self, targets: &[Target], patience: Duration) -> Vec<Reading> {
         let looks = self.read_kernel(targets).await;
         let looks = self.complete(targets, looks).await;
         let living: Vec<&Target> = targets
@@ -113,7 +102,7 @@ impl Collector {
             .filter(|(_, look)| !look.usage.has_ended())
             .map(|(target, _)| target)
             .collect();
-        let mut services = self.read_services(&living).await;
+        let mut services = self.questions.ask(&living, patience).await;
 
         let at = self.clock.now();
         let into_reading = |(target, look): (&Target, Look)| Reading {
@@ -187,43 +176,6 @@ impl Collector {
     pub async fn wait_for_engine(&mut self) -> bool {
         self.remote.wait_for_first_items().await
     }
-
-    /// Asks all services at the same time.
-    async fn read_services(&mut self, targets: &[&Target]) -> HashMap<String, ServiceReading> {
-        let wanted: HashSet<&str> = targets
-            .iter()
-            .map(|target| target.instance_id.as_str())
-            .collect();
-        self.services.retain(|id, _| wanted.contains(id.as_str()));
-        let mut reading = JoinSet::new();
-        for target in targets {
-            let address = target.address;
-            let known = self
-                .services
-                .remove(&target.instance_id)
-                .filter(|known| known.spec == target.metrics && known.address == address);
-            let Some(mut service) =
-                known.or_else(|| Service::new(&target.metrics, address, &self.own))
-            else {
-                continue;
-            };
-            let instance_id = target.instance_id.clone();
-            let clock = Arc::clone(&self.clock);
-            reading.spawn(async move {
-                let result = service.read(clock.as_ref()).await;
-                (instance_id, service, result)
-            });
-        }
-        let mut results = HashMap::new();
-        while let Some(joined) = reading.join_next().await {
-            // A task that panicked has no result: its service reads as not asked, and is set up anew next time.
-            if let Ok((instance_id, service, result)) = joined {
-                self.services.insert(instance_id.clone(), service);
-                results.insert(instance_id, result);
-            }
-        }
-        results
-    }
 }
 
 /// The service's part of a reading when nobody was asked.
@@ -240,78 +192,5 @@ fn unread_service(target: &Target, has_ended: bool, at: Timestamp) -> ServiceRea
     ServiceReading {
         counters: Err(reason),
         ..ServiceReading::without_source(at)
-    }
-}
-
-/// Whether the specification says where to ask, so that it matters not whether the service has a port.
-fn has_own_address(spec: &MetricsSpec) -> bool {
-    match spec {
-        MetricsSpec::Nginx { path } => path.contains("://"),
-        MetricsSpec::Prometheus(spec) => spec.endpoint.contains("://"),
-        MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {
-            false
-        }
-    }
-}
-
-impl Service {
-    /// `None` when there is nothing to ask.
-    fn new(spec: &MetricsSpec, address: Option<SocketAddr>, own: &OwnConnections) -> Option<Self> {
-        let host_and_port = match address {
-            Some(address) => address.to_string(),
-            None if has_own_address(spec) => String::new(),
-            None => return None,
-        };
-        let page = |path: &str| Page::new(path, &host_and_port, own.clone());
-        let source: Box<dyn MetricsSource> = match spec {
-            MetricsSpec::ProcessOnly => return None,
-            MetricsSpec::Redis { username, password } => Box::new(Redis::new(
-                host_and_port,
-                username.as_ref(),
-                password.as_ref(),
-                own.clone(),
-            )),
-            MetricsSpec::Nginx { path } => Box::new(Nginx::new(page(path))),
-            MetricsSpec::Postgres {
-                user,
-                password,
-                database,
-            } => Box::new(Postgres::new(
-                host_and_port,
-                user,
-                password.as_ref(),
-                database,
-                own.clone(),
-            )),
-            MetricsSpec::Prometheus(spec) => Box::new(Prometheus::new(page(&spec.endpoint), spec)),
-        };
-        Some(Self {
-            spec: spec.clone(),
-            address,
-            source,
-            rests_until: None,
-        })
-    }
-
-    fn timed_out(&self) -> Absent {
-        Absent::Unreadable {
-            what: self.source.endpoint().to_owned(),
-            problem: format!("timed out after {} s", READ_TIMEOUT.as_secs()),
-        }
-    }
-
-    async fn read(&mut self, clock: &dyn Clock) -> ServiceReading {
-        let counters = if self.rests_until.is_some_and(|until| Instant::now() < until) {
-            Err(self.timed_out())
-        } else {
-            let answer = tokio::time::timeout(READ_TIMEOUT, self.source.read()).await;
-            self.rests_until = answer.is_err().then(|| Instant::now() + REST_AFTER_TIMEOUT);
-            answer.unwrap_or_else(|_| Err(self.timed_out()))
-        };
-        ServiceReading {
-            at: clock.now(),
-            source: Some(self.source.source()),
-            counters,
-        }
     }
 }

@@ -50,7 +50,8 @@ impl Page {
     /// Reads the page; every status but 200 is a failure.
     pub(super) async fn get(&self) -> Measured<PageText> {
         let limits = Limits {
-            timeout: READ_TIMEOUT,
+            // Whoever asks has a limit for the whole of it, and must see that it was reached.
+            timeout: READ_TIMEOUT * 2,
             max_body_bytes: MAX_ANSWER_BYTES,
         };
         let answer = http::get(&self.url, limits, |stream| self.own.add(stream))

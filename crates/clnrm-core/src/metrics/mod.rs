@@ -4,6 +4,7 @@
 //! absent: when to read, and what to do with the samples, which is the control layer's business.
 
 mod absent;
+mod asking;
 mod cgroup;
 mod collector;
 mod http_get;

@@ -43,6 +43,8 @@ pub struct InstanceSample {
     pub responses_per_s: Measured<Responses>,
     /// Who counted requests, errors and responses; `None` = nobody.
     pub service_source: Option<Source>,
+    /// The URL where they were counted, where that is not the instance's own: what instances share counts once.
+    pub shared: Option<String>,
 }
 
 /// Responses per second and the time that they took.
@@ -114,6 +116,7 @@ pub fn instance_sample(previous: Option<&Reading>, current: &Reading, cpus: f64)
         errors_per_s: service.errors,
         responses_per_s: service.responses,
         service_source: current.service.source,
+        shared: current.service.shared.clone(),
     }
 }
 
@@ -130,7 +133,10 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
         samples.first().map(source).ok_or(Absent::NoInstance)
     };
     let usage_source = of_first(|sample| sample.usage_source);
-    let requests = total(samples, |sample| &sample.requests_per_s);
+    let counts = without_repeats(samples);
+    let requests = total(&counts, |sample| &sample.requests_per_s);
+    let every: Vec<&InstanceSample> = samples.iter().collect();
+    let samples = every.as_slice();
     let memory_total = total(samples, |sample| &sample.memory_mb);
 
     let mut combined = Combined {
@@ -148,18 +154,44 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
         network,
         of_first(|sample| sample.traffic_source),
     );
-    let connections = total(samples, |sample| &sample.connections);
+    let counted_once =
+        |sample: &InstanceSample| Some(sample.connections_source) == sample.service_source;
+    let connections = if samples.iter().all(|sample| counted_once(sample)) {
+        total(&counts, |sample| &sample.connections)
+    } else {
+        total(samples, |sample| &sample.connections)
+    };
     combined.set(
         Metric::ActiveConnections,
         connections,
         of_first(|sample| sample.connections_source),
     );
-    let response_time = response_time_ms(samples);
+    let response_time = response_time_ms(&counts);
     combined.set(Metric::ResponseTimeMs, response_time, service_source());
-    let errors = error_rate(samples, &requests);
+    let errors = error_rate(&counts, &requests);
     combined.set(Metric::ErrorRate, errors, service_source());
     combined.set(Metric::RequestRate, requests, service_source());
     (combined.metrics, combined.sources)
+}
+
+/// One sample of each count: of instances that share a URL, the one that knows most, for a new one has no rates yet.
+fn without_repeats(samples: &[InstanceSample]) -> Vec<&InstanceSample> {
+    let known = |sample: &InstanceSample| {
+        usize::from(sample.requests_per_s.is_ok())
+            + usize::from(sample.errors_per_s.is_ok())
+            + usize::from(sample.responses_per_s.is_ok())
+    };
+    let mut distinct: Vec<&InstanceSample> = Vec::new();
+    for sample in samples {
+        let same = (distinct.iter_mut())
+            .find(|other| sample.shared.is_some() && other.shared == sample.shared);
+        match same {
+            Some(other) if known(sample) > known(other) => *other = sample,
+            Some(_) => {}
+            None => distinct.push(sample),
+        }
+    }
+    distinct
 }
 
 /// A sample in the making.
@@ -330,7 +362,7 @@ fn increase(before: f64, now: f64) -> Measured<f64> {
 
 /// The sum over all instances, or why one of them has no value.
 fn total(
-    samples: &[InstanceSample],
+    samples: &[&InstanceSample],
     value: impl Fn(&InstanceSample) -> &Measured<f64>,
 ) -> Measured<f64> {
     require_all(samples, |sample| value(sample).as_ref().err())?;
@@ -341,13 +373,13 @@ fn total(
 }
 
 fn require_all<'a>(
-    samples: &'a [InstanceSample],
+    samples: &[&'a InstanceSample],
     absent: impl Fn(&'a InstanceSample) -> Option<&'a Absent>,
 ) -> Measured<()> {
     if samples.is_empty() {
         return Err(Absent::NoInstance);
     }
-    let mut reasons = samples.iter().filter_map(absent);
+    let mut reasons = samples.iter().copied().filter_map(absent);
     let Some(reason) = reasons.next() else {
         return Ok(());
     };
@@ -362,7 +394,7 @@ fn require_all<'a>(
     })
 }
 
-fn response_time_ms(samples: &[InstanceSample]) -> Measured<f64> {
+fn response_time_ms(samples: &[&InstanceSample]) -> Measured<f64> {
     require_all(samples, |sample| sample.responses_per_s.as_ref().err())?;
     let mut sum = Responses::default();
     for responses in samples
@@ -378,7 +410,7 @@ fn response_time_ms(samples: &[InstanceSample]) -> Measured<f64> {
     Ok(1_000.0 * sum.seconds_per_s / sum.count_per_s)
 }
 
-fn error_rate(samples: &[InstanceSample], requests: &Measured<f64>) -> Measured<f64> {
+fn error_rate(samples: &[&InstanceSample], requests: &Measured<f64>) -> Measured<f64> {
     let errors = total(samples, |sample| &sample.errors_per_s)?;
     let requests = requests.clone()?;
     if requests <= 0.0 {

@@ -74,6 +74,20 @@ pub struct Reading {
     pub service: ServiceReading,
 }
 
+impl Reading {
+    /// What the next reading is to be compared with: this one, but where the service has yet to answer, with its answer
+    /// before.
+    pub fn after(mut self, previous: Option<Self>) -> Self {
+        let is_waiting = matches!(self.service.counters, Err(Absent::NotAnsweredYet { .. }));
+        if let Some(previous) = previous.filter(|previous| {
+            is_waiting && previous.root == self.root && previous.collector == self.collector
+        }) {
+            self.service = previous.service;
+        }
+        self
+    }
+}
+
 /// What a process tree or a container used and uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceUsage {
@@ -154,6 +168,9 @@ pub struct ServiceReading {
     pub at: Timestamp,
     /// Who answered; `None` = the service has no metrics source.
     pub source: Option<Source>,
+    /// The URL that was asked, where that is not the instance's own address: instances that share it have one count.
+    #[serde(default)]
+    pub shared: Option<String>,
     /// What it counted.
     pub counters: Measured<ServiceCounters>,
 }
@@ -204,6 +221,7 @@ impl ServiceReading {
         Self {
             at,
             source: None,
+            shared: None,
             counters: Err(Absent::NoSource),
         }
     }

@@ -207,3 +207,62 @@ async fn slow_endpoints_are_read_at_the_same_time() {
             .all(|reading| reading.service.counters.is_err())
     );
 }
+
+#[tokio::test]
+async fn a_slow_endpoint_delays_nothing_but_its_own_values() {
+    let silent = Endpoint::start(|_| Vec::new(), false).await;
+    let quick = Endpoint::start(|_| page("http_requests_total 1\n"), true).await;
+    let targets = [
+        silent.target(),
+        Target {
+            instance_id: "quick".to_owned(),
+            ..quick.target()
+        },
+    ];
+    let mut collector = collector();
+    let begun = Instant::now();
+    let readings = collector.read_promptly(&targets).await;
+    assert!(
+        begun.elapsed() < Duration::from_millis(1_500),
+        "the limit of one endpoint is 2 s"
+    );
+    assert!(readings[1].service.counters.is_ok(), "{readings:?}");
+    assert!(reason(&readings[0]).ends_with("/metrics has not answered yet"));
+    while reason(&collector.read_promptly(&targets).await[0]).ends_with("yet") {}
+    let elapsed = begun.elapsed();
+    let readings = collector.read(&targets).await;
+    assert!(reason(&readings[0]).ends_with("timed out after 2 s"));
+    assert!(readings[1].service.counters.is_ok());
+    assert!(
+        begun.elapsed() - elapsed < Duration::from_millis(1_500),
+        "it rests after the first time-out"
+    );
+}
+
+#[tokio::test]
+async fn a_url_that_instances_share_is_read_once() {
+    let endpoint = Endpoint::start(
+        |number| page(&format!("http_requests_total {}\n", 1_000 + number)),
+        true,
+    )
+    .await;
+    let url = format!("http://{}/metrics", endpoint.address);
+    let targets: Vec<Target> = ["a", "b", "c"]
+        .into_iter()
+        .map(|instance_id| {
+            let mut target = endpoint.target();
+            if let MetricsSpec::Prometheus(spec) = &mut target.metrics {
+                spec.endpoint.clone_from(&url);
+            }
+            Target {
+                instance_id: instance_id.to_owned(),
+                ..target
+            }
+        })
+        .collect();
+    let readings = collector().read(&targets).await;
+    for reading in &readings {
+        assert_eq!(reading.service, readings[0].service);
+        assert_eq!(reading.service.shared.as_deref(), Some(url.as_str()));
+    }
+}

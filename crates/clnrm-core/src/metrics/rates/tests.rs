@@ -59,6 +59,7 @@ fn reading(seconds: f64) -> Reading {
         service: ServiceReading {
             at,
             source: Some(Source::Redis),
+            shared: None,
             counters: Ok(ServiceCounters {
                 epoch: Some("run".to_owned()),
                 requests: Ok(Counter::untouched(seconds * 100.0)),
@@ -260,6 +261,38 @@ fn a_value_that_one_instance_lacks_is_absent_for_the_service() {
     assert_eq!(metrics.request_rate, None);
     let reason = sources.get(Metric::RequestRate).unwrap_err();
     assert_eq!(reason.to_string(), "first reading (1 of 3 instances)");
+}
+
+#[test]
+fn what_instances_share_is_counted_once_and_by_the_one_that_knows() {
+    let shared = |mut reading: Reading| {
+        reading.service.shared = Some("http://h:1/metrics".to_owned());
+        reading
+    };
+    let old = sample(&shared(reading(1.0)), &shared(reading(2.0)));
+    let young = instance_sample(None, &shared(reading(2.0)), 1.0);
+    let (metrics, _) = combine(&[young, old.clone(), old], Timestamp::default());
+    close(metrics.request_rate, 100.0);
+    close(metrics.error_rate, 0.1);
+    close(metrics.response_time_ms, 20.0);
+    close(metrics.active_connections, 5.0);
+    close(metrics.memory_total_mb, 192.0);
+}
+
+#[test]
+fn an_answer_that_is_late_is_compared_with_the_one_before_it() {
+    let mut waiting = reading(2.0);
+    let what = "GET http://h:1/metrics".to_owned();
+    waiting.service.counters = Err(Absent::NotAnsweredYet { what: what.clone() });
+    let missed = sample(&reading(1.0), &waiting);
+    assert_eq!(missed.requests_per_s, Err(Absent::NotAnsweredYet { what }));
+    let kept = waiting.clone().after(Some(reading(1.0)));
+    close(sample(&kept, &reading(4.0)).requests_per_s.ok(), 100.0);
+    close(sample(&kept, &reading(4.0)).cpu_percent.ok(), 50.0);
+    // Nobody else's answer is gone on from.
+    waiting.collector = CollectorId("two".to_owned());
+    let alone = waiting.after(Some(reading(1.0)));
+    assert!(alone.service.counters.is_err());
 }
 
 #[test]

@@ -104,9 +104,9 @@ fn collected(
         return writeln!(out, "  ✗ {title} - no metrics: {reason}");
     };
     let mut absence = Absence::of(service);
-    let cpu = absence.value("cpu_percent", current.cpu_percent, units::cpu);
-    let memory = absence.value("memory_mb", current.memory_mb, units::memory);
-    let rate = absence.value("request_rate", current.request_rate, units::rate);
+    let cpu = absence.explained("cpu_percent", current.cpu_percent, units::cpu);
+    let memory = absence.explained("memory_mb", current.memory_mb, units::memory);
+    let rate = absence.explained("request_rate", current.request_rate, units::rate);
     let notes = notes(now, service, current);
     writeln!(
         out,
@@ -121,15 +121,20 @@ fn collected(
 /// What the reader must know to read the numbers of the line rightly.
 fn notes(now: Timestamp, service: &ServiceReport, current: &CurrentMetrics) -> String {
     let age = now.since(current.sampled_at);
+    let ahead = current.sampled_at.since(now);
+    let distance = if ahead > Duration::ZERO {
+        format!("{} ahead of this clock", units::age(ahead))
+    } else {
+        format!("{} ago", units::age(age))
+    };
     let last_sample = format!(
-        "last sample {}, {} ago",
-        units::moment(current.sampled_at),
-        units::age(age)
+        "last sample {}, {distance}",
+        units::moment(current.sampled_at)
     );
     let mut notes = Vec::new();
     match service.state {
         ServiceState::Stopped => notes.push(format!("stopped; {last_sample}")),
-        ServiceState::Running if age > FRESH => notes.push(last_sample),
+        ServiceState::Running if age > FRESH || ahead > FRESH => notes.push(last_sample),
         ServiceState::Running => {}
     }
     if service.instances > 1 {
@@ -191,7 +196,7 @@ fn alerts(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<
     Ok(())
 }
 
-/// Prints `n/a`, with each reason once per service.
+/// Prints `n/a` with its reason.
 struct Absence<'a> {
     service: &'a ServiceReport,
     said: BTreeSet<&'a str>,
@@ -205,13 +210,28 @@ impl<'a> Absence<'a> {
         }
     }
 
+    /// Always with the reason.
+    fn explained(
+        &mut self,
+        metric: &str,
+        value: Option<f64>,
+        unit: impl Fn(f64) -> String,
+    ) -> String {
+        value.map(unit).unwrap_or_else(|| {
+            let reason = self.service.absent.get(metric);
+            let reason = reason.map_or("the reason was not recorded", String::as_str);
+            self.said.insert(reason);
+            format!("n/a ({})", safe_line(reason))
+        })
+    }
+
+    /// With the reason, where there is one that was not said before.
     fn value(&mut self, metric: &str, value: Option<f64>, unit: impl Fn(f64) -> String) -> String {
-        if let Some(value) = value {
-            return unit(value);
-        }
-        match self.service.absent.get(metric) {
-            Some(reason) if self.said.insert(reason) => format!("n/a ({})", safe_line(reason)),
-            Some(_) | None => "n/a".to_owned(),
+        match (value, self.service.absent.get(metric)) {
+            (None, Some(reason)) if !self.said.contains(reason.as_str()) => {
+                self.explained(metric, value, unit)
+            }
+            _ => value.map_or_else(|| "n/a".to_owned(), unit),
         }
     }
 }

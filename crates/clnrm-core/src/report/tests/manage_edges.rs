@@ -90,6 +90,42 @@ fn what_was_not_measured_says_why_once() {
 }
 
 #[test]
+fn on_the_line_of_a_sample_every_absence_has_its_reason() {
+    let mut cache = service("cache");
+    let current = cache.current.as_mut().expect("a sample");
+    (current.cpu_percent, current.memory_mb) = (None, None);
+    cache.absent = ["cpu_percent", "memory_mb"]
+        .map(|metric| (metric.to_owned(), "first reading".to_owned()))
+        .into();
+    let mut unknown = service("unknown");
+    unknown.absent = BTreeMap::new();
+    let current = unknown.current.as_mut().expect("a sample");
+    current.request_rate = None;
+    let text = text_of(&report(vec![cache, unknown]));
+    assert!(
+        text.contains("CPU: n/a (first reading), Memory: n/a (first reading), RPS: 75.3\n"),
+        "{text}"
+    );
+    assert!(
+        text.contains("RPS: n/a (the reason was not recorded)\n"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_sample_from_the_future_is_not_0_s_old() {
+    let mut ahead = service("ahead");
+    ahead.state = ServiceState::Stopped;
+    ahead.current.as_mut().expect("a sample").sampled_at =
+        NOW + std::time::Duration::from_secs(7_200);
+    let text = text_of(&report(vec![ahead]));
+    assert!(
+        text.contains("(stopped; last sample 2026-11-23 12:00:00 UTC, 2 h ahead of this clock)"),
+        "{text}"
+    );
+}
+
+#[test]
 fn old_numbers_say_how_old_they_are() {
     let mut stopped = service("stopped");
     stopped.state = ServiceState::Stopped;
