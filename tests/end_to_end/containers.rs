@@ -222,7 +222,8 @@ async fn failure(service: &str) -> (String, Value) {
 
 #[tokio::test]
 async fn what_cannot_start_says_why_and_leaves_nothing() {
-    let Some(docker) = docker(&[TestImage::Busybox, TestImage::Nothing]) else {
+    let images = [TestImage::Busybox, TestImage::Nothing, TestImage::Redis];
+    let Some(docker) = docker(&images) else {
         return;
     };
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
@@ -264,6 +265,14 @@ async fn what_cannot_start_says_why_and_leaves_nothing() {
                 "ports = [80]\nready = { tcp = true, timeout = '1s' }",
             ),
             "not ready after 1s: nothing listens on port 80 inside".to_owned(),
+        ),
+        (
+            container_service(
+                "doomed",
+                TestImage::Redis,
+                "command = ['redis-server', '--bind', '::']\nports = 6379\nready = { timeout = '2s' }",
+            ),
+            "does so on IPv6 only, and must on 0.0.0.0".to_owned(),
         ),
     ];
     for (service, words) in &cases {

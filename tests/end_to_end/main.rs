@@ -24,5 +24,6 @@ mod metrics_faults;
 mod pool;
 mod pool_faults;
 mod project;
+mod readiness;
 mod runtime;
 mod support;

@@ -46,6 +46,7 @@ fn request(dir: &Path, id: &str, script: &str) -> StartRequest {
             grace: Duration::from_millis(300),
         },
         log_limit_bytes: 1 << 20,
+        log_patterns: Vec::new(),
     }
 }
 
@@ -218,7 +219,7 @@ async fn readiness_gives_up_at_once_when_the_process_dies() {
             probes: vec![Probe::Tcp("127.0.0.1:1".to_owned())],
             timeout: Duration::from_secs(600),
             max_interval: Duration::from_millis(250),
-            log: instance.log.clone(),
+            lines_seen: instance.lines_seen.clone(),
             state: instance.state.clone(),
             cancel: CancellationToken::new(),
         },

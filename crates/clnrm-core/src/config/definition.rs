@@ -154,10 +154,57 @@ pub enum ReadyCheck {
     Tcp,
     /// GET on this path of the main port (or on a full `http://` URL) answers 2xx or 3xx.
     Http(String),
-    /// A line of the log matches this regular expression.
-    Log(String),
+    /// So many lines of the log match.
+    Log(LogPattern),
     /// The command exits with 0.
     Command(CommandLine),
+}
+
+/// Lines that a service prints when it is ready.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WrittenPattern", into = "WrittenPattern")]
+pub struct LogPattern {
+    /// A regular expression.
+    pub pattern: String,
+    /// How many lines must match it, at least 1.
+    pub times: u32,
+}
+
+/// A pattern as it is kept; a text alone means one line.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum WrittenPattern {
+    Once(String),
+    Repeated { pattern: String, times: u32 },
+}
+
+impl From<WrittenPattern> for LogPattern {
+    fn from(written: WrittenPattern) -> Self {
+        match written {
+            WrittenPattern::Once(pattern) => Self { pattern, times: 1 },
+            WrittenPattern::Repeated { pattern, times } => Self { pattern, times },
+        }
+    }
+}
+
+impl From<LogPattern> for WrittenPattern {
+    fn from(LogPattern { pattern, times }: LogPattern) -> Self {
+        match times {
+            1 => Self::Once(pattern),
+            times => Self::Repeated { pattern, times },
+        }
+    }
+}
+
+impl Readiness {
+    /// The lines that are waited for, in the order of the checks.
+    pub fn log_patterns(&self) -> Vec<LogPattern> {
+        let patterns = self.checks.iter().filter_map(|check| match check {
+            ReadyCheck::Log(pattern) => Some(pattern.clone()),
+            ReadyCheck::Tcp | ReadyCheck::Http(_) | ReadyCheck::Command(_) => None,
+        });
+        patterns.collect()
+    }
 }
 
 /// Where a service's own numbers come from.
@@ -357,5 +404,29 @@ impl ServiceDefinition {
     /// The allotted CPU in cores.
     pub fn cpus_or_default(&self) -> f64 {
         self.cpus.unwrap_or(1.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_is_kept_as_histories_have_it() {
+        let once = ReadyCheck::Log(LogPattern {
+            pattern: "up".into(),
+            times: 1,
+        });
+        let twice = ReadyCheck::Log(LogPattern {
+            pattern: "up".into(),
+            times: 2,
+        });
+        let json = |check: &ReadyCheck| serde_json::to_string(check).unwrap();
+        assert_eq!(json(&once), r#"{"log":"up"}"#);
+        assert_eq!(json(&twice), r#"{"log":{"pattern":"up","times":2}}"#);
+        for check in [once, twice] {
+            let read: ReadyCheck = serde_json::from_str(&json(&check)).unwrap();
+            assert_eq!(read, check);
+        }
     }
 }

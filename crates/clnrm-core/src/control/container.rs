@@ -8,11 +8,12 @@ use super::lifecycle::{HOST, StartPlan};
 use super::preparation::{Prepared, render_command, render_environment};
 use super::project::Project;
 use super::start::StartCause;
-use crate::config::definition::{ContainerLaunch, ReadyCheck};
+use crate::config::definition::ContainerLaunch;
 use crate::config::placeholder::{
     InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir,
 };
 use crate::runtime::docker::DATA_DIR_INSIDE;
+use crate::runtime::port_owner;
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -72,11 +73,7 @@ impl Project {
             hosts: hosts(plan),
             stop: definition.stop,
             log_limit_bytes: definition.log_limit_bytes,
-            follow_log: definition
-                .ready
-                .checks
-                .iter()
-                .any(|check| matches!(check, ReadyCheck::Log(_))),
+            log_patterns: definition.ready.log_patterns(),
         };
         Ok(Prepared {
             id,
@@ -145,7 +142,7 @@ fn host_ports(
         if !ports::is_free(port) {
             return Err(StartCause::PortTaken {
                 port,
-                holder: ports::holder(port),
+                holder: port_owner::holder(port),
             });
         }
     }

@@ -236,7 +236,7 @@ impl Project {
             probes: probes(plan.definition, prepared, &running).map_err(StartCause::Placeholder)?,
             timeout: plan.definition.ready.timeout,
             max_interval: plan.definition.ready.max_interval,
-            log: running.log.clone(),
+            lines_seen: running.lines_seen.clone(),
             state: running.state.clone(),
             cancel: plan.cancel.clone(),
         };

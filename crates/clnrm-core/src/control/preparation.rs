@@ -4,8 +4,6 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use regex::Regex;
-
 use super::lifecycle::{HOST, StartPlan};
 use super::project::Project;
 use super::start::StartCause;
@@ -13,6 +11,7 @@ use crate::config::definition::{CommandLine, Launch, ReadyCheck, ServiceDefiniti
 use crate::config::placeholder::{
     Bindings, InstanceBinding, PlaceholderError, needed_ports, render,
 };
+use crate::runtime::port_owner::{self, Tree};
 use crate::runtime::process::data_dir;
 use crate::runtime::readiness::Probe;
 use crate::runtime::{
@@ -93,6 +92,7 @@ impl Project {
             working_dir,
             stop: definition.stop,
             log_limit_bytes: definition.log_limit_bytes,
+            log_patterns: definition.ready.log_patterns(),
         };
         let address = ports.main.map(|port| format!("{HOST}:{port}"));
         Ok(Prepared {
@@ -121,7 +121,7 @@ impl Project {
             if !ports::is_free(*port) {
                 return Err(StartCause::PortTaken {
                     port: *port,
-                    holder: ports::holder(*port),
+                    holder: port_owner::holder(*port),
                 });
             }
         }
@@ -245,45 +245,65 @@ pub(super) fn probes(
 ) -> Result<Vec<Probe>, PlaceholderError> {
     let bindings = &prepared.bindings;
     let addr = || render("{addr}", bindings);
-    let probe = |check: &ReadyCheck| {
-        Ok(match check {
-            ReadyCheck::Tcp => tcp(addr()?, definition, bindings, running),
+    let mut probes = Vec::new();
+    let mut patterns = 0;
+    for check in &definition.ready.checks {
+        let probe = match check {
+            ReadyCheck::Tcp => listens(addr()?, definition, bindings, running),
             ReadyCheck::Http(url) if url.starts_with("http://") => {
                 Probe::Http(render(url, bindings)?)
             }
             ReadyCheck::Http(path) => {
+                // Somebody else's answer would say nothing of this service.
+                probes.push(listens(addr()?, definition, bindings, running));
                 Probe::Http(format!("http://{}{}", addr()?, render(path, bindings)?))
             }
-            ReadyCheck::Log(pattern) => {
-                // Compiled once when the file was read, so a definition made by hand is the only one to get here.
-                let regex = Regex::new(pattern).or_else(|_| Regex::new(&regex::escape(pattern)));
-                Probe::Log(regex.expect("an escaped pattern is a regular expression"))
+            ReadyCheck::Log(wanted) => {
+                let index = patterns;
+                patterns += 1;
+                Probe::Log {
+                    index,
+                    wanted: wanted.clone(),
+                }
             }
             ReadyCheck::Command(command) => {
                 Probe::Command(ready_command(definition, command, prepared)?)
             }
-        })
-    };
-    let own_check =
-        matches!(running.supervisor, Supervisor::Container(_)).then_some(Probe::Healthy);
-    let stated = definition.ready.checks.iter().map(probe);
-    stated.chain(own_check.map(Ok)).collect()
+        };
+        probes.push(probe);
+    }
+    if let Supervisor::Container(_) = running.supervisor {
+        probes.push(Probe::Healthy);
+    }
+    Ok(probes)
 }
 
-fn tcp(
+/// Whether something of the service's own listens on its main port.
+fn listens(
     address: String,
     definition: &ServiceDefinition,
     bindings: &Bindings,
     running: &Running,
 ) -> Probe {
     let own = bindings.services.get(&definition.name);
-    match own.and_then(|own| own.inside.as_ref()?.port) {
-        Some(port) => Probe::Listens {
+    let inside = own.and_then(|own| own.inside.as_ref());
+    let inside = inside.and_then(|inside| Some((inside, inside.port?)));
+    match (inside, &running.supervisor, own.and_then(|own| own.port)) {
+        (Some((inside, port)), _, _) => Probe::Listens {
             main_pid: running.main_pid,
             port,
             address,
+            ip: inside.ip.as_ref().and_then(|ip| ip.parse().ok()),
         },
-        None => Probe::Tcp(address),
+        (None, Supervisor::Shim(shim), Some(port)) => Probe::OwnPort {
+            address,
+            port,
+            tree: Tree {
+                shim_pid: shim.pid,
+                main_pid: running.main_pid,
+            },
+        },
+        (None, _, _) => Probe::Tcp(address),
     }
 }
 

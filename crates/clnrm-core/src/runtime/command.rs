@@ -99,6 +99,7 @@ impl ProcessRuntime {
         cancel: &CancellationToken,
     ) -> Result<CommandResult, CommandError> {
         let spec = ShimSpec {
+            log_patterns: Vec::new(),
             id: request.id.clone(),
             argv: request.argv.clone(),
             env: request.env.clone(),
@@ -153,7 +154,7 @@ async fn follow(id: &str, events: ChildStdout) -> Result<CommandOutcome, Command
         match serde_json::from_str(&line) {
             Ok(ShimEvent::MainExited(status)) => return Ok(CommandOutcome::Exited(status)),
             Ok(ShimEvent::SpawnFailed(failure)) => return Ok(not_started(failure)),
-            Ok(ShimEvent::Spawned(_) | ShimEvent::Ended(_)) | Err(_) => {}
+            Ok(ShimEvent::Spawned(_) | ShimEvent::LinesSeen(_) | ShimEvent::Ended(_)) | Err(_) => {}
         }
     }
     Err(CommandError::ShimLost { id: id.to_owned() })

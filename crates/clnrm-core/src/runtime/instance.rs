@@ -62,6 +62,8 @@ pub struct Running {
     pub warnings: Vec<String>,
     /// Of a container: where it is, from outside and from other containers.
     pub published: Option<Published>,
+    /// How many lines of its output have matched each pattern that was given at its start.
+    pub lines_seen: watch::Receiver<Vec<u32>>,
     /// Changes when it ends.
     pub state: watch::Receiver<TreeState>,
 }

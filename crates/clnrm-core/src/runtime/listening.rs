@@ -4,27 +4,45 @@
 //! started, and hangs up when nobody listens inside.
 
 use std::fs;
+use std::io;
+use std::net::IpAddr;
 use std::time::Duration;
 
 use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-/// `LISTEN` in `/proc/net/tcp`.
-const LISTEN: &str = "0A";
+use super::socket_table::{Listener, listeners};
+
 /// A connection that the proxy cannot pass on is closed well within this.
 const HANG_UP: Duration = Duration::from_millis(100);
 
+/// A port of a container, from inside.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Inside {
+    /// The container's main process.
+    pub(super) main_pid: Option<i32>,
+    /// The port.
+    pub(super) port: u16,
+    /// The container's address in the project's network.
+    pub(super) ip: Option<IpAddr>,
+}
+
 /// One look: into the container's own socket table where this machine has it, else through the published port.
-pub(super) async fn look(main_pid: Option<i32>, port: u16, address: &str) -> Result<(), String> {
-    let tables = main_pid.and_then(socket_tables);
-    match tables.map(|tables| listener(&tables, port)) {
-        Some(Some(Listener::Reachable)) => Ok(()),
-        Some(Some(Listener::Loopback)) => Err(format!(
+pub(super) async fn look(inside: Inside, address: &str) -> Result<(), String> {
+    let port = inside.port;
+    let Some(tables) = inside.main_pid.and_then(socket_tables) else {
+        return stays_connected(address).await;
+    };
+    match reach(&listeners(&tables, port)) {
+        None => Err(format!("nothing listens on port {port} inside")),
+        Some(Reach::Loopback) => Err(format!(
             "what listens on port {port} inside does so on its own 127.0.0.1 only, and must on 0.0.0.0"
         )),
-        Some(None) => Err(format!("nothing listens on port {port} inside")),
-        None => stays_connected(address).await,
+        Some(Reach::PerhapsIpv6Only) if refuses(inside.ip, port).await => Err(format!(
+            "what listens on port {port} inside does so on IPv6 only, and must on 0.0.0.0"
+        )),
+        Some(Reach::PerhapsIpv6Only | Reach::Everywhere) => Ok(()),
     }
 }
 
@@ -35,33 +53,32 @@ fn socket_tables(pid: i32) -> Option<String> {
     Some(tcp + &table("tcp6").unwrap_or_default())
 }
 
-/// What listens on a port, where more than one does the most open of them.
+/// From where a port can be reached, the least first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Listener {
+enum Reach {
     Loopback,
-    Reachable,
+    /// The table does not say whether a socket of IPv6 takes IPv4, too.
+    PerhapsIpv6Only,
+    Everywhere,
 }
 
-/// Lines of `/proc/net/tcp`: `sl local_address rem_address st …`, the port in hexadecimal after the last colon.
-fn listener(tables: &str, port: u16) -> Option<Listener> {
-    let listeners = tables.lines().filter_map(|line| {
-        let mut fields = line.split_whitespace().skip(1);
-        let (ip, hex) = fields.next()?.rsplit_once(':')?;
-        let is_listener = fields.nth(1) == Some(LISTEN);
-        (is_listener && u16::from_str_radix(hex, 16) == Ok(port)).then(|| {
-            if is_loopback(ip) {
-                Listener::Loopback
-            } else {
-                Listener::Reachable
-            }
-        })
-    });
-    listeners.max()
+/// `None` = nothing listens. Where more than one does, the most open of them.
+fn reach(listeners: &[Listener]) -> Option<Reach> {
+    let reach = |listener: &Listener| match listener.ip {
+        ip if ip.is_loopback() => Reach::Loopback,
+        IpAddr::V6(_) => Reach::PerhapsIpv6Only,
+        IpAddr::V4(_) => Reach::Everywhere,
+    };
+    listeners.iter().map(reach).max()
 }
 
-/// What listens on its own loopback cannot be reached from here.
-fn is_loopback(ip: &str) -> bool {
-    ip == "0100007F" || ip == "00000000000000000000000001000000"
+/// Whether nobody takes an IPv4 connection at the container's own address.
+async fn refuses(ip: Option<IpAddr>, port: u16) -> bool {
+    let Some(ip @ IpAddr::V4(_)) = ip else {
+        return false;
+    };
+    let connecting = timeout(HANG_UP, TcpStream::connect((ip, port)));
+    matches!(connecting.await, Ok(Err(error)) if error.kind() == io::ErrorKind::ConnectionRefused)
 }
 
 async fn stays_connected(address: &str) -> Result<(), String> {
@@ -77,40 +94,57 @@ async fn stays_connected(address: &str) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
-    use proptest::prelude::*;
+    use std::net::Ipv4Addr;
+
     use tokio::net::TcpListener;
 
     use super::*;
 
-    const TABLE: &str = "  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt
-   0: 00000000:18EB 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   1: 0100007F:0050 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-   2: 0200A8C0:1F90 0300A8C0:C350 01 00000000:00000000 00:00000000 00000000     0        0 1 1 0 100 0 0 10 0
-";
-
     #[test]
-    fn only_a_listener_that_can_be_reached_counts() {
-        assert_eq!(listener(TABLE, 6379), Some(Listener::Reachable));
-        assert_eq!(listener(TABLE, 80), Some(Listener::Loopback));
-        assert_eq!(listener(TABLE, 8080), None, "an established connection");
+    fn the_most_open_listener_counts() {
+        let at = |ip: &str| Listener {
+            ip: ip.parse().unwrap(),
+            inode: 1,
+        };
+        assert_eq!(reach(&[]), None);
+        for loopback in ["127.0.0.1", "127.0.0.11", "::1"] {
+            assert_eq!(reach(&[at(loopback)]), Some(Reach::Loopback));
+        }
+        assert_eq!(reach(&[at("::"), at("::1")]), Some(Reach::PerhapsIpv6Only));
+        for open in ["0.0.0.0", "172.17.0.2"] {
+            assert_eq!(reach(&[at("::"), at(open)]), Some(Reach::Everywhere));
+        }
+    }
+
+    #[tokio::test]
+    async fn a_socket_of_ipv6_that_takes_no_ipv4_is_told() {
+        let port = |listener: &TcpListener| listener.local_addr().unwrap().port();
+        let both = TcpListener::bind("0.0.0.0:0").await.unwrap();
+        let local = Some(Ipv4Addr::LOCALHOST.into());
+        assert!(!refuses(local, port(&both)).await);
+        let free = port(&both);
+        drop(both);
+        assert!(refuses(local, free).await);
+        assert!(!refuses(None, free).await, "nobody was asked");
     }
 
     #[tokio::test]
     async fn own_sockets_are_found_and_a_proxy_that_hangs_up_is_not_ready() {
         let listener = TcpListener::bind("0.0.0.0:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
-        let own = i32::try_from(std::process::id()).unwrap();
-        look(Some(own), port, "").await.unwrap();
+        let own = Inside {
+            main_pid: i32::try_from(std::process::id()).ok(),
+            port,
+            ip: None,
+        };
+        look(own, "").await.unwrap();
         let address = format!("127.0.0.1:{port}");
+        let elsewhere = Inside {
+            main_pid: None,
+            ..own
+        };
         let hangs_up = tokio::spawn(async move { drop(listener.accept().await.unwrap()) });
-        assert!(look(None, port, &address).await.is_err());
+        assert!(look(elsewhere, &address).await.is_err());
         hangs_up.await.unwrap();
-    }
-
-    proptest! {
-        #[test]
-        fn any_text_is_survived(text in "\\PC{0,200}", port: u16) {
-            listener(&text, port);
-        }
     }
 }

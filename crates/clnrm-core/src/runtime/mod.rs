@@ -12,6 +12,7 @@ pub mod instance;
 mod listening;
 pub mod log_file;
 pub mod mark;
+pub mod port_owner;
 pub mod ports;
 pub mod process;
 mod process_instance;
@@ -20,6 +21,8 @@ pub mod recovery;
 pub mod shim;
 pub mod shim_protocol;
 pub mod signal;
+mod socket_table;
+pub mod wanted_lines;
 
 pub use command::{CommandOutcome, CommandRequest, CommandResult};
 pub use docker::{ContainerError, ContainerRequest, DockerRuntime, EngineError};

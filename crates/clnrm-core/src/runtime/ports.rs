@@ -1,10 +1,9 @@
-//! Free ports for instances, and who holds a port that is not free.
+//! Free ports for instances.
 //!
 //! A port is only *found* free: the service itself must bind it, and anyone may be quicker. So ports are drawn from
 //! below the range that the kernel gives to outgoing connections, at random, and the lifecycle tries again with
 //! another one when a service lost the race.
 
-use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
 
@@ -28,42 +27,6 @@ pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
-/// Names the process that listens on a port, e.g. `redis-server (pid 812)`, where this user may see it.
-pub fn holder(port: u16) -> Option<String> {
-    let inode = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|table| fs::read_to_string(table).ok())
-        .find_map(|table| listening_inode(&table, port))?;
-    let link = format!("socket:[{inode}]");
-    let pid = fs::read_dir("/proc")
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok())
-        .find(|pid| holds_descriptor(*pid, &link))?;
-    let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-    Some(format!("{} (pid {pid})", name.trim()))
-}
-
-fn holds_descriptor(pid: i32, link: &str) -> bool {
-    let Ok(descriptors) = fs::read_dir(format!("/proc/{pid}/fd")) else {
-        return false;
-    };
-    descriptors
-        .filter_map(Result::ok)
-        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.as_os_str() == link))
-}
-
-/// The inode of the socket in state LISTEN (0A) on this local port, from the text of `/proc/net/tcp`.
-fn listening_inode(table: &str, port: u16) -> Option<u64> {
-    table.lines().skip(1).find_map(|line| {
-        let mut fields = line.split_whitespace();
-        let local = fields.nth(1)?;
-        let state = fields.nth(1)?;
-        let inode = fields.nth(5)?;
-        let local_port = u16::from_str_radix(local.rsplit(':').next()?, 16).ok()?;
-        (state == "0A" && local_port == port).then(|| inode.parse().ok())?
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use rand::SeedableRng;
@@ -71,15 +34,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_port_that_is_taken_is_not_offered_and_its_holder_is_named() {
+    fn a_port_that_is_taken_is_not_free() {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
         assert!(!is_free(port));
-        assert!(
-            holder(port)
-                .unwrap()
-                .ends_with(&format!("(pid {})", std::process::id()))
-        );
         drop(listener);
         assert!(is_free(port));
     }

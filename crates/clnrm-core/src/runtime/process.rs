@@ -22,7 +22,7 @@ use super::recovery;
 use super::shim_protocol::{
     ExitRecord, INSTANCE_VARIABLE, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
 };
-use crate::config::definition::StopSpec;
+use crate::config::definition::{LogPattern, StopSpec};
 use crate::procfs::ProcessIdentity;
 
 /// What a shim gets beyond the grace period of its tree before it is killed itself.
@@ -51,6 +51,8 @@ pub struct StartRequest {
     pub stop: StopSpec,
     /// Cap of the log.
     pub log_limit_bytes: u64,
+    /// Lines of its output that are waited for.
+    pub log_patterns: Vec<LogPattern>,
 }
 
 /// Why an instance could not be started.
@@ -194,6 +196,7 @@ impl ProcessRuntime {
                 path: log.clone(),
                 limit_bytes: request.log_limit_bytes,
             },
+            log_patterns: request.log_patterns.clone(),
             stop: request.stop,
             record_dir: Some(request.dir.clone()),
         };
@@ -214,7 +217,8 @@ impl ProcessRuntime {
                 main_pid: Some(main_pid),
             })) => {
                 let (sender, state) = watch::channel(TreeState::Running);
-                tokio::spawn(watch_tree(events, child, sender));
+                let (counts, lines_seen) = watch::channel(Vec::new());
+                tokio::spawn(watch_tree(events, child, sender, counts));
                 Ok(Running {
                     supervisor: Supervisor::Shim(shim),
                     main_pid: Some(main_pid),
@@ -222,6 +226,7 @@ impl ProcessRuntime {
                     published: None,
                     cpus: None,
                     warnings: Vec::new(),
+                    lines_seen,
                     state,
                 })
             }
@@ -279,6 +284,7 @@ impl ProcessRuntime {
             published: None,
             cpus: None,
             warnings: Vec::new(),
+            lines_seen: watch::channel(Vec::new()).1,
             state,
         }))
     }
@@ -389,10 +395,18 @@ impl EventLines {
 }
 
 /// Turns a shim's events into the state that readiness and the runner watch, and reaps the shim.
-async fn watch_tree(mut events: EventLines, mut child: Child, sender: watch::Sender<TreeState>) {
+async fn watch_tree(
+    mut events: EventLines,
+    mut child: Child,
+    sender: watch::Sender<TreeState>,
+    lines_seen: watch::Sender<Vec<u32>>,
+) {
     let mut ended = false;
     while let Some(event) = events.next().await {
         match event {
+            ShimEvent::LinesSeen(counts) => {
+                lines_seen.send_replace(counts);
+            }
             ShimEvent::MainExited(status) if status.is_success() => {
                 sender.send_replace(TreeState::MainLeft);
             }

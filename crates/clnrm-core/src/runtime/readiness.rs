@@ -1,9 +1,8 @@
 //! Waits until an instance is ready, and not a moment longer: it gives up at once when the process has died.
 
-use std::path::PathBuf;
+use std::net::IpAddr;
 use std::time::Duration;
 
-use regex::Regex;
 use thiserror::Error;
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -13,8 +12,9 @@ use tokio_util::sync::CancellationToken;
 use super::command::{CommandOutcome, CommandRequest};
 use super::instance::{Health, InstancePlace, Loss, Running, Runtime, TreeState};
 use super::listening;
-use super::log_file::LogReader;
+use super::port_owner::{self, Tree};
 use super::shim_protocol::ExitStatus;
+use crate::config::definition::LogPattern;
 use crate::http;
 
 /// The pause between two looks, at first.
@@ -30,6 +30,15 @@ const PROBE_BODY_LIMIT: usize = 64 * 1024;
 pub enum Probe {
     /// `host:port` accepts a connection.
     Tcp(String),
+    /// A port of this machine accepts a connection, and what listens there belongs to the service.
+    OwnPort {
+        /// `127.0.0.1:port`.
+        address: String,
+        /// The port.
+        port: u16,
+        /// The service's processes.
+        tree: Tree,
+    },
     /// A container listens on this port inside; the address is where it is published.
     Listens {
         /// Its main process.
@@ -38,13 +47,20 @@ pub enum Probe {
         port: u16,
         /// `127.0.0.1:port`.
         address: String,
+        /// Its address in the project's network.
+        ip: Option<IpAddr>,
     },
     /// The container's own health check passes.
     Healthy,
     /// GET on this URL answers 2xx or 3xx.
     Http(String),
-    /// A line of the log matches.
-    Log(Regex),
+    /// So many lines of the log match.
+    Log {
+        /// Which of the patterns that its output is held against.
+        index: usize,
+        /// The pattern.
+        wanted: LogPattern,
+    },
     /// The command exits with 0.
     Command(CommandRequest),
 }
@@ -60,8 +76,8 @@ pub struct ReadyContext {
     pub timeout: Duration,
     /// Longest pause between two looks.
     pub max_interval: Duration,
-    /// The instance's log.
-    pub log: PathBuf,
+    /// How many lines of its output have matched each pattern.
+    pub lines_seen: watch::Receiver<Vec<u32>>,
     /// Whether the process lives.
     pub state: watch::Receiver<TreeState>,
     /// Ends the wait.
@@ -138,10 +154,9 @@ async fn probe_until_all_hold(
     last: &mut String,
 ) -> Result<(), NotReady> {
     let started = Instant::now();
-    let mut log = LogReader::from_start(&context.log);
     for probe in &context.probes {
         loop {
-            match look(runtime, probe, &mut log, context).await {
+            match look(runtime, probe, context).await {
                 Look::Holds => break,
                 Look::NotYet(reason) => *last = reason,
                 Look::Never(hopeless) => return Err(hopeless),
@@ -149,10 +164,6 @@ async fn probe_until_all_hold(
             let pause = (started.elapsed() / PAUSE_SHARE)
                 .clamp(FIRST_PAUSE, context.max_interval.max(FIRST_PAUSE));
             sleep(pause).await;
-        }
-        if matches!(probe, Probe::Log(_)) {
-            // Another pattern may stand in a line that was read already.
-            log = LogReader::from_start(&context.log);
         }
     }
     Ok(())
@@ -194,22 +205,36 @@ impl From<Result<(), String>> for Look {
     }
 }
 
-async fn look(
-    runtime: &dyn Runtime,
-    probe: &Probe,
-    log: &mut LogReader,
-    context: &ReadyContext,
-) -> Look {
+async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> Look {
     match probe {
         Probe::Tcp(address) => connect(address).await.into(),
+        Probe::OwnPort {
+            address,
+            port,
+            tree,
+        } => match connect(address).await {
+            Ok(()) => port_owner::look(*port, *tree).into(),
+            Err(reason) => Look::NotYet(reason),
+        },
         Probe::Listens {
             main_pid,
             port,
             address,
-        } => listening::look(*main_pid, *port, address).await.into(),
+            ip,
+        } => {
+            let inside = listening::Inside {
+                main_pid: *main_pid,
+                port: *port,
+                ip: *ip,
+            };
+            listening::look(inside, address).await.into()
+        }
         Probe::Healthy => health(runtime, &context.place).await,
         Probe::Http(url) => get(url).await.into(),
-        Probe::Log(pattern) => find_line(pattern, log).into(),
+        Probe::Log { index, wanted } => {
+            let seen = context.lines_seen.borrow().get(*index).copied();
+            enough_lines(seen.unwrap_or_default(), wanted).into()
+        }
         Probe::Command(request) => run(runtime, request, context).await.into(),
     }
 }
@@ -254,14 +279,17 @@ async fn get(url: &str) -> Result<(), String> {
     }
 }
 
-fn find_line(pattern: &Regex, log: &mut LogReader) -> Result<(), String> {
-    let lines = log
-        .new_lines()
-        .map_err(|error| format!("reading the log: {error}"))?;
-    if lines.iter().any(|line| pattern.is_match(line)) || pattern.is_match(&log.unfinished_line()) {
+fn enough_lines(seen: u32, wanted: &LogPattern) -> Result<(), String> {
+    let LogPattern { pattern, times } = wanted;
+    if seen >= *times {
         return Ok(());
     }
-    Err(format!("no line of the log matches `{pattern}`"))
+    Err(match seen {
+        0 => format!("no line of the log matches `{pattern}`"),
+        seen => format!(
+            "{seen} of the {times} lines of the log that must match `{pattern}` were printed"
+        ),
+    })
 }
 
 async fn run(

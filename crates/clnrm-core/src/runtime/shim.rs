@@ -26,6 +26,7 @@ use super::shim_protocol::{
     ExitRecord, ExitStatus, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
 };
 use super::signal;
+use super::wanted_lines::LineCounter;
 use crate::clock::{Clock, SystemClock};
 use crate::procfs::{ProcessIdentity, ProcessTable};
 
@@ -98,6 +99,7 @@ struct Tree {
     main_status: Option<ExitStatus>,
     log: Option<(CappedLog, pipe::Receiver)>,
     log_bytes_lost: u64,
+    lines: LineCounter,
     starter: Option<pipe::Receiver>,
     ending: Option<Ending>,
 }
@@ -143,6 +145,7 @@ impl Tree {
             None
         };
         Ok(Self {
+            lines: LineCounter::new(&spec.log_patterns),
             spec,
             main_pid,
             main_status: None,
@@ -261,8 +264,12 @@ impl Tree {
     fn write_log(&mut self, read: io::Result<usize>, buffer: &[u8]) {
         match (read, &mut self.log) {
             (Ok(length), Some((log, _))) if length > 0 => {
-                log.append(buffer.get(..length).unwrap_or_default());
+                let output = buffer.get(..length).unwrap_or_default();
+                log.append(output);
                 self.log_bytes_lost = log.lost();
+                if let Some(counts) = self.lines.feed(output) {
+                    tell(&ShimEvent::LinesSeen(counts));
+                }
             }
             // Every writer is gone; there will be no more output.
             _ => self.log = None,

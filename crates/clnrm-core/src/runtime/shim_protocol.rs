@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use crate::config::definition::StopSpec;
+use crate::config::definition::{LogPattern, StopSpec};
 use crate::config::signal;
 use crate::procfs::ProcessIdentity;
 
@@ -40,6 +40,8 @@ pub struct ShimSpec {
     pub working_dir: PathBuf,
     /// Where its output goes.
     pub output: ShimOutput,
+    /// Lines of its output that the starter waits for.
+    pub log_patterns: Vec<LogPattern>,
     /// How it is asked to stop.
     pub stop: StopSpec,
     /// `Some`: write records into this folder. `None`: a step, which ends when its starter does.
@@ -62,6 +64,8 @@ pub enum ShimEvent {
     Spawned(ShimRecord),
     /// The program could not be executed; the shim ends.
     SpawnFailed(SpawnFailure),
+    /// How many lines have matched each pattern, whenever that changes.
+    LinesSeen(Vec<u32>),
     /// The program itself ended (its descendants may live on).
     MainExited(ExitStatus),
     /// Nothing of the tree is left; the shim ends.

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::values::Uses;
-use crate::config::definition::{CommandLine, Readiness, ReadyCheck};
+use crate::config::definition::{CommandLine, LogPattern, Readiness, ReadyCheck};
 use crate::config::reader::{Table, Value};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -15,6 +15,9 @@ const DEFAULT_MAX_INTERVAL: Duration = Duration::from_millis(250);
 const HEALTHCHECK_INTERVAL: Duration = Duration::from_secs(30);
 const HEALTHCHECK_TIMEOUT: Duration = Duration::from_secs(30);
 const HEALTHCHECK_RETRIES: u32 = 3;
+
+/// More lines than any server prints before it is ready; catches a slipped digit.
+const MOST_LINES: u32 = 1000;
 
 /// What the file says about readiness.
 #[derive(Debug)]
@@ -61,7 +64,7 @@ fn read_ready(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
     }
     let http = table.take("http").and_then(|value| value.endpoint(uses));
     checks.extend(http.map(ReadyCheck::Http));
-    let log = table.take("log").and_then(|value| value.pattern());
+    let log = table.take("log").and_then(|value| read_log(&value));
     checks.extend(log.map(ReadyCheck::Log));
     let command = table.take("command").and_then(|value| value.command(uses));
     checks.extend(command.map(ReadyCheck::Command));
@@ -74,6 +77,26 @@ fn read_ready(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             max_interval: DEFAULT_MAX_INTERVAL,
         },
+    })
+}
+
+/// A pattern, or `{ pattern, times }`.
+fn read_log(value: &Value<'_>) -> Option<LogPattern> {
+    if !value.is_table() {
+        let pattern = value.pattern()?;
+        return Some(LogPattern { pattern, times: 1 });
+    }
+    let mut table = value.table()?;
+    let pattern = table.take("pattern");
+    if pattern.is_none() {
+        value.refuse("needs a `pattern`");
+    }
+    let times = table.take("times");
+    let times = times.and_then(|value| value.integer(1..=MOST_LINES));
+    table.finish();
+    Some(LogPattern {
+        pattern: pattern?.pattern()?,
+        times: times.unwrap_or(1),
     })
 }
 

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::runtime::instance::{InstancePlace, Published, Running, Supervisor, TreeState};
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
+use crate::runtime::wanted_lines::LineWatch;
 
 /// Another command may remove the project's network just when we want to use it.
 const NETWORK_ATTEMPTS: usize = 3;
@@ -57,12 +58,13 @@ impl DockerRuntime {
         let name = self.project.container_name(&request.place.id);
         let mut warnings = Vec::new();
         let mut remedies = Remedies::default();
-        loop {
+        let lines_seen = loop {
             let network = self.network().await?;
             let mut body = body(request, &image, &network, &self.project);
             remedies.apply(&mut body);
-            let Err(error) = self.create_and_start(&name, body, request, &image).await else {
-                break;
+            let error = match self.create_and_start(&name, body, request, &image).await {
+                Ok(lines_seen) => break lines_seen,
+                Err(error) => error,
             };
             if !self
                 .can_be_remedied(&error, &network, &mut remedies)
@@ -71,7 +73,7 @@ impl DockerRuntime {
                 return Err(ContainerError::from_start(error, request));
             }
             self.remove(&name).await?;
-        }
+        };
         if let (Some(wanted), Some(cpus)) = (request.cpus, remedies.cpus) {
             warnings.push(format!(
                 "`cpus = {wanted}` is more than the {cpus} of the engine's machine: a container gets all of them"
@@ -91,6 +93,7 @@ impl DockerRuntime {
             warnings,
             supervisor: Supervisor::Container(id),
             log: log_path(&request.place.dir),
+            lines_seen,
             state,
         })
     }
@@ -101,7 +104,7 @@ impl DockerRuntime {
         body: ContainerCreateBody,
         request: &ContainerRequest,
         image: &ImageFacts,
-    ) -> Result<(), EngineError> {
+    ) -> Result<watch::Receiver<Vec<u32>>, EngineError> {
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
             ..CreateContainerOptions::default()
@@ -114,16 +117,18 @@ impl DockerRuntime {
         if request.data_volume && !image.user.is_empty() {
             self.give_data_folder(name, &image.user).await?;
         }
-        if request.follow_log {
+        let (lines, lines_seen) = LineWatch::new(&request.log_patterns);
+        if !request.log_patterns.is_empty() {
             let connected = self.engine.connected().await?;
             let path = log_path(&request.place.dir);
-            log::attach(connected, name, &path, request.log_limit_bytes).await?;
+            log::attach(connected, name, &path, request.log_limit_bytes, lines).await?;
         }
         self.engine
             .have_done("start a container", Duration::ZERO, async |client| {
                 client.start_container(name, None).await
             })
-            .await
+            .await?;
+        Ok(lines_seen)
     }
 
     /// Whether another attempt may do what this one could not.

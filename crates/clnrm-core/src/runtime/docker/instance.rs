@@ -66,6 +66,7 @@ impl Runtime for DockerRuntime {
             warnings: Vec::new(),
             supervisor: Supervisor::Container(id),
             log: log_path(&place.dir),
+            lines_seen: watch::channel(Vec::new()).1,
             state,
         }))
     }

@@ -15,6 +15,7 @@ use super::engine::Connected;
 use super::error::EngineError;
 use super::moment::{self, Nanoseconds};
 use crate::runtime::log_file::CappedLog;
+use crate::runtime::wanted_lines::LineWatch;
 
 /// Writes what the container has printed so far (its last `lines`, or all that the engine has) into `path`, in place of
 /// what is there; returns the time of the last entry.
@@ -56,13 +57,14 @@ pub(super) async fn follow(
     copied.unwrap_or(Ok(None)).map(drop)
 }
 
-/// Appends what a container that is not started yet will print to `path`, until it ends. Unlike the engine's log this has
-/// a line before it is complete.
+/// Appends what a container that is not started yet will print to `path`, until it ends, and counts the lines that are
+/// waited for. Unlike the engine's log this has a line before it is complete.
 pub(super) async fn attach(
     connected: &Connected,
     id: &str,
     path: &Path,
     limit_bytes: u64,
+    mut lines: LineWatch,
 ) -> Result<(), EngineError> {
     let options = AttachContainerOptions {
         stream: true,
@@ -84,6 +86,7 @@ pub(super) async fn attach(
         // What is missed here is fetched when the container ends.
         while let Some(Ok(piece)) = pieces.next().await {
             log.append(piece.as_ref());
+            lines.feed(piece.as_ref());
         }
     });
     Ok(())

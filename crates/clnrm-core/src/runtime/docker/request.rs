@@ -10,7 +10,7 @@ use bollard::models::{
 use super::image::ImageFacts;
 use super::labels::{self, ProjectMark};
 use crate::clock::Timestamp;
-use crate::config::definition::{StopSignal, StopSpec, VolumeMount};
+use crate::config::definition::{LogPattern, StopSignal, StopSpec, VolumeMount};
 use crate::procfs::ProcessIdentity;
 use crate::runtime::instance::InstancePlace;
 
@@ -58,8 +58,8 @@ pub struct ContainerRequest {
     pub stop: StopSpec,
     /// Cap of the log that is kept.
     pub log_limit_bytes: u64,
-    /// Write the log file from the start: something waits for a line of it.
-    pub follow_log: bool,
+    /// Lines of its output that are waited for; where there are any, the log file is written from the start.
+    pub log_patterns: Vec<LogPattern>,
 }
 
 /// What the engine is told.
