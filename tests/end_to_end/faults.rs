@@ -1,11 +1,12 @@
 //! What goes wrong with services, steps and files: it is named, it ends soon, and nothing is left.
 
+use std::fs;
 use std::net::TcpListener;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::project::{Answer, TestProject, WEB, test_file};
+use crate::project::{Answer, TestProject, WEB, answer, test_file};
 
 /// A service that is a shell script.
 fn script(script: &str, more: &str) -> String {
@@ -215,4 +216,38 @@ async fn an_expected_text_may_name_a_port_of_a_service() {
         .run(&["run", "--stop"])
         .await
         .expect(0);
+}
+
+#[tokio::test]
+async fn a_path_with_a_space_loses_no_neighbour() {
+    let project = TestProject::empty();
+    for folder in ["my", "my project's"] {
+        fs::create_dir(project.path().join(folder)).unwrap();
+    }
+    project.write("my/precious.txt", "precious");
+    project.write(
+        "my project's/t.clnrm.toml",
+        r#"
+        [services.files]
+        command = "test -d {data_dir} && echo ready > \"{data_dir}/log\" && exec {clnrm} demo serve --port {port}"
+        ready = { command = "test -s '{data_dir}'/log" }
+        pool = { size = 1, reset = "rm -rf {data_dir}/*", verify = "ls {data_dir} | wc -l" }
+
+        [[steps]]
+        command = "echo x > {files.data_dir}/left && test -d {files.data_dir}"
+
+        [[steps]]
+        command = ["sh", "-c", "rm -rf {files.data_dir}/left*"]
+        "#,
+    );
+    let folder = project.path().join("my project's");
+    for keep in ["--keep", "--stop"] {
+        let mut command = project.command(&["run", keep]);
+        let state_dir = folder.join(".clnrm");
+        command
+            .env("CLNRM_STATE_DIR", state_dir)
+            .current_dir(&folder);
+        answer(command).await.expect(0);
+    }
+    assert!(project.path().join("my/precious.txt").exists());
 }

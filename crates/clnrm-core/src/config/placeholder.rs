@@ -8,12 +8,14 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
-use thiserror::Error;
 
 use super::definition::{CommandLine, Launch, ServiceDefinition};
 
+mod error;
+mod shell;
 mod syntax;
 
+pub use error::PlaceholderError;
 pub(crate) use syntax::near_misses;
 use syntax::{Segment, parse, segments};
 
@@ -143,51 +145,6 @@ impl Bindings {
     }
 }
 
-/// A placeholder that has no value.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum PlaceholderError {
-    /// Bare, where no service is meant.
-    #[error("{{{placeholder}}} belongs to a service, and none is named here")]
-    NoService {
-        /// Without its braces.
-        placeholder: String,
-    },
-    /// The service is not running here.
-    #[error("{{{placeholder}}}: there is no service `{service}` here")]
-    UnknownService {
-        /// Without its braces.
-        placeholder: String,
-        /// The missing service.
-        service: String,
-    },
-    /// The service has no such port.
-    #[error("{{{placeholder}}}: service `{service}` has no such port")]
-    NoPort {
-        /// Without its braces.
-        placeholder: String,
-        /// The service.
-        service: String,
-    },
-    /// A container asks where a local process is.
-    #[error(
-        "{{{placeholder}}}: service `{service}` is a local process, which a container cannot reach"
-    )]
-    OutOfReach {
-        /// Without its braces.
-        placeholder: String,
-        /// The service.
-        service: String,
-    },
-    /// A path that cannot be written as text.
-    #[error("{{{placeholder}}}: the path {} is not UTF-8", path.display())]
-    NotUtf8 {
-        /// Without its braces.
-        placeholder: String,
-        /// The path.
-        path: PathBuf,
-    },
-}
-
 /// The free ports that an instance needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct PortNeeds {
@@ -214,6 +171,24 @@ pub fn placeholders_in(text: &str) -> Vec<Placeholder> {
 /// Names the placeholder that has no value.
 pub fn render(text: &str, bindings: &Bindings) -> Result<String, PlaceholderError> {
     rewrite(text, |body, placeholder| value(body, placeholder, bindings))
+}
+
+/// Program and arguments with every placeholder filled in; what a shell reads gets its values quoted.
+///
+/// # Errors
+/// Names the placeholder that has no value, or whose value cannot be passed where it stands.
+pub fn render_command(
+    command: &CommandLine,
+    bindings: &Bindings,
+) -> Result<Vec<String>, PlaceholderError> {
+    match command {
+        CommandLine::Exec(arguments) => shell::render_arguments(arguments, bindings),
+        CommandLine::Shell(script) => Ok(vec![
+            "sh".to_owned(),
+            "-c".to_owned(),
+            shell::render_script(script, bindings)?,
+        ]),
+    }
 }
 
 /// Makes the bare placeholders of a step's text belong to `service`: `{port}` becomes `{cache.port}`.

@@ -5,12 +5,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lifecycle::{HOST, StartPlan};
-use super::preparation::{Prepared, render_command, render_environment};
+use super::preparation::{Prepared, render_environment};
 use super::project::Project;
 use super::start::StartCause;
 use crate::config::definition::ContainerLaunch;
 use crate::config::placeholder::{
-    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir,
+    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render_command,
 };
 use crate::runtime::docker::DATA_DIR_INSIDE;
 use crate::runtime::port_owner;

@@ -26,7 +26,6 @@ pub mod status_report;
 pub mod stop;
 
 pub use lifecycle::{Acquired, LiveInstance, StartPlan};
-pub use preparation::render_command;
 pub use project::Project;
 pub use start::{StartCause, StartFailure};
 

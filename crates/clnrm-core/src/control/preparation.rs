@@ -9,7 +9,7 @@ use super::project::Project;
 use super::start::StartCause;
 use crate::config::definition::{CommandLine, Launch, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::{
-    Bindings, InstanceBinding, PlaceholderError, needed_ports, render,
+    Bindings, InstanceBinding, PlaceholderError, needed_ports, render, render_command,
 };
 use crate::runtime::port_owner::{self, Tree};
 use crate::runtime::process::data_dir;
@@ -193,24 +193,6 @@ impl Project {
 struct Rendered {
     argv: Vec<String>,
     env: BTreeMap<String, String>,
-}
-
-/// Program and arguments with their placeholders filled in.
-pub fn render_command(
-    command: &CommandLine,
-    bindings: &Bindings,
-) -> Result<Vec<String>, PlaceholderError> {
-    match command {
-        CommandLine::Exec(arguments) => arguments
-            .iter()
-            .map(|argument| render(argument, bindings))
-            .collect(),
-        CommandLine::Shell(script) => Ok(vec![
-            "sh".to_owned(),
-            "-c".to_owned(),
-            render(script, bindings)?,
-        ]),
-    }
 }
 
 pub(super) fn render_environment(

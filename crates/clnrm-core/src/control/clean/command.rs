@@ -5,10 +5,9 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::config::definition::CommandLine;
-use crate::config::placeholder::PlaceholderError;
+use crate::config::placeholder::{PlaceholderError, render_command};
 use crate::control::lifecycle::{HOST, LiveInstance};
 use crate::control::one_line;
-use crate::control::preparation::render_command;
 use crate::control::project::Project;
 use crate::runtime::shim_protocol::ExitStatus;
 use crate::runtime::{CommandOutcome, CommandRequest};

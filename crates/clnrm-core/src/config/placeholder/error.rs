@@ -1,0 +1,61 @@
+//! Why a placeholder cannot be replaced.
+
+use std::path::PathBuf;
+
+use thiserror::Error;
+
+/// A placeholder that has no value, or one that cannot be passed.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum PlaceholderError {
+    /// Bare, where no service is meant.
+    #[error("{{{placeholder}}} belongs to a service, and none is named here")]
+    NoService {
+        /// Without its braces.
+        placeholder: String,
+    },
+    /// The service is not running here.
+    #[error("{{{placeholder}}}: there is no service `{service}` here")]
+    UnknownService {
+        /// Without its braces.
+        placeholder: String,
+        /// The missing service.
+        service: String,
+    },
+    /// The service has no such port.
+    #[error("{{{placeholder}}}: service `{service}` has no such port")]
+    NoPort {
+        /// Without its braces.
+        placeholder: String,
+        /// The service.
+        service: String,
+    },
+    /// A container asks where a local process is.
+    #[error(
+        "{{{placeholder}}}: service `{service}` is a local process, which a container cannot reach"
+    )]
+    OutOfReach {
+        /// Without its braces.
+        placeholder: String,
+        /// The service.
+        service: String,
+    },
+    /// A path that cannot be written as text.
+    #[error("{{{placeholder}}}: the path {} is not UTF-8", path.display())]
+    NotUtf8 {
+        /// Without its braces.
+        placeholder: String,
+        /// The path.
+        path: PathBuf,
+    },
+    /// A value that a shell would take for more than one word, where it cannot be quoted.
+    #[error(
+        "{{{placeholder}}}: its value has characters that mean something to the shell, and it cannot be quoted {place}; \
+         write `env = {{ VALUE = \"{{{placeholder}}}\" }}` and in the script \"$VALUE\", or make the command a list"
+    )]
+    Unquotable {
+        /// Without its braces.
+        placeholder: String,
+        /// Where it stands.
+        place: &'static str,
+    },
+}
