@@ -68,6 +68,19 @@ struct Histogram {
 }
 
 impl RequestMetrics {
+    /// Shows these from the start, as zero: whoever reads counters cannot tell what a series counted before it first
+    /// saw it.
+    pub(super) fn announcing(labels: impl IntoIterator<Item = RequestLabels>) -> Self {
+        let mut counts = Counts::default();
+        for labels in labels {
+            counts.durations.entry(labels.path).or_default();
+            counts.requests.insert(labels, 0);
+        }
+        Self {
+            counts: Mutex::new(counts),
+        }
+    }
+
     /// Counts one request. Called before its answer leaves, so that whoever holds the answer finds it counted.
     pub(super) fn record(&self, labels: RequestLabels, duration: Duration) {
         let mut counts = self.lock();

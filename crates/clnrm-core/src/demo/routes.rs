@@ -125,7 +125,10 @@ impl State {
     pub(super) fn new(started_at: Timestamp, memory_limit_bytes: usize) -> Self {
         Self {
             started_at,
-            requests: RequestMetrics::default(),
+            requests: RequestMetrics::announcing(
+                [StatusCode::OK, StatusCode::INTERNAL_SERVER_ERROR]
+                    .map(|code| RequestLabels::new(&Method::GET, Route::Work.label(), code)),
+            ),
             connections: AtomicU32::new(0),
             work: WorkSite::new(memory_limit_bytes),
         }

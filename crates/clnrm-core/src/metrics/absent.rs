@@ -64,15 +64,85 @@ pub enum Absent {
         source_name: Source,
     },
     /// The endpoint was read, but this metric is not on it.
-    #[error("no metric `{name}` at the endpoint{}", unreadable_note(*.unreadable_lines))]
+    #[error("no metric `{name}` at the endpoint{}{}", instead_note(.instead.as_deref()), unreadable_note(*.unreadable_lines))]
     NoSuchMetric {
         /// The name that was looked for.
         name: String,
         /// Lines of the page that could not be read.
         unreadable_lines: usize,
+        /// What the page has in its place.
+        #[serde(default)]
+        instead: Option<String>,
+    },
+    /// The endpoint declares the metric, and nothing has been counted under it so far.
+    #[error("`{name}` is declared at the endpoint, but has no series yet")]
+    NoSeries {
+        /// The metric.
+        name: String,
+    },
+    /// The metric that should count is of another kind.
+    #[error("the endpoint calls `{name}` {what}, which counts nothing{}", instead_note(.instead.as_deref()))]
+    NotACounter {
+        /// The metric.
+        name: String,
+        /// What the page calls it, with its article.
+        what: String,
+        /// What the page has in its place.
+        instead: Option<String>,
+    },
+    /// The metric that should say how many there are now is a counter.
+    #[error("the endpoint calls `{name}` a counter, which does not say how many there are now")]
+    NotAGauge {
+        /// The metric.
+        name: String,
+    },
+    /// One series stands on a page several times, and not with one value.
+    #[error("a series of `{name}` stands at the endpoint twice, with different values")]
+    Contradictory {
+        /// The metric.
+        name: String,
+    },
+    /// Neither the name nor the page says what the numbers mean.
+    #[error("`{name}` does not say its unit (by a name such as {name}_seconds, or by # UNIT)")]
+    NoUnit {
+        /// The metric.
+        name: String,
+    },
+    /// How requests ended is said in words that have no rule.
+    #[error(
+        "`{name}` has {label}, which is neither an HTTP code nor a gRPC code nor a known word: name a counter of failures in `errors`"
+    )]
+    UnknownStatus {
+        /// The counter.
+        name: String,
+        /// Label and value.
+        label: String,
+    },
+    /// A part of the counter is new, and says not how much of it is.
+    #[error("a series began in the interval, and does not say how much it counted before")]
+    SeriesBegan,
+    /// Counters that grow and shrink are several processes' or none.
+    #[error("the counter goes up and down: several processes answer in turn, or it is no counter")]
+    UpAndDown,
+    /// A reading of so many series is not stored for the next command.
+    #[error("first reading (more than {limit} series are not kept from one command to the next)")]
+    TooManySeries {
+        /// How many are kept.
+        limit: usize,
+    },
+    /// The time of clnrm's own requests cannot be told from that of others.
+    #[error("clnrm's own requests are too many of those that were timed")]
+    OwnAmongTimed,
+    /// The server shows this to some roles only.
+    #[error("the server does not show this to role `{role}`: grant {grant} to {role}")]
+    NotGranted {
+        /// The role that asked.
+        role: String,
+        /// What it lacks.
+        grant: String,
     },
     /// The request counter does not tell failures apart.
-    #[error("`{name}` has no label code, status or status_code")]
+    #[error("`{name}` has series without a label such as code or status")]
     NoStatusLabel {
         /// The counter.
         name: String,
@@ -107,6 +177,10 @@ pub enum Absent {
         /// Why the first of them lacks it.
         reason: Box<Absent>,
     },
+}
+
+fn instead_note(instead: Option<&str>) -> String {
+    instead.map_or_else(String::new, |name| format!(" (there is `{name}`)"))
 }
 
 fn unreadable_note(lines: usize) -> String {
@@ -164,10 +238,11 @@ mod tests {
         assert_eq!(
             Absent::NoSuchMetric {
                 name: "a".to_owned(),
-                unreadable_lines: 2
+                unreadable_lines: 2,
+                instead: Some("b".to_owned()),
             }
             .to_string(),
-            "no metric `a` at the endpoint (2 lines could not be read)"
+            "no metric `a` at the endpoint (there is `b`) (2 lines could not be read)"
         );
     }
 

@@ -132,8 +132,7 @@ impl Questions {
         let address = target.address;
         let known = (self.idle.remove(&key))
             .filter(|known| known.spec == target.metrics && known.address == address);
-        let Some(mut service) = known.or_else(|| Service::new(&target.metrics, address, &self.own))
-        else {
+        let Some(mut service) = known.or_else(|| self.new_service(&target.metrics, address)) else {
             return;
         };
         let open = Open {
@@ -214,9 +213,10 @@ fn shared_url(spec: &MetricsSpec) -> Option<&str> {
     endpoint.contains("://").then_some(endpoint.as_str())
 }
 
-impl Service {
+impl Questions {
     /// `None` when there is nothing to ask.
-    fn new(spec: &MetricsSpec, address: Option<SocketAddr>, own: &OwnConnections) -> Option<Self> {
+    fn new_service(&self, spec: &MetricsSpec, address: Option<SocketAddr>) -> Option<Service> {
+        let own = &self.own;
         let host_and_port = match address {
             Some(address) => address.to_string(),
             None if shared_url(spec).is_some() => String::new(),
@@ -243,9 +243,13 @@ impl Service {
                 database,
                 own.clone(),
             )),
-            MetricsSpec::Prometheus(spec) => Box::new(Prometheus::new(page(&spec.endpoint), spec)),
+            MetricsSpec::Prometheus(spec) => Box::new(Prometheus::new(
+                page(&spec.endpoint),
+                spec,
+                Arc::clone(&self.clock),
+            )),
         };
-        Some(Self {
+        Some(Service {
             spec: spec.clone(),
             address,
             source,
@@ -253,7 +257,9 @@ impl Service {
             asked_at: Instant::now(),
         })
     }
+}
 
+impl Service {
     fn timed_out(&self) -> Absent {
         Absent::Unreadable {
             what: self.source.endpoint().to_owned(),

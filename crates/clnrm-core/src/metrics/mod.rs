@@ -20,6 +20,7 @@ mod reading;
 mod redis;
 mod remote_container;
 mod root;
+mod series;
 mod sock_diag;
 
 use std::time::Duration;
@@ -33,6 +34,7 @@ pub use self::reading::{
     ServiceReading, Source, Traffic,
 };
 pub use self::root::{ContainerRoot, Root};
+pub use self::series::Series;
 
 /// What connections that read metrics call themselves in redis, so that whoever counts its clients can leave them out.
 pub const REDIS_CLIENT_NAME: &str = "clnrm-metrics";
@@ -40,8 +42,8 @@ pub const REDIS_CLIENT_NAME: &str = "clnrm-metrics";
 /// Longest time that a service may take to answer for its metrics. Every source has its own, at the same time.
 const READ_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Largest answer that is read. Even a page of 100 000 Prometheus series is smaller.
-const MAX_ANSWER_BYTES: usize = 8 << 20;
+/// Largest answer that is read. A page of 100 000 Prometheus series has some 10 MB.
+const MAX_ANSWER_BYTES: usize = 16 << 20;
 
 /// A service's own numbers. Kept across readings, so that a connection can be kept open where that is cheaper.
 #[async_trait]

@@ -31,21 +31,22 @@ impl MetricsSource for Nginx {
     }
 
     fn endpoint(&self) -> &str {
-        &self.page.endpoint
+        self.page.endpoint()
     }
 
     async fn read(&mut self) -> Measured<ServiceCounters> {
-        self.own_requests += 1.0;
-        let page = self.page.get().await?;
+        let page = self.page.get().await;
+        // Also those of a reading that failed.
+        self.own_requests += f64::from(self.page.take_requests());
+        let page = page?;
         let status = StubStatus::parse(&page.text)
             .ok_or_else(|| self.page.unreadable("is not a stub_status page".to_owned()))?;
         let source_name = Source::Nginx;
         Ok(ServiceCounters {
             epoch: None, // a reload keeps the counters, and a restart is seen as a counter that went down
-            requests: Ok(Counter {
-                total: status.requests,
-                own: self.own_requests,
-            }),
+            started_at_seconds: None,
+            witness: None,
+            requests: Ok(Counter::with_own(status.requests, self.own_requests)),
             errors: Err(Absent::NotExposed { source_name }),
             responses: Err(Absent::NotExposed { source_name }),
             connections: Ok((status.active - 1.0).max(0.0)), // without ours

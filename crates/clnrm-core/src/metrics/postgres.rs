@@ -4,6 +4,8 @@
 //! sessions spent executing per transaction. The server publishes a session's numbers about once per second (after its
 //! last transaction, up to ten seconds later). Deliberately absent: TLS.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -12,7 +14,9 @@ use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 use super::MetricsSource;
 use super::absent::{Absent, Measured};
 use super::reading::{Counter, ResponseCounter, ServiceCounters, Source};
+use super::series::{Series, SeriesKey};
 use super::sock_diag::OwnConnections;
+use crate::clock::Timestamp;
 
 /// `server_version_num` style: 14 added `active_time`.
 const HAS_ACTIVE_TIME: u32 = 14;
@@ -24,6 +28,7 @@ pub(super) struct Postgres {
     config: tokio_postgres::Config,
     address: String,
     endpoint: String,
+    role: String,
     own: OwnConnections,
     session: Option<Session>,
     own_work: OwnWork,
@@ -61,6 +66,7 @@ impl Postgres {
             config,
             endpoint: format!("postgres at {address}"),
             address,
+            role: user.to_owned(),
             own,
             session: None,
             own_work: OwnWork::default(),
@@ -117,53 +123,111 @@ impl MetricsSource for Postgres {
             .simple_query(session.query)
             .await
             .map_err(|error| self.failed(&error))?;
-        let row = messages.iter().find_map(|message| match message {
-            SimpleQueryMessage::Row(row) if row.try_get("requests").is_ok() => Some(row),
-            _ => None,
-        });
-        let row = row.ok_or_else(|| Absent::Unreadable {
+        let statistics = Statistics::of(&messages).ok_or_else(|| Absent::Unreadable {
             what: self.endpoint.clone(),
             problem: "answered without a row".to_owned(),
         })?;
         let present = OwnWork {
             transactions: 1.0,
-            active_seconds: number(row, "own_active_ms").unwrap_or_default() / 1e3,
+            active_seconds: number(statistics.server, "own_active_ms").unwrap_or_default() / 1e3,
         };
         self.own_work.transactions += present.transactions;
         self.own_work.active_seconds += present.active_seconds;
-        let counters = counters(row, present, self.own_work);
+        let mut counters = statistics.counters(present, self.own_work);
+        if !statistics.shows_all_sessions() {
+            counters.connections = Err(Absent::NotGranted {
+                role: self.role.clone(),
+                grant: "pg_monitor".to_owned(),
+            });
+        }
         self.session = Some(session);
         Ok(counters)
     }
 }
 
-/// `present` is the transaction that read the row: the server publishes it after its end, so it is added here, for the
-/// next reading may be another collector's. `own` includes it.
-fn counters(row: &SimpleQueryRow, present: OwnWork, own: OwnWork) -> ServiceCounters {
-    let count = number(row, "requests").map(|total| Counter {
-        total: total + present.transactions,
-        own: own.transactions,
-    });
-    let active_ms = number(row, "active_ms");
-    ServiceCounters {
-        epoch: row.try_get("epoch").ok().flatten().map(str::to_owned),
-        responses: count.clone().and_then(|count| {
-            let seconds = Counter {
-                total: active_ms? / 1e3 + present.active_seconds,
-                own: own.active_seconds,
-            };
-            Ok(ResponseCounter { seconds, count })
-        }),
-        requests: count,
-        errors: number(row, "errors").map(Counter::untouched),
-        connections: number(row, "connections"),
+/// What one look at the views yields.
+struct Statistics<'a> {
+    databases: Vec<&'a SimpleQueryRow>,
+    server: &'a SimpleQueryRow,
+}
+
+impl<'a> Statistics<'a> {
+    fn of(messages: &'a [SimpleQueryMessage]) -> Option<Self> {
+        let rows = |column: &'static str| {
+            messages.iter().filter_map(move |message| match message {
+                SimpleQueryMessage::Row(row) if row.try_get(column).is_ok() => Some(row),
+                _ => None,
+            })
+        };
+        Some(Self {
+            databases: rows("requests").collect(),
+            server: rows("epoch").next()?,
+        })
+    }
+
+    /// A role sees the sessions of others only if it was granted that.
+    fn shows_all_sessions(&self) -> bool {
+        text(self.server, "shows_all_sessions") == Some("t")
+    }
+
+    /// `present` is the transaction that read the rows: the server publishes it after its end, but the next reading
+    /// may be another collector's. `own` includes it.
+    fn counters(&self, present: OwnWork, own: OwnWork) -> ServiceCounters {
+        let requests = self.series("requests").map(|series| Counter {
+            own: own.transactions,
+            unpublished: present.transactions,
+            ..Counter::of_series(series)
+        });
+        let seconds = self.series("active_ms").map(|series| Counter {
+            own: own.active_seconds,
+            unpublished: present.active_seconds,
+            ..Counter::of_series(series.scaled(1e-3))
+        });
+        ServiceCounters {
+            epoch: text(self.server, "epoch").map(str::to_owned),
+            started_at_seconds: None,
+            witness: None,
+            responses: seconds.and_then(|seconds| {
+                Ok(ResponseCounter {
+                    seconds,
+                    count: requests.clone()?,
+                })
+            }),
+            requests,
+            errors: self.series("errors").map(Counter::of_series),
+            connections: number(self.server, "connections"),
+        }
+    }
+
+    /// One counter of every database. A database whose statistics were reset is another series, which began then.
+    fn series(&self, column: &str) -> Measured<Series> {
+        let mut values = Vec::with_capacity(self.databases.len());
+        let mut resets = HashMap::new();
+        for row in &self.databases {
+            let key = SeriesKey::EMPTY
+                .with(text(row, "datid").unwrap_or_default())
+                .with(text(row, "reset_at").unwrap_or_default())
+                .value();
+            values.push((key, number(row, column)?));
+            if let Ok(reset_at) = number(row, "reset_at") {
+                resets.insert(key, reset_at);
+            }
+        }
+        #[expect(
+            clippy::cast_possible_truncation,
+            reason = "a time in milliseconds fits for millions of years"
+        )]
+        let now = Timestamp::from_millis((number(self.server, "now")? * 1e3) as i64);
+        Ok(Series::new(values).created(&resets, now))
     }
 }
 
+fn text<'a>(row: &'a SimpleQueryRow, column: &str) -> Option<&'a str> {
+    row.try_get(column).ok().flatten()
+}
+
 fn number(row: &SimpleQueryRow, column: &str) -> Measured<f64> {
-    row.try_get(column)
-        .ok()
-        .flatten()
+    text(row, column)
         .and_then(|text| text.parse().ok())
         .filter(|value: &f64| value.is_finite())
         .ok_or(Absent::NotExposed {
@@ -184,20 +248,22 @@ fn query_for(major_version: u32) -> &'static str {
         ($first:literal, $active_ms:literal) => {
             concat!(
                 $first,
-                "SELECT sum(xact_commit + xact_rollback) AS requests, sum(xact_rollback) AS errors, ",
+                "SELECT datid, extract(epoch FROM stats_reset) AS reset_at, \
+                 xact_commit + xact_rollback AS requests, xact_rollback AS errors, ",
                 $active_ms,
-                " AS active_ms, concat_ws(' ', pg_postmaster_start_time(), max(stats_reset)) AS epoch, \
+                " AS active_ms FROM pg_stat_database; \
+                 SELECT pg_postmaster_start_time() AS epoch, extract(epoch FROM now()) AS now, \
+                 pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS shows_all_sessions, \
                  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
                  AND pid <> pg_backend_pid()) AS connections, \
-                 extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000 AS own_active_ms \
-                 FROM pg_stat_database"
+                 extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000 AS own_active_ms"
             )
         };
     }
     if major_version >= HAS_FORCED_FLUSH {
-        query!("SELECT pg_stat_force_next_flush(); ", "sum(active_time)")
+        query!("SELECT pg_stat_force_next_flush(); ", "active_time")
     } else if major_version >= HAS_ACTIVE_TIME {
-        query!("", "sum(active_time)")
+        query!("", "active_time")
     } else {
         query!("", "NULL")
     }

@@ -9,7 +9,10 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::absent::{Absent, Measured};
-use super::reading::{Counter, Reading, ServiceCounters, Source};
+use super::reading::{
+    Counter, Reading, ResponseCounter, START_WANDERS_SECONDS, ServiceCounters, Source,
+};
+use super::series::{Series, grown};
 use crate::clock::Timestamp;
 use crate::services::service_manager::{Metric, ServiceMetrics};
 
@@ -302,6 +305,7 @@ struct ServiceInterval<'a> {
     before: &'a ServiceCounters,
     now: &'a ServiceCounters,
     same_collector: bool,
+    since: Timestamp,
     seconds: f64,
 }
 
@@ -314,15 +318,32 @@ impl<'a> ServiceInterval<'a> {
         if previous.service.source != current.service.source {
             return Err(Absent::FirstReading);
         }
-        if before.epoch != now.epoch {
-            return Err(Absent::CounterReset);
-        }
-        Ok(Self {
+        let interval = Self {
             before,
             now,
             same_collector: previous.collector == current.collector,
+            since: previous.service.at,
             seconds: seconds_between(previous.service.at, current.service.at)?,
-        })
+        };
+        if interval.began_anew() {
+            return Err(Absent::CounterReset);
+        }
+        Ok(interval)
+    }
+
+    /// Whether the service says that it counts from zero again.
+    fn began_anew(&self) -> bool {
+        let Self { before, now, .. } = self;
+        let started = before.started_at_seconds.zip(now.started_at_seconds);
+        let witness = before.witness.as_ref().zip(now.witness.as_ref());
+        before.epoch != now.epoch
+            || started.is_some_and(|(before, now)| (now - before).abs() > START_WANDERS_SECONDS)
+            || witness.is_some_and(|(before, now)| !self.has_grown_by_own(before, now))
+    }
+
+    fn has_grown_by_own(&self, before: &Counter, now: &Counter) -> bool {
+        let own = self.own_growth(before, now);
+        own.is_ok_and(|own| now.total >= before.total + own)
     }
 
     fn rate(&self, before: &Measured<Counter>, now: &Measured<Counter>) -> Measured<f64> {
@@ -335,29 +356,64 @@ impl<'a> ServiceInterval<'a> {
         let now = self.now.responses.as_ref().map_err(Absent::clone)?;
         let before = self.before.responses.as_ref();
         let before = before.map_err(|_| Absent::FirstReading)?;
+        let (seconds, count) = match (series_of(before), series_of(now)) {
+            (Some(before), Some(now)) => Series::paired_growth(before, now, self.since)?,
+            _ => (
+                self.growth(&before.seconds, &now.seconds)?,
+                self.growth(&before.count, &now.count)?,
+            ),
+        };
+        let own_seconds = self.own_growth(&before.seconds, &now.seconds)?;
+        let own_count = self.own_growth(&before.count, &now.count)?;
+        let is_time_of_others = own_seconds > 0.0 || own_count <= TOLERATED_OWN * count;
+        let others = (count - own_count).max(0.0);
+        if !is_time_of_others && others > 0.0 {
+            return Err(Absent::OwnAmongTimed);
+        }
         Ok(Responses {
-            seconds_per_s: self.foreign_increase(&before.seconds, &now.seconds)? / self.seconds,
-            count_per_s: self.foreign_increase(&before.count, &now.count)? / self.seconds,
+            seconds_per_s: (seconds - own_seconds).max(0.0) / self.seconds,
+            count_per_s: others / self.seconds,
         })
     }
 
-    /// What others than clnrm added. Another collector's own part is unknown from here, but it ended with `before`.
+    /// What others than clnrm added.
     fn foreign_increase(&self, before: &Counter, now: &Counter) -> Measured<f64> {
-        let own_before = if self.same_collector { before.own } else { 0.0 };
-        let own = increase(own_before, now.own)?;
+        let own = self.own_growth(before, now)?;
         // A service that counts with a delay may not have counted our last request yet: that is no negative load.
-        Ok((increase(before.total, now.total)? - own).max(0.0))
+        Ok((self.growth(before, now)? - own).max(0.0))
     }
+
+    /// What was added, by whomever.
+    fn growth(&self, before: &Counter, now: &Counter) -> Measured<f64> {
+        match (&before.series, &now.series) {
+            (Some(before), Some(now)) => before.growth(now, self.since),
+            (None, None) => increase(before.total, now.total),
+            _ => Err(Absent::FirstReading),
+        }
+    }
+
+    /// How much of what was added is clnrm's. Another collector's own part is unknown from here, but it ended with
+    /// `before`.
+    fn own_growth(&self, before: &Counter, now: &Counter) -> Measured<f64> {
+        let own_before = if self.same_collector { before.own } else { 0.0 };
+        Ok(increase(own_before, now.own)? + before.unpublished - now.unpublished)
+    }
+}
+
+/// Up to which share clnrm's own requests may be among those whose time is averaged, where their time is not known.
+const TOLERATED_OWN: f64 = 0.05;
+
+fn series_of(counter: &ResponseCounter) -> Option<(&Series, &Series)> {
+    counter
+        .seconds
+        .series
+        .as_ref()
+        .zip(counter.count.series.as_ref())
 }
 
 /// How much a counter grew; one that shrank was reset.
 fn increase(before: f64, now: f64) -> Measured<f64> {
-    let increase = now - before;
-    if increase >= 0.0 {
-        Ok(increase)
-    } else {
-        Err(Absent::CounterReset) // NaN ends here too
-    }
+    grown(before, now).ok_or(Absent::CounterReset)
 }
 
 /// The sum over all instances, or why one of them has no value.

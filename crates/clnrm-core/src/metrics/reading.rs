@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::absent::{Absent, Measured};
 use super::root::Root;
+use super::series::Series;
 use crate::clock::Timestamp;
 
 /// Where a value comes from.
@@ -180,6 +181,12 @@ pub struct ServiceReading {
 pub struct ServiceCounters {
     /// Identifies the run of counters: another text means that they began anew. `None` = the service does not say.
     pub epoch: Option<String>,
+    /// When the counting process says that it was started; a clock that is set makes that wander a little.
+    #[serde(default)]
+    pub started_at_seconds: Option<f64>,
+    /// A counter of which clnrm knows how much it must grow, so that it shows a reset that the others have outgrown.
+    #[serde(default)]
+    pub witness: Option<Counter>,
     /// Requests.
     pub requests: Measured<Counter>,
     /// Requests that failed.
@@ -190,17 +197,26 @@ pub struct ServiceCounters {
     pub connections: Measured<f64>,
 }
 
+/// By how many seconds a process may be wrong about its own start from one reading to the next.
+pub(super) const START_WANDERS_SECONDS: f64 = 1.5;
+
 /// A counter, of which a part is clnrm's own doing.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Counter {
     /// As the service counts.
     pub total: f64,
-    /// What this collector has added to `total` since it began.
+    /// What this collector has made the service count since it began.
     pub own: f64,
+    /// The part of `own` that is not yet in `total`.
+    #[serde(default)]
+    pub unpublished: f64,
+    /// What `total` is the sum of; `None` = it is one counter.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub series: Option<Series>,
 }
 
 /// Response times as a running sum.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResponseCounter {
     /// Seconds spent, summed.
     pub seconds: Counter,
@@ -211,7 +227,26 @@ pub struct ResponseCounter {
 impl Counter {
     /// A counter that clnrm does not touch.
     pub fn untouched(total: f64) -> Self {
-        Self { total, own: 0.0 }
+        Self::with_own(total, 0.0)
+    }
+
+    /// A counter of which `own` is clnrm's.
+    pub fn with_own(total: f64, own: f64) -> Self {
+        Self {
+            total,
+            own,
+            unpublished: 0.0,
+            series: None,
+        }
+    }
+
+    /// A counter that is the sum of series.
+    pub(super) fn of_series(series: Series) -> Self {
+        let total = series.sum();
+        Self {
+            series: Some(series),
+            ..Self::untouched(total)
+        }
     }
 }
 

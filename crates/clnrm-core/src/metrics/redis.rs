@@ -22,6 +22,9 @@ use super::{MAX_ANSWER_BYTES, MetricsSource, REDIS_CLIENT_NAME};
 /// executed in one go, so that the numbers belong together.
 const INFO_SECTIONS: [&str; 4] = ["server", "clients", "stats", "commandstats"];
 
+/// How many of them redis has counted when it writes the last section, which has the counts.
+const INFOS_BEFORE_STATISTICS: f64 = 3.0;
+
 /// Reads `INFO`.
 #[derive(Debug)]
 pub(super) struct Redis {
@@ -33,6 +36,8 @@ pub(super) struct Redis {
     connection: Option<TcpStream>,
     /// `AUTH` commands that we sent: redis counts them like any other. (`INFO` is left out of the counts anyway.)
     own_commands: f64,
+    /// `INFO` commands of ours that redis has counted by the next reading.
+    own_infos: f64,
 }
 
 impl Redis {
@@ -54,6 +59,7 @@ impl Redis {
             own,
             connection: None,
             own_commands: 0.0,
+            own_infos: INFOS_BEFORE_STATISTICS,
         }
     }
 
@@ -130,7 +136,9 @@ impl MetricsSource for Redis {
         }
         // Kept only after a complete exchange: what comes next on it is the answer to our next question.
         self.connection = Some(stream);
-        Ok(info.counters(self.own_commands))
+        let counters = info.counters(self.own_commands, self.own_infos);
+        self.own_infos += INFOS_BEFORE_STATISTICS + 1.0;
+        Ok(counters)
     }
 }
 

@@ -89,13 +89,15 @@ fn reason(reading: &Reading) -> String {
 #[tokio::test]
 async fn a_page_yields_rates() {
     let answer: Answer = |number| {
+        // The first reading asks three times, and sees that its own requests are not counted.
+        let count = number.saturating_sub(2);
         page(&format!(
             "http_requests_total{{code=\"200\"}} {}\nhttp_requests_total{{code=\"500\"}} {}\n\
              http_request_duration_seconds_sum {}\nhttp_request_duration_seconds_count {}\n",
-            90 * number,
-            10 * number,
-            number,
-            100 * number
+            90 * count,
+            10 * count,
+            count,
+            100 * count
         ))
     };
     let endpoint = Endpoint::start(answer, true).await;
@@ -151,10 +153,10 @@ async fn bad_answers_are_absent_with_their_reason() {
         reason(&reading)
     );
 
-    let huge: Answer = |_| page(&"http_requests_total 1\n".repeat(400_000));
+    let huge: Answer = |_| page(&"http_requests_total 1\n".repeat(800_000));
     let (reading, _) = read(huge, true).await;
     assert!(
-        reason(&reading).ends_with("answered with more than 8388608 bytes"),
+        reason(&reading).ends_with("answered with more than 16777216 bytes"),
         "{}",
         reason(&reading)
     );
@@ -265,4 +267,110 @@ async fn a_url_that_instances_share_is_read_once() {
         assert_eq!(reading.service, readings[0].service);
         assert_eq!(reading.service.shared.as_deref(), Some(url.as_str()));
     }
+}
+
+/// The request rate, or why there is none, between two readings of one collector.
+async fn request_rate(endpoint: &Endpoint) -> Result<f64, String> {
+    let mut collector = collector();
+    let before = read_one(&mut collector, &endpoint.target()).await;
+    let after = read_after_interval(&mut collector, &endpoint.target(), &before).await;
+    let (metrics, sources) = sample(&before, &after);
+    metrics.request_rate.ok_or_else(|| {
+        let reason = sources.get(Metric::RequestRate).unwrap_err();
+        reason.to_string()
+    })
+}
+
+#[tokio::test]
+async fn our_own_requests_are_not_counted_whether_the_server_counts_them_or_not() {
+    // `number` is how many requests came before this one.
+    let counts_all: Answer =
+        |number| page(&format!("http_requests_total{{code=\"200\"}} {number}\n"));
+    let endpoint = Endpoint::start(counts_all, true).await;
+    assert_eq!(request_rate(&endpoint).await, Ok(0.0));
+    // Another collector goes on from the reading of the first.
+    let mut first = collector();
+    let before = read_one(&mut first, &endpoint.target()).await;
+    let after = read_after_interval(&mut collector(), &endpoint.target(), &before).await;
+    assert_eq!(sample(&before, &after).0.request_rate, Some(0.0));
+
+    let counts_none: Answer = |_| page("http_requests_total{code=\"200\"} 7\n");
+    let endpoint = Endpoint::start(counts_none, true).await;
+    assert_eq!(request_rate(&endpoint).await, Ok(0.0));
+
+    // A page that nobody else asks for: ten more at every page but the first three.
+    let grows: Answer = |number| {
+        let count = 10 * number.saturating_sub(2);
+        page(&format!("http_requests_total{{code=\"200\"}} {count}\n"))
+    };
+    let endpoint = Endpoint::start(grows, true).await;
+    let mut collector = collector();
+    let before = read_one(&mut collector, &endpoint.target()).await;
+    let after = read_one(&mut collector, &endpoint.target()).await;
+    let total = |reading: &Reading| {
+        let counters = reading.service.counters.as_ref().unwrap();
+        let requests = counters.requests.as_ref().unwrap();
+        requests.total - requests.own
+    };
+    assert!((total(&after) - total(&before) - 10.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn two_workers_behind_one_port_are_noticed_from_the_start() {
+    let in_turn: Answer = |number| {
+        let count = if number % 2 == 0 { 5_000 } else { 70 };
+        page(&format!("http_requests_total{{code=\"200\"}} {count}\n"))
+    };
+    let endpoint = Endpoint::start(in_turn, true).await;
+    let reason = request_rate(&endpoint).await.unwrap_err();
+    assert!(
+        reason.contains("several processes answer in turn"),
+        "{reason}"
+    );
+    // As seen from one command to the next.
+    let before = read_one(&mut collector(), &endpoint.target()).await;
+    let after = read_after_interval(&mut collector(), &endpoint.target(), &before).await;
+    assert_eq!(sample(&before, &after).0.request_rate, None);
+}
+
+#[tokio::test]
+async fn redirects_and_compression_do_not_hide_a_page() {
+    // gzip -9 of `http_requests_total 1\n`.
+    let compressed: Answer = |_| {
+        let body = [
+            0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0xcb, 0x28, 0x29, 0x29,
+            0x88, 0x2f, 0x4a, 0x2d, 0x2c, 0x4d, 0x2d, 0x2e, 0x29, 0x8e, 0x2f, 0xc9, 0x2f, 0x49,
+            0xcc, 0x51, 0x30, 0xe4, 0x02, 0x00, 0x2b, 0xea, 0x92, 0x60, 0x16, 0x00, 0x00, 0x00,
+        ];
+        let head = format!(
+            "HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        [head.as_bytes(), &body].concat()
+    };
+    let total = |reading: &Reading| {
+        let counters = reading.service.counters.as_ref().unwrap();
+        counters.requests.as_ref().unwrap().total
+    };
+    let (reading, _) = read(compressed, true).await;
+    assert!((total(&reading) - 1.0).abs() < 1e-9);
+
+    let redirected: Answer = |number| match number {
+        0 => b"HTTP/1.1 307 T\r\nlocation: /metrics/\r\ncontent-length: 0\r\n\r\n".to_vec(),
+        _ => page("http_requests_total 5\n"),
+    };
+    let (reading, _) = read(redirected, true).await;
+    assert!((total(&reading) - 5.0).abs() < 1e-9);
+
+    let elsewhere: Answer = |_| {
+        b"HTTP/1.1 302 F\r\nlocation: http://example.org/m\r\ncontent-length: 0\r\n\r\n".to_vec()
+    };
+    let (reading, _) = read(elsewhere, true).await;
+    let reason = reason(&reading);
+    assert!(
+        reason.ends_with(
+            "answered with status 302, which leads to another server: http://example.org/m"
+        ),
+        "{reason}"
+    );
 }

@@ -123,6 +123,27 @@ async fn redis_errors_and_connections_are_exact_and_an_idle_server_is_idle() {
 }
 
 #[tokio::test]
+async fn a_redis_whose_statistics_were_reset_has_no_rate() {
+    let Some(tree) = redis("").await else { return };
+    let target = tree.target(redis_metrics(None));
+    let mut client = TcpStream::connect(tree.address()).await.unwrap();
+    let mut collector = collector();
+    let mut before = read_one(&mut collector, &target).await;
+    for _ in 0..3 {
+        // As many requests before each reset as after the one before: no counter ends up lower.
+        let pings = "PING\r\n".repeat(500) + "CONFIG RESETSTAT\r\n";
+        client.write_all(pings.as_bytes()).await.unwrap();
+        let mut answers = vec![0; 500 * "+PONG\r\n".len() + "+OK\r\n".len()];
+        client.read_exact(&mut answers).await.unwrap();
+        let after = read_after_interval(&mut collector, &target, &before).await;
+        let (metrics, sources) = sample(&before, &after);
+        assert_eq!(metrics.request_rate, None);
+        assert_eq!(sources.get(Metric::RequestRate), Err(Absent::CounterReset));
+        before = after;
+    }
+}
+
+#[tokio::test]
 async fn redis_with_a_password_wants_it_and_our_own_login_does_not_count() {
     let Some(tree) = redis("--requirepass secret").await else {
         return;
@@ -273,10 +294,16 @@ async fn postgres_transactions_are_exact_without_our_own() {
     );
 
     let idle = read_after_interval(&mut crate::collector(), &target, &settled).await;
+    let (metrics, sources) = sample(&settled, &idle);
     assert_eq!(
-        sample(&settled, &idle).0.request_rate,
+        metrics.request_rate,
         Some(0.0),
         "as seen by another collector"
+    );
+    assert_eq!(
+        sources.get(Metric::ResponseTimeMs),
+        Err(Absent::NoRequests),
+        "an idle server is not one that was reset"
     );
     settled = read_after_interval(&mut collector, &target, &idle).await;
 
@@ -323,4 +350,53 @@ async fn postgres_transactions_are_exact_without_our_own() {
         .counters
         .unwrap_err();
     assert!(reason.to_string().contains("password"), "{reason}");
+}
+
+#[tokio::test]
+async fn postgres_counts_per_database_and_shows_sessions_to_those_who_may_see_them() {
+    let Some(tree) = postgres().await else { return };
+    wait_for("PostgreSQL lets us in", || async {
+        connect_postgres(&tree).await.is_some()
+    })
+    .await;
+    let client = connect_postgres(&tree).await.unwrap();
+    client
+        .batch_execute("CREATE ROLE app LOGIN PASSWORD 'secret'")
+        .await
+        .unwrap();
+    for name in ["one", "two"] {
+        client
+            .batch_execute(&format!("CREATE DATABASE {name}"))
+            .await
+            .unwrap();
+    }
+    let target = tree.target(MetricsSpec::Postgres {
+        user: "app".to_owned(),
+        password: Some("secret".to_owned()),
+        database: "one".to_owned(),
+    });
+    let mut collector = collector();
+    let before = read_one(&mut collector, &target).await;
+    let counters = before.service.counters.as_ref().unwrap();
+    let reason = counters.connections.as_ref().unwrap_err().to_string();
+    assert_eq!(
+        reason,
+        "the server does not show this to role `app`: grant pg_monitor to app"
+    );
+    // The kernel knows all the same.
+    let (metrics, sources) = sample(&before, &before);
+    assert_eq!(metrics.active_connections, Some(1.0));
+    assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::SockDiag));
+
+    // A database that goes takes its counts along, which is no reset of the others.
+    client.batch_execute("DROP DATABASE two").await.unwrap();
+    let after = read_after_interval(&mut collector, &target, &before).await;
+    assert!(sample(&before, &after).0.request_rate.is_some());
+
+    client
+        .batch_execute("GRANT pg_monitor TO app")
+        .await
+        .unwrap();
+    let granted = read_one(&mut collector, &target).await;
+    assert_eq!(granted.service.counters.unwrap().connections, Ok(1.0));
 }

@@ -94,11 +94,11 @@ fn read_prometheus(
     }))
 }
 
-/// <https://prometheus.io/docs/concepts/data_model/>: letters, digits, `_` and `:`, no digit first.
+/// <https://prometheus.io/docs/concepts/data_model/>: any text; what stands in the way of reading a series is no name.
 fn metric_name(value: &Value<'_>) -> Option<String> {
     let name = value.text()?;
-    let allowed = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
-    if !name.chars().all(allowed) || name.starts_with(|c: char| c.is_ascii_digit()) {
+    let is_refused = |c: char| c.is_control() || "{}\"\\".contains(c);
+    if name.trim().is_empty() || name.contains(is_refused) {
         value.refuse_with(
             format!("{name:?} is not the name of a metric"),
             "write the bare name, without labels",

@@ -1,4 +1,4 @@
-//! The text format of Prometheus (version 0.0.4) and what OpenMetrics adds to it (exemplars, `# EOF`).
+//! The text format of Prometheus (0.0.4, and 1.0.0 with its quoted names) and OpenMetrics (units, exemplars, `# EOF`).
 //!
 //! A bad line is skipped and counted: it must not hide the rest of the page.
 
@@ -9,19 +9,34 @@ use std::borrow::Cow;
 pub(super) enum Line<'a> {
     /// A series that was wanted.
     Sample(Sample<'a>),
-    /// `# TYPE name …`
-    Type(&'a str),
+    /// `# TYPE name counter`
+    Type(Cow<'a, str>, Kind),
+    /// `# UNIT name seconds`
+    Unit(Cow<'a, str>, &'a str),
     /// A line that breaks the format, or was cut off.
     Unreadable,
+}
+
+/// What a page declares a family to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+    Summary,
+    /// `untyped`, `unknown` and whatever else: it says nothing.
+    Other,
 }
 
 /// One series and its value.
 #[derive(Debug, PartialEq)]
 pub(super) struct Sample<'a> {
-    pub(super) name: &'a str,
-    labels: Vec<(&'a str, Cow<'a, str>)>,
+    pub(super) name: Cow<'a, str>,
+    pub(super) labels: Labels<'a>,
     /// May be NaN or infinite.
     pub(super) value: f64,
+    /// When it was measured, in the page's own unit.
+    pub(super) timestamp: Option<f64>,
 }
 
 impl Sample<'_> {
@@ -29,7 +44,7 @@ impl Sample<'_> {
     pub(super) fn label(&self, name: &str) -> Option<&str> {
         self.labels
             .iter()
-            .find(|(label, _)| *label == name)
+            .find(|(label, _)| label == name)
             .map(|(_, value)| value.as_ref())
     }
 }
@@ -52,19 +67,78 @@ pub(super) fn read<'a>(
         if is_cut_off {
             each(Line::Unreadable);
         } else if let Some(comment) = line.strip_prefix('#') {
-            let mut words = comment.split_whitespace();
-            if words.next() == Some("TYPE")
-                && let Some(name) = words.next()
-            {
-                each(Line::Type(name));
+            if let Some(declaration) = declaration(comment) {
+                each(declaration);
             }
-        } else {
+        } else if let Some(series) = series(line, &wanted) {
+            each(series);
+        }
+    }
+}
+
+/// What follows the `#` of `# TYPE name counter`; any other comment is `None`.
+fn declaration(comment: &str) -> Option<Line<'_>> {
+    let comment = comment.trim_start();
+    let (keyword, rest) = comment.split_once(char::is_whitespace)?;
+    let (name, rest) = quoted_or_bare_name(rest.trim_start())?;
+    let word = rest.split_whitespace().next();
+    match keyword {
+        "TYPE" => Some(Line::Type(name, kind(word.unwrap_or_default()))),
+        "UNIT" => Some(Line::Unit(name, word?)),
+        _ => None,
+    }
+}
+
+fn kind(word: &str) -> Kind {
+    match word.to_ascii_lowercase().as_str() {
+        "counter" => Kind::Counter,
+        "gauge" => Kind::Gauge,
+        "histogram" => Kind::Histogram,
+        "summary" => Kind::Summary,
+        _ => Kind::Other,
+    }
+}
+
+/// `None` = a series that is not wanted.
+fn series<'a>(line: &'a str, wanted: impl Fn(&str) -> bool) -> Option<Line<'a>> {
+    let (name, rest) = match line.strip_prefix('{') {
+        // `{"name", label="value"} 1`
+        Some(inside) => match quoted_name_in_braces(inside) {
+            Some(named) => named,
+            None => return Some(Line::Unreadable),
+        },
+        None => {
             let (name, rest) = split_name(line);
-            if name.is_empty() {
-                each(Line::Unreadable);
-            } else if wanted(name) {
-                each(sample(name, rest).map_or(Line::Unreadable, Line::Sample));
-            }
+            (Cow::Borrowed(name), rest)
+        }
+    };
+    if name.is_empty() {
+        return Some(Line::Unreadable);
+    }
+    if !wanted(&name) {
+        return None;
+    }
+    let is_open = line.starts_with('{');
+    Some(sample(name, rest, is_open).map_or(Line::Unreadable, Line::Sample))
+}
+
+/// Reads `"name"` and the comma behind it, if there is one.
+fn quoted_name_in_braces(inside: &str) -> Option<(Cow<'_, str>, &str)> {
+    let (name, rest) = quoted_value(inside.trim_start().strip_prefix('"')?)?;
+    let rest = rest.trim_start();
+    match rest.strip_prefix(',') {
+        Some(labels) => Some((name, labels)),
+        None => rest.starts_with('}').then_some((name, rest)),
+    }
+}
+
+/// A name as declarations and labels have it: `"any text"`, or a run of name characters.
+fn quoted_or_bare_name(text: &str) -> Option<(Cow<'_, str>, &str)> {
+    match text.strip_prefix('"') {
+        Some(quoted) => quoted_value(quoted),
+        None => {
+            let (name, rest) = split_name(text);
+            (!name.is_empty()).then_some((Cow::Borrowed(name), rest))
         }
     }
 }
@@ -78,34 +152,32 @@ fn split_name(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
-fn sample<'a>(name: &'a str, rest: &'a str) -> Option<Sample<'a>> {
+/// What follows a name; `is_open` = the brace of the labels stood before it.
+fn sample<'a>(name: Cow<'a, str>, rest: &'a str, is_open: bool) -> Option<Sample<'a>> {
     let rest = rest.trim_start();
     let (labels, rest) = match rest.strip_prefix('{') {
+        _ if is_open => labels(rest)?,
         Some(rest) => labels(rest)?,
         None => (Vec::new(), rest),
     };
     let mut words = rest.split_whitespace();
     let value = number(words.next()?)?;
-    match words.next() {
-        None => {}
-        Some("#") => {
-            return Some(Sample {
-                name,
-                labels,
-                value,
-            });
-        } // an exemplar follows
+    let timestamp = match words.next() {
+        // An exemplar may follow.
+        None | Some("#") => None,
         Some(timestamp) => {
-            timestamp.parse::<f64>().ok()?;
+            let timestamp = timestamp.parse().ok()?;
             if !matches!(words.next(), None | Some("#")) {
                 return None;
             }
+            Some(timestamp)
         }
-    }
+    };
     Some(Sample {
         name,
         labels,
         value,
+        timestamp,
     })
 }
 
@@ -114,7 +186,7 @@ fn number(text: &str) -> Option<f64> {
     text.parse().ok()
 }
 
-type Labels<'a> = Vec<(&'a str, Cow<'a, str>)>;
+type Labels<'a> = Vec<(Cow<'a, str>, Cow<'a, str>)>;
 
 /// Reads `a="x",b="y",}` and returns what follows the brace.
 fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
@@ -124,16 +196,13 @@ fn labels(mut rest: &str) -> Option<(Labels<'_>, &str)> {
         if let Some(rest) = rest.strip_prefix('}') {
             return Some((labels, rest));
         }
-        let (name, after_name) = split_name(rest);
+        let (name, after_name) = quoted_or_bare_name(rest)?;
         let quoted = after_name
             .trim_start()
             .strip_prefix('=')?
             .trim_start()
             .strip_prefix('"')?;
         let (value, after_value) = quoted_value(quoted)?;
-        if name.is_empty() {
-            return None;
-        }
         labels.push((name, value));
         rest = after_value.trim_start();
         match rest.strip_prefix(',') {
@@ -231,8 +300,33 @@ mod tests {
             .filter(|line| **line == Line::Unreadable)
             .count();
         assert_eq!((bad, lines.len()), (6, 9));
-        assert_eq!(lines[0], Line::Type("m"));
+        assert_eq!(lines[0], Line::Type("m".into(), Kind::Counter));
         assert!(matches!(&lines[8], Line::Sample(sample) if sample.value > 4.0));
+    }
+
+    #[test]
+    fn names_may_be_quoted_and_units_declared() {
+        let page = "# TYPE \"http.requests\" counter\n{\"http.requests\",\"a.b\"=\"c\",d=\"e\"} 5\n\
+                    { \"żółw \\\"x\\\"\" } 6 7\n# UNIT d_ms milliseconds\n# HELP \"x y\" text\n{\"m\" a=\"b\"} 1\n";
+        let lines = read_all(page, true);
+        assert_eq!(lines[0], Line::Type("http.requests".into(), Kind::Counter));
+        let Line::Sample(dotted) = &lines[1] else {
+            panic!("{lines:?}")
+        };
+        assert_eq!(
+            (dotted.name.as_ref(), dotted.label("a.b")),
+            ("http.requests", Some("c"))
+        );
+        assert_eq!(dotted.label("d"), Some("e"));
+        let Line::Sample(spaced) = &lines[2] else {
+            panic!("{lines:?}")
+        };
+        assert_eq!(
+            (spaced.name.as_ref(), spaced.timestamp),
+            ("żółw \"x\"", Some(7.0))
+        );
+        assert_eq!(lines[3], Line::Unit("d_ms".into(), "milliseconds"));
+        assert_eq!(lines[4..], [Line::Unreadable]);
     }
 
     #[test]

@@ -23,7 +23,7 @@ fn container(container_id: &str, main_pid: Option<i32>) -> Root {
 }
 
 fn counter(total: f64, own: f64) -> Counter {
-    Counter { total, own }
+    Counter::with_own(total, own)
 }
 
 /// What an instance shows after `seconds` of steady work: half a core, 100 requests/s of 20 ms, 10 of them failing.
@@ -62,6 +62,8 @@ fn reading(seconds: f64) -> Reading {
             shared: None,
             counters: Ok(ServiceCounters {
                 epoch: Some("run".to_owned()),
+                started_at_seconds: None,
+                witness: None,
                 requests: Ok(Counter::untouched(seconds * 100.0)),
                 errors: Ok(Counter::untouched(seconds * 10.0)),
                 responses: Ok(ResponseCounter {
@@ -199,6 +201,72 @@ fn a_reset_is_absent_and_never_negative() {
         sample(&reading(1.0), &other_run).errors_per_s,
         Err(Absent::CounterReset)
     );
+}
+
+#[test]
+fn a_process_that_was_started_anew_is_known_by_more_than_its_clock_wanders() {
+    let (mut before, mut now) = (reading(1.0), reading(2.0));
+    counters(&mut before).started_at_seconds = Some(1_000.25);
+    for (started, is_same) in [(1_001.25, true), (999.25, true), (1_002.25, false)] {
+        counters(&mut now).started_at_seconds = Some(started);
+        let requests = sample(&before, &now).requests_per_s;
+        assert_eq!(requests.is_ok(), is_same, "{started}: {requests:?}");
+    }
+}
+
+#[test]
+fn a_witness_shows_a_reset_that_the_counters_have_outgrown() {
+    let (mut before, mut now) = (reading(1.0), reading(2.0));
+    counters(&mut before).witness = Some(counter(100.0, 8.0));
+    counters(&mut now).witness = Some(counter(104.0, 12.0));
+    assert!(sample(&before, &now).requests_per_s.is_ok());
+    counters(&mut now).witness = Some(counter(103.0, 12.0));
+    let reset = sample(&before, &now);
+    assert_eq!(reset.requests_per_s, Err(Absent::CounterReset));
+    assert_eq!(reset.errors_per_s, Err(Absent::CounterReset));
+    assert_eq!(reset.responses_per_s, Err(Absent::CounterReset));
+}
+
+#[test]
+fn own_work_that_is_not_published_yet_is_no_reset() {
+    let (mut before, mut now) = (reading(1.0), reading(2.0));
+    let counter = |total, own, unpublished| Counter {
+        unpublished,
+        ..counter(total, own)
+    };
+    // Our readings took 0.004 s and 0.001 s; the first of them was published as 0.002 s.
+    let responses = |total, own, unpublished, count| {
+        Ok(ResponseCounter {
+            seconds: counter(total, own, unpublished),
+            count: Counter {
+                unpublished: 1.0,
+                ..counter(count, count, 1.0)
+            },
+        })
+    };
+    counters(&mut before).responses = responses(5.0, 0.004, 0.004, 10.0);
+    counters(&mut now).responses = responses(5.002, 0.005, 0.001, 11.0);
+    let sample = sample(&before, &now);
+    assert_eq!(sample.responses_per_s, Ok(Responses::default()));
+}
+
+#[test]
+fn response_times_are_absent_where_our_own_are_many_of_them() {
+    let responses = |seconds, count, own| {
+        Ok(ResponseCounter {
+            seconds: Counter::untouched(seconds),
+            count: counter(count, own),
+        })
+    };
+    let time = |count| {
+        let (mut before, mut now) = (reading(1.0), reading(2.0));
+        counters(&mut before).responses = responses(1.0, 100.0, 1.0);
+        counters(&mut now).responses = responses(2.0, 100.0 + count, 2.0);
+        sample(&before, &now).responses_per_s
+    };
+    assert_eq!(time(10.0), Err(Absent::OwnAmongTimed));
+    assert!(time(100.0).is_ok());
+    assert_eq!(time(1.0).unwrap().count_per_s, 0.0);
 }
 
 #[test]

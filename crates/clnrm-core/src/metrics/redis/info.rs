@@ -18,6 +18,8 @@ pub(super) struct Info<'a> {
     fields: HashMap<&'a str, &'a str>,
     /// Whether there was any `cmdstat_*`: a server that has answered `INFO` once has at least that one.
     has_command_statistics: bool,
+    /// Of `INFO` alone.
+    info_calls: Option<f64>,
     /// Of [`ADMINISTRATION`].
     administrative_calls: f64,
     /// Of all other commands.
@@ -56,6 +58,9 @@ impl<'a> Info<'a> {
         self.has_command_statistics = true;
         // Subcommands have statistics of their own since redis 7: `config|get`.
         let family = command.split('|').next().unwrap_or(command);
+        if family.eq_ignore_ascii_case("info") {
+            *self.info_calls.get_or_insert_default() += calls;
+        }
         if (ADMINISTRATION.iter()).any(|name| family.eq_ignore_ascii_case(name)) {
             self.administrative_calls += calls;
         } else {
@@ -68,21 +73,23 @@ impl<'a> Info<'a> {
     ///
     /// Requests are all commands but those of [`ADMINISTRATION`]. Errors are all error replies.
     /// Response time is the time that commands took to execute, without waiting in a queue or on the network.
-    pub(super) fn counters(&self, own_commands: f64) -> ServiceCounters {
+    ///
+    /// `CONFIG RESETSTAT` sets all of it to zero and changes no `run_id`. But redis counts `INFO`, too, and `own_infos`
+    /// of them were clnrm's.
+    pub(super) fn counters(&self, own_commands: f64, own_infos: f64) -> ServiceCounters {
         let own = own_commands;
         ServiceCounters {
             epoch: self.fields.get("run_id").map(|run_id| (*run_id).to_owned()),
+            started_at_seconds: None,
+            witness: (self.info_calls).map(|calls| Counter::with_own(calls, own_infos)),
             requests: self.command_statistics().and_then(|()| {
                 let total = self.field("total_commands_processed")? - self.administrative_calls;
-                Ok(Counter { total, own })
+                Ok(Counter::with_own(total, own))
             }),
             errors: self.field("total_error_replies").map(Counter::untouched),
             responses: self.command_statistics().map(|()| ResponseCounter {
                 seconds: Counter::untouched(self.microseconds / 1e6),
-                count: Counter {
-                    total: self.calls,
-                    own,
-                },
+                count: Counter::with_own(self.calls, own),
             }),
             // Without ours.
             connections: self
@@ -140,33 +147,22 @@ mod tests {
         ] {
             info.read(section);
         }
-        let counters = info.counters(1.0);
+        let counters = info.counters(1.0, 4.0);
         assert_eq!(counters.epoch.as_deref(), Some("abc"));
-        assert_eq!(
-            counters.requests,
-            Ok(Counter {
-                total: 1_000.0,
-                own: 1.0
-            })
-        );
+        assert_eq!(counters.requests, Ok(Counter::with_own(1_000.0, 1.0)));
         assert_eq!(counters.errors, Ok(Counter::untouched(7.0)));
+        assert_eq!(counters.witness, Some(Counter::with_own(10.0, 4.0)));
         assert_eq!(counters.connections, Ok(4.0));
         let responses = counters.responses.unwrap();
         assert_eq!(responses.seconds, Counter::untouched(0.002));
-        assert_eq!(
-            responses.count,
-            Counter {
-                total: 1_000.0,
-                own: 1.0
-            }
-        );
+        assert_eq!(responses.count, Counter::with_own(1_000.0, 1.0));
     }
 
     #[test]
     fn what_an_old_server_does_not_have_is_absent() {
         let mut info = Info::default();
         info.read("total_commands_processed:nan\r\nconnected_clients:x\r\nbroken line\r\n");
-        let counters = info.counters(0.0);
+        let counters = info.counters(0.0, 4.0);
         assert_eq!(counters.epoch, None);
         assert_eq!(counters.requests, Err(not_exposed()));
         assert_eq!(counters.errors, Err(not_exposed()));
@@ -179,7 +175,7 @@ mod tests {
         fn reading_never_panics(text in "((cmdstat_|total_)?[a-z]{0,3}[:=,|]?[-0-9.naif]{0,4}\r?\n?){0,20}") {
             let mut info = Info::default();
             info.read(&text);
-            info.counters(0.0);
+            info.counters(0.0, 4.0);
         }
     }
 }
