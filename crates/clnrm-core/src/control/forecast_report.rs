@@ -71,6 +71,8 @@ pub struct PredictedValue {
     pub skill: Option<SkillReport>,
     /// All models that were compared, best first.
     pub models: Vec<ComparedModel>,
+    /// Values out of all proportion to the others, which were not forecast from.
+    pub left_out_values: u32,
 }
 
 /// Values that the metric stays below so many times in a hundred.

@@ -45,8 +45,10 @@ pub(super) fn prediction(made: &Result<LoadPrediction, NotEnoughData>) -> Predic
     let first = made.forecasts.values().next();
     let newest = made.at - made.horizon;
     let value = |metric| {
-        made.get(metric)
-            .map(|forecast| predicted(forecast, newest, made.history))
+        made.get(metric).map(|forecast| PredictedValue {
+            left_out_values: made.left_out.get(&metric).copied().unwrap_or_default(),
+            ..predicted(forecast, newest, made.history)
+        })
     };
     Prediction::Forecast(Box::new(ForecastReport {
         model: first.map_or_else(String::new, |forecast| forecast.model.to_string()),
@@ -101,6 +103,7 @@ fn predicted(forecast: &Forecast, newest: Timestamp, history: Duration) -> Predi
                 relative_error: Some(score.relative_error).filter(|error| error.is_finite()),
             })
             .collect(),
+        left_out_values: 0,
     }
 }
 

@@ -181,6 +181,11 @@ impl Line<'_> {
             (false, None, Some(ForecastBasis::Constant)) => "constant so far".to_owned(),
             (false, None, _) => "not yet judged: too few samples".to_owned(),
         });
+        match predicted.left_out_values {
+            0 => {}
+            1 => parts.push("1 wild value left out".to_owned()),
+            several => parts.push(format!("{several} wild values left out")),
+        }
         parts.join(", ")
     }
 }

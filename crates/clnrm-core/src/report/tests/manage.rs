@@ -102,6 +102,7 @@ pub(super) fn unjudged(value: f64) -> PredictedValue {
         muted: false,
         skill: None,
         models: vec![],
+        left_out_values: 0,
     }
 }
 

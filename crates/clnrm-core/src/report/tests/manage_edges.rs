@@ -189,6 +189,7 @@ fn predictions_are_as_sure_as_they_may_be() {
     if let Some(Prediction::Forecast(forecast)) = &mut constant.prediction {
         forecast.cpu_percent = Some(PredictedValue {
             basis: Some(ForecastBasis::Constant),
+            left_out_values: 1,
             ..unjudged(45.2)
         });
         forecast.memory_mb = Some(PredictedValue {
@@ -216,7 +217,7 @@ fn predictions_are_as_sure_as_they_may_be() {
        Health Score: n/a  (nothing was measured)
        Predicted Health: ❌ Unhealthy  (12.0/100)
     📦 constant
-       CPU: 45.2% → 45.2%  (last value (mean of 25 s), constant so far)
+       CPU: 45.2% → 45.2%  (last value (mean of 25 s), constant so far, 1 wild value left out)
        Memory: 312MB → 312MB  (90%: 312–312, last value (mean of 25 s), forecast muted: the last value never erred)
        RPS: 75.3 → 89.1  (last value (mean of 25 s), not yet judged: too few samples)
        Health Score: 78.5/100  (from cpu, memory, errors)

@@ -58,7 +58,7 @@ pub struct Summary {
 }
 
 impl Summary {
-    fn of(value: f64) -> Self {
+    pub(super) fn of(value: f64) -> Self {
         Self {
             min: value,
             mean: value,
@@ -68,7 +68,7 @@ impl Summary {
         }
     }
 
-    fn fold(&mut self, value: f64) {
+    pub(super) fn fold(&mut self, value: f64) {
         self.count = self.count.saturating_add(1);
         self.min = self.min.min(value);
         self.max = self.max.max(value);
@@ -233,14 +233,18 @@ impl MetricsHistory {
         }
     }
 
-    /// The mean of a metric over the raw samples after `moment`; `None` = it was not measured since.
-    pub fn mean_since(&self, metric: Metric, moment: Timestamp) -> Option<f64> {
-        let recent = self.raw.iter().rev();
-        let recent = recent.take_while(|sample| sample.sampled_at > moment);
-        let mut values = recent.filter_map(|sample| sample.get(metric));
-        let mut mean = Summary::of(values.next()?);
-        values.for_each(|value| mean.fold(value));
-        Some(mean.mean)
+    /// As [`MetricsHistory::series`], with all that was seen of each entry; a raw sample is all of itself.
+    pub fn summaries(&self, metric: Metric, tier: Tier) -> Vec<(Timestamp, Summary)> {
+        match tier.width() {
+            None => {
+                let points = self.series(metric, tier).into_iter();
+                points.map(|(at, value)| (at, Summary::of(value))).collect()
+            }
+            Some(width) => self
+                .rollups(tier)
+                .filter_map(|rollup| Some((rollup.start + width / 2, rollup.get(metric)?)))
+                .collect(),
+        }
     }
 
     /// The largest value of a metric that any tier remembers.

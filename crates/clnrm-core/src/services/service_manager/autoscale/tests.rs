@@ -82,6 +82,7 @@ impl Case {
             instances: self.instances,
             forecasts: [(metric, forecast)].into(),
             not_enough_data: [].into(),
+            left_out: [].into(),
         });
         self
     }

@@ -5,12 +5,13 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use super::wild::Proportion;
 use super::{
     Basis, ModelName, ModelScore, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster,
     as_seconds,
 };
 use crate::clock::Timestamp;
-use crate::services::service_manager::history::{MetricsHistory, Tier};
+use crate::services::service_manager::history::{MetricsHistory, Rollup, Summary, Tier};
 use crate::services::service_manager::metrics::{Metric, ServiceMetrics};
 
 /// Over some twenty origins that overlap, a gain of a few percent can be chance: pure random walks show it. What acts
@@ -111,6 +112,8 @@ pub struct LoadPrediction {
     pub forecasts: BTreeMap<Metric, Forecast>,
     /// The metrics that were measured, but too rarely.
     pub not_enough_data: BTreeMap<Metric, NotEnoughData>,
+    /// How many values of a metric are out of all proportion to the others, and were not forecast from.
+    pub left_out: BTreeMap<Metric, u32>,
 }
 
 impl LoadPrediction {
@@ -156,13 +159,17 @@ impl LoadPrediction {
             instances: newest.instances,
             forecasts: BTreeMap::new(),
             not_enough_data: BTreeMap::new(),
+            left_out: BTreeMap::new(),
         };
         for &metric in metrics {
-            let Some((series, since)) = series(history, metric, tier) else {
+            let Some(seen) = Seen::of(history, metric, tier) else {
                 continue;
             };
-            prediction.history = prediction.history.max(since);
-            match forecaster.forecast(&series, horizon) {
+            prediction.history = prediction.history.max(seen.since);
+            if seen.left_out > 0 {
+                prediction.left_out.insert(metric, seen.left_out);
+            }
+            match forecaster.forecast(&seen.series, horizon) {
                 Ok(forecast) => {
                     prediction.forecasts.insert(metric, forecast);
                 }
@@ -201,24 +208,67 @@ impl LoadPrediction {
     }
 }
 
-/// One metric at one resolution, and how far it goes back; `None` = it was never measured.
-fn series(history: &MetricsHistory, metric: Metric, tier: Tier) -> Option<(Series, Duration)> {
-    let newest = history.latest()?.sampled_at;
-    let mut points = history.series(metric, tier);
-    let since = newest.since(points.first()?.0);
-    // The newest rollup has only begun, perhaps with a single sample: as long a time before the newest sample says more.
-    if let Some(width) = tier.width()
-        && let Some(mean) = history.mean_since(metric, newest - width)
-        && let Some(begun) = points.last_mut()
-    {
-        begun.1 = mean;
+/// One metric at one resolution.
+struct Seen {
+    series: Series,
+    /// How far it goes back.
+    since: Duration,
+    /// How many values were left out because they are out of all proportion.
+    left_out: u32,
+}
+
+impl Seen {
+    /// `None` = it was never measured.
+    fn of(history: &MetricsHistory, metric: Metric, tier: Tier) -> Option<Self> {
+        let newest = history.latest()?.sampled_at;
+        let (mut points, mut left_out) = in_proportion(history.summaries(metric, tier));
+        if let Some(width) = tier.width() {
+            // The newest rollup has only begun, perhaps with a single sample: as long a time before the newest sample
+            // says more.
+            let has_it = |rollup: &&Rollup| rollup.get(metric).is_some();
+            let begun = history.rollups(tier).rev().find(has_it)?.start + width / 2;
+            let (raw, wild) = in_proportion(history.summaries(metric, Tier::Raw));
+            if let Some(mean) = mean_since(&raw, newest - width) {
+                points.pop_if(|last| last.0 == begun);
+                points.push((begun, mean));
+                left_out.retain(|at| *at != begun);
+            }
+            left_out.extend(wild.into_iter().filter(|at| *at > newest - width));
+        }
+        Some(Self {
+            since: newest.since(points.first()?.0),
+            series: Series::new(metric, points).counted_from(newest),
+            left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
+        })
     }
-    Some((Series::new(metric, points).counted_from(newest), since))
+}
+
+/// The means of what was seen, without what is out of all proportion, and the times of that.
+fn in_proportion(seen: Vec<(Timestamp, Summary)>) -> (Vec<(Timestamp, f64)>, Vec<Timestamp>) {
+    let point = |(at, seen): (Timestamp, Summary)| (at, seen.mean);
+    let Some(bounds) = Proportion::violated_by(seen.iter().map(|(_, seen)| seen.mean)) else {
+        return (seen.into_iter().map(point).collect(), Vec::new());
+    };
+    let is_wild = |(_, seen): &(Timestamp, Summary)| bounds.is_broken_by(seen);
+    let (wild, kept): (Vec<_>, Vec<_>) = seen.into_iter().partition(is_wild);
+    (
+        kept.into_iter().map(point).collect(),
+        wild.into_iter().map(|(at, _)| at).collect(),
+    )
+}
+
+/// The mean of the `points` after `moment`; `None` = there is none.
+fn mean_since(points: &[(Timestamp, f64)], moment: Timestamp) -> Option<f64> {
+    let recent = points.iter().rev().take_while(|point| point.0 > moment);
+    let mut values = recent.map(|point| point.1);
+    let mut mean = Summary::of(values.next()?);
+    values.for_each(|value| mean.fold(value));
+    Some(mean.mean)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::Ema;
+    use super::super::{Auto, Ema};
     use super::*;
 
     fn history(samples: i64) -> MetricsHistory {
@@ -266,5 +316,86 @@ mod tests {
             (expected.instances, expected.cpu_percent, expected.memory_mb),
             (2, Some(20.0), None)
         );
+    }
+
+    /// A noisy rate of 18 to 22 (the newest comes last) in which some values, counted from the newest, are others.
+    fn with_wild(samples: i64, wild: &[(i64, f64)]) -> MetricsHistory {
+        let mut history = MetricsHistory::new();
+        for second in 0..samples {
+            let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1000), 1);
+            let noise = (second * 37 % 101) as f64 / 25.0;
+            let found = wild.iter().find(|(ago, _)| samples - 1 - ago == second);
+            let other = found.map(|(_, value)| *value);
+            sample.request_rate = Some(other.unwrap_or(18.0 + noise));
+            sample.memory_mb = Some(other.unwrap_or(60.0));
+            history.push(sample);
+        }
+        history
+    }
+
+    fn made(history: &MetricsHistory) -> LoadPrediction {
+        LoadPrediction::of(history, Duration::from_secs(300), &Auto).unwrap()
+    }
+
+    #[test]
+    fn a_wild_value_or_two_do_not_move_a_forecast() {
+        // 3000 samples are forecast from by the minute.
+        let lengths = [8, 20, 100, 600, 3_000];
+        let kinds: [&[(i64, f64)]; 6] = [
+            &[(3, 1e6)],
+            &[(0, 1e6)],
+            &[(7, 1e12)],
+            &[(0, 1e6), (1, 1e6)],
+            &[(2, 1e6), (7, 5e5)],
+            &[(0, 1e6), (5, 0.0)],
+        ];
+        for samples in lengths {
+            for wild in kinds {
+                if samples < 10 && wild.len() > 1 {
+                    continue;
+                }
+                let made = made(&with_wild(samples, wild));
+                for (metric, about, reach) in [
+                    (Metric::RequestRate, 20.0, 3.0),
+                    (Metric::MemoryMb, 60.0, 0.01),
+                ] {
+                    let forecast = made.get(metric).unwrap();
+                    let ends = forecast.interval().map_or([forecast.value; 2], |interval| {
+                        [interval.lower, interval.upper]
+                    });
+                    for value in [forecast.value, ends[0], ends[1]] {
+                        let is_near = (value - about).abs() < reach;
+                        assert!(is_near, "{metric:?} of {samples}, {wild:?}: {forecast:?}");
+                    }
+                    assert!(made.left_out.contains_key(&metric));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_older_wild_value_spoils_one_rollup_alone() {
+        let made = made(&with_wild(3_000, &[(1_500, 1e6)]));
+        assert_eq!(made.tier, Tier::Minute);
+        assert_eq!(made.left_out.get(&Metric::RequestRate), Some(&1));
+        let forecast = made.get(Metric::RequestRate).unwrap();
+        assert!((forecast.value - 20.0).abs() < 1.0, "{forecast:?}");
+        assert!(forecast.upper() < 22.0, "{forecast:?}");
+    }
+
+    #[test]
+    fn what_stays_or_comes_again_is_load() {
+        let plain = made(&with_wild(600, &[]));
+        assert!(plain.left_out.is_empty());
+        let shift: Vec<(i64, f64)> = (0..100).map(|ago| (ago, 2_000.0)).collect();
+        let bursts: Vec<(i64, f64)> = (0..24).map(|n| (n * 25, 95.0)).collect();
+        for load in [&shift[..], &shift[..3], &bursts] {
+            let made = made(&with_wild(600, load));
+            assert!(made.left_out.is_empty(), "{load:?}");
+        }
+        let shifted = made(&with_wild(600, &shift));
+        assert!(shifted.get(Metric::RequestRate).unwrap().value > 100.0);
+        let burst = made(&with_wild(600, &bursts));
+        assert!(burst.get(Metric::RequestRate).unwrap().value > 22.0);
     }
 }

@@ -26,6 +26,7 @@ mod skill;
 mod smoothing;
 mod tournament;
 mod track;
+mod wild;
 mod window;
 
 pub use auto::Auto;
