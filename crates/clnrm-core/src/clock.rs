@@ -1,6 +1,7 @@
-//! The only place that reads the time of day.
+//! The only place that reads the time of day and the clocks that nobody sets.
 //!
-//! Everything that decides takes a [`Timestamp`] as an argument, so that any moment can be tested.
+//! Everything that decides takes a [`Timestamp`] as an argument, so that any moment can be tested. The time of day may
+//! be set while clnrm runs (a virtual machine wakes up, NTP steps): what is divided by an interval takes it from an [`Uptime`].
 //! Timers (`sleep`, deadlines) are not here: those use `tokio::time`, which tests can pause.
 
 use std::fmt;
@@ -8,6 +9,7 @@ use std::ops::{Add, Sub};
 use std::str::FromStr;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use serde::{Deserialize, Serialize};
 
 /// A moment, in UTC milliseconds since 1970.
@@ -52,6 +54,59 @@ impl Sub<Duration> for Timestamp {
         Self(
             self.0
                 .saturating_sub(i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+}
+
+impl Timestamp {
+    /// Later by so many milliseconds; earlier where they are negative.
+    pub const fn moved_by(self, millis: i64) -> Self {
+        Self(self.0.saturating_add(millis))
+    }
+}
+
+/// A moment on a clock that nobody sets, in microseconds since the machine started. Says nothing about another boot.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize,
+)]
+#[serde(transparent)]
+pub struct Uptime(u64);
+
+impl Uptime {
+    /// The moment `micros` microseconds after the start.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// How long after `earlier` this is; zero where it is before it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(earlier.0))
+    }
+
+    /// How far the two are apart.
+    pub fn distance(self, other: Self) -> Duration {
+        Duration::from_micros(self.0.abs_diff(other.0))
+    }
+}
+
+impl Add<Duration> for Uptime {
+    type Output = Self;
+
+    fn add(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
+        )
+    }
+}
+
+impl Sub<Duration> for Uptime {
+    type Output = Self;
+
+    fn sub(self, duration: Duration) -> Self {
+        Self(
+            self.0
+                .saturating_sub(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)),
         )
     }
 }
@@ -101,10 +156,16 @@ pub mod rfc3339 {
     }
 }
 
-/// Where the time of day comes from.
+/// Where the time comes from.
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The present moment.
+    /// The present moment by the time of day.
     fn now(&self) -> Timestamp;
+
+    /// The present moment on a clock that stands still while the machine sleeps, as its services do.
+    fn awake(&self) -> Uptime;
+
+    /// When the machine started, by the time of day as it is set now: it moves exactly when somebody sets that.
+    fn started_at(&self) -> Timestamp;
 }
 
 /// The machine's clock.
@@ -122,6 +183,21 @@ impl Clock for SystemClock {
             .unwrap_or_default();
         Timestamp::from_millis(i64::try_from(since_epoch.as_millis()).unwrap_or(i64::MAX))
     }
+
+    fn awake(&self) -> Uptime {
+        let micros = since_start(ClockId::Monotonic).as_micros();
+        Uptime(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    fn started_at(&self) -> Timestamp {
+        // With the time asleep: a machine that slept was not set.
+        self.now() - since_start(ClockId::Boottime)
+    }
+}
+
+fn since_start(clock: ClockId) -> Duration {
+    // The kernel's clocks never show less than zero.
+    Duration::try_from(clock_gettime(clock)).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -142,6 +218,14 @@ mod tests {
         let (early, late) = (Timestamp::from_millis(1_000), Timestamp::from_millis(4_000));
         assert_eq!(late.since(early), Duration::from_secs(3));
         assert_eq!(early.since(late), Duration::ZERO);
+    }
+
+    #[test]
+    fn clocks_that_nobody_sets_go_on() {
+        let (before, started_at) = (SystemClock.awake(), SystemClock.started_at());
+        assert!(started_at < SystemClock.now());
+        assert!(SystemClock.awake() > before);
+        assert_eq!(before.since(SystemClock.awake()), Duration::ZERO);
     }
 
     #[test]

@@ -52,7 +52,10 @@ impl ProcessIdentity {
 }
 
 /// The kernel's random id of this boot, read once.
-fn boot_id() -> io::Result<&'static str> {
+///
+/// # Errors
+/// `/proc` cannot be read.
+pub fn boot_id() -> io::Result<&'static str> {
     static BOOT_ID: OnceLock<String> = OnceLock::new();
     if let Some(boot_id) = BOOT_ID.get() {
         return Ok(boot_id);

@@ -20,9 +20,10 @@ use crate::config::definition::{MetricsSpec, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
 use crate::metrics::rates::{InstanceSample, Sources, combine, instance_sample};
 use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use crate::procfs::boot_id;
 use crate::runtime::Supervisor;
 use crate::services::service_manager::ServiceMetrics;
-use crate::store::{InstanceId, ServiceId, StoreError, StoredReading};
+use crate::store::{ClockSetting, InstanceId, ServiceId, StoreError, StoredReading};
 
 /// How often a run samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
@@ -158,10 +159,11 @@ impl Sampler {
             let readings = instances
                 .iter()
                 .filter_map(|instance| inner.watched.get(&instance.id)?.last.as_ref());
-            readings.map(|reading| reading.at).max()
+            readings.map(|reading| reading.awake_at).max()
         };
         let Some(newest) = newest else { return };
-        if let Some(wait) = SHORTEST_INTERVAL.checked_sub(self.project.now().since(newest)) {
+        let age = self.project.clock.awake().since(newest);
+        if let Some(wait) = SHORTEST_INTERVAL.checked_sub(age) {
             sleep(wait).await;
         }
         self.sample_and_keep().await;
@@ -172,9 +174,10 @@ impl Sampler {
         let last = {
             let inner = self.inner.lock().await;
             let watched = inner.watched.get(id);
-            watched.and_then(|watched| watched.last.as_ref().map(|reading| reading.at))
+            watched.and_then(|watched| watched.last.as_ref().map(|reading| reading.awake_at))
         };
-        if last.is_some_and(|last| self.project.now().since(last) >= SHORTEST_INTERVAL) {
+        let now = self.project.clock.awake();
+        if last.is_some_and(|last| now.since(last) >= SHORTEST_INTERVAL) {
             self.sample_and_keep().await;
         }
     }
@@ -199,6 +202,7 @@ impl Sampler {
             Patience::Prompt => inner.collector.read_promptly(&targets).await,
         };
         let samples = inner.take(readings);
+        let clock = self.clock_setting();
         let stored: Vec<(InstanceId, StoredReading)> =
             inner.watched.iter().filter_map(stored_reading).collect();
         // The lock is held until the samples are recorded: they reach the history in the order of their readings.
@@ -210,7 +214,7 @@ impl Sampler {
         self.project
             .store
             .call(move |store| {
-                store.append_samples(&rows)?;
+                store.append_tick(&rows, &clock)?;
                 store.record_readings(&stored)?;
                 sources
                     .iter()
@@ -241,6 +245,14 @@ impl Sampler {
                 self.first_reading(&missing).await;
             }
             sleep(SAMPLE_INTERVAL).await;
+        }
+    }
+
+    fn clock_setting(&self) -> ClockSetting {
+        ClockSetting {
+            // Where it cannot be read, no instance can be either.
+            boot_id: boot_id().unwrap_or_default().to_owned(),
+            started_at: self.project.clock.started_at(),
         }
     }
 

@@ -22,7 +22,7 @@ use super::reading::ServiceReading;
 use super::redis::Redis;
 use super::sock_diag::OwnConnections;
 use super::{MetricsSource, READ_TIMEOUT};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Uptime};
 use crate::config::definition::MetricsSpec;
 
 /// How long a service that did not answer in time is left alone.
@@ -163,7 +163,7 @@ impl Questions {
     }
 
     fn hand_out(&mut self, targets: &[&Target]) -> HashMap<String, ServiceReading> {
-        let at = self.clock.now();
+        let at = self.clock.awake();
         let mut handed_out = HashMap::new();
         for target in targets {
             if let Some(mut reading) = self.newest(&Key::of(target), at) {
@@ -177,7 +177,7 @@ impl Questions {
         handed_out
     }
 
-    fn newest(&self, key: &Key, at: Timestamp) -> Option<ServiceReading> {
+    fn newest(&self, key: &Key, at: Uptime) -> Option<ServiceReading> {
         if let Some(answer) = self.answers.get(key) {
             return Some(answer.clone());
         }
@@ -276,7 +276,7 @@ impl Service {
             answer.unwrap_or_else(|_| Err(self.timed_out()))
         };
         ServiceReading {
-            at: clock.now(),
+            at: clock.awake(),
             source: Some(self.source.source()),
             shared: None,
             counters,

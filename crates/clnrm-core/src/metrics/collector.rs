@@ -16,8 +16,9 @@ use super::reading::{CollectorId, Reading, ServiceReading};
 use super::remote_container::RemoteContainers;
 use super::root::{ContainerRoot, Root};
 use super::sock_diag::OwnConnections;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Uptime};
 use crate::config::definition::MetricsSpec;
+use crate::procfs::boot_id;
 use crate::runtime::docker::Engine;
 
 /// An instance that is to be read.
@@ -104,15 +105,19 @@ impl Collector {
             .collect();
         let mut services = self.questions.ask(&living, patience).await;
 
-        let at = self.clock.now();
+        let (at, awake_at) = (self.clock.now(), self.clock.awake());
+        // Without it there is no reading that another would be compared with.
+        let boot_id = boot_id().unwrap_or_default();
         let into_reading = |(target, look): (&Target, Look)| Reading {
             at,
+            awake_at,
+            boot_id: boot_id.to_owned(),
             instance_id: target.instance_id.clone(),
             root: target.root.clone(),
             collector: self.id.clone(),
             service: services
                 .remove(&target.instance_id)
-                .unwrap_or_else(|| unread_service(target, look.usage.has_ended(), at)),
+                .unwrap_or_else(|| unread_service(target, look.usage.has_ended(), awake_at)),
             usage: look.usage,
             traffic: look.traffic,
         };
@@ -141,7 +146,7 @@ impl Collector {
             }
             Err(error) => {
                 let reason = Absent::unreadable("the kernel", &error);
-                vec![Some(Look::absent(self.clock.now(), &reason)); targets.len()]
+                vec![Some(Look::absent(self.clock.awake(), &reason)); targets.len()]
             }
         }
     }
@@ -162,7 +167,7 @@ impl Collector {
             .read(&elsewhere, self.clock.as_ref())
             .await
             .into_iter();
-        let at = self.clock.now();
+        let at = self.clock.awake();
         looks
             .into_iter()
             // The kernel leaves out nothing but containers.
@@ -179,7 +184,7 @@ impl Collector {
 }
 
 /// The service's part of a reading when nobody was asked.
-fn unread_service(target: &Target, has_ended: bool, at: Timestamp) -> ServiceReading {
+fn unread_service(target: &Target, has_ended: bool, at: Uptime) -> ServiceReading {
     let reason = match (&target.metrics, target.address) {
         (MetricsSpec::ProcessOnly, _) => return ServiceReading::without_source(at),
         _ if has_ended => Absent::ProcessEnded,

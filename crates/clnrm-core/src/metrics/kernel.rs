@@ -6,7 +6,7 @@ use super::procfs::ProcessTrees;
 use super::reading::{ResourceUsage, Source, Traffic};
 use super::root::Root;
 use super::sock_diag::{OwnConnections, PortUsage, SocketStatistics};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Uptime};
 
 /// Remembers what it must between readings.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ pub(super) struct Look {
 
 impl Look {
     /// All absent for one reason.
-    pub(super) fn absent(at: Timestamp, reason: &Absent) -> Self {
+    pub(super) fn absent(at: Uptime, reason: &Absent) -> Self {
         Self {
             usage: ResourceUsage::absent(at, Source::Procfs, reason),
             traffic: Traffic::absent(at, Source::SockDiag, reason),
@@ -53,7 +53,7 @@ impl Kernel {
     ) -> Vec<Option<Look>> {
         self.forget_others(wanted);
         let mut trees = self.read_trees(wanted, clock).into_iter();
-        let sockets_at = clock.now();
+        let sockets_at = clock.awake();
         // The ports of another machine's container mean something else here.
         let ports: Vec<&[u16]> = wanted
             .iter()
@@ -135,7 +135,7 @@ impl Look {
     }
 }
 
-fn traffic(at: Timestamp, of_ports: &Measured<&PortUsage>) -> Traffic {
+fn traffic(at: Uptime, of_ports: &Measured<&PortUsage>) -> Traffic {
     match of_ports {
         Ok(usage) => Traffic {
             at,

@@ -59,7 +59,7 @@ impl LocalContainer {
         own_connections: u64,
         clock: &dyn Clock,
     ) -> (ResourceUsage, Option<Traffic>) {
-        let at = clock.now();
+        let at = clock.awake();
         let usage = ResourceUsage {
             at,
             source: Source::Cgroup,
@@ -67,7 +67,7 @@ impl LocalContainer {
             memory_bytes: self.cgroup.memory_bytes(),
         };
         let traffic = self.network.as_mut().map(|network| Traffic {
-            at: clock.now(),
+            at: clock.awake(),
             source: Source::NetworkNamespace,
             // Ours reach the container one to one, whether the engine relays them or the kernel redirects them.
             connections: network

@@ -35,7 +35,7 @@ impl ProcessTrees {
         }
         let table = ProcessTable::scan().map_err(|error| Absent::unreadable("/proc", &error));
         let usage = |root: &&ProcessIdentity| {
-            let at = clock.now();
+            let at = clock.awake();
             match self.read_tree(root, &table) {
                 Ok((cpu_seconds, memory_bytes)) => ResourceUsage {
                     at,

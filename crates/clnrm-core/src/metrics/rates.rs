@@ -13,7 +13,7 @@ use super::reading::{
     Counter, Reading, ResponseCounter, START_WANDERS_SECONDS, ServiceCounters, Source,
 };
 use super::series::{Series, grown};
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Uptime};
 use crate::services::service_manager::{Metric, ServiceMetrics};
 
 /// Clock ticks are 10 ms: over 200 ms one tick more or less moves CPU by 5 points, which is as much as may be.
@@ -219,14 +219,17 @@ impl Combined {
 /// The earlier reading, if it is of the same instance.
 fn comparable<'a>(previous: Option<&'a Reading>, current: &Reading) -> Measured<&'a Reading> {
     let previous = previous.ok_or(Absent::FirstReading)?;
-    if previous.instance_id != current.instance_id || previous.root != current.root {
+    if previous.instance_id != current.instance_id
+        || previous.root != current.root
+        || previous.boot_id != current.boot_id
+    {
         return Err(Absent::Restarted);
     }
     Ok(previous)
 }
 
 /// Seconds from one moment to a later one, if that is long enough to divide by.
-fn seconds_between(earlier: Timestamp, later: Timestamp) -> Measured<f64> {
+fn seconds_between(earlier: Uptime, later: Uptime) -> Measured<f64> {
     let interval = later.since(earlier);
     let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
     if millis < MIN_INTERVAL_MILLIS {
@@ -305,6 +308,7 @@ struct ServiceInterval<'a> {
     before: &'a ServiceCounters,
     now: &'a ServiceCounters,
     same_collector: bool,
+    /// The time of day when `before` was read.
     since: Timestamp,
     seconds: f64,
 }
@@ -322,7 +326,7 @@ impl<'a> ServiceInterval<'a> {
             before,
             now,
             same_collector: previous.collector == current.collector,
-            since: previous.service.at,
+            since: previous.at - previous.awake_at.since(previous.service.at),
             seconds: seconds_between(previous.service.at, current.service.at)?,
         };
         if interval.began_anew() {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::absent::{Absent, Measured};
 use super::root::Root;
 use super::series::Series;
-use crate::clock::Timestamp;
+use crate::clock::{Timestamp, Uptime};
 
 /// Where a value comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -61,6 +61,10 @@ pub struct CollectorId(pub(super) String);
 pub struct Reading {
     /// When the reading was complete.
     pub at: Timestamp,
+    /// The same on the clock that intervals are measured by.
+    pub awake_at: Uptime,
+    /// The boot that all uptimes of this reading belong to.
+    pub boot_id: String,
     /// The instance.
     pub instance_id: String,
     /// What was read.
@@ -92,8 +96,8 @@ impl Reading {
 /// What a process tree or a container used and uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceUsage {
-    /// When it was read, by the clock of whoever read it.
-    pub at: Timestamp,
+    /// When it was read.
+    pub at: Uptime,
     /// Who read it.
     pub source: Source,
     /// CPU time used so far, ended children included, in seconds.
@@ -105,7 +109,7 @@ pub struct ResourceUsage {
 
 impl ResourceUsage {
     /// All absent for one reason.
-    pub(super) fn absent(at: Timestamp, source: Source, reason: &Absent) -> Self {
+    pub(super) fn absent(at: Uptime, source: Source, reason: &Absent) -> Self {
         Self {
             at,
             source,
@@ -123,8 +127,8 @@ impl ResourceUsage {
 /// What is known of an instance's connections and bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// When it was read, by the clock of whoever read it.
-    pub at: Timestamp,
+    /// When it was read.
+    pub at: Uptime,
     /// Who read it.
     pub source: Source,
     /// Established connections to it; clnrm's own are left out.
@@ -135,7 +139,7 @@ pub struct Traffic {
 
 impl Traffic {
     /// All absent for one reason.
-    pub(super) fn absent(at: Timestamp, source: Source, reason: &Absent) -> Self {
+    pub(super) fn absent(at: Uptime, source: Source, reason: &Absent) -> Self {
         Self {
             at,
             source,
@@ -166,7 +170,7 @@ impl NetworkCounter {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceReading {
     /// When it answered.
-    pub at: Timestamp,
+    pub at: Uptime,
     /// Who answered; `None` = the service has no metrics source.
     pub source: Option<Source>,
     /// The URL that was asked, where that is not the instance's own address: instances that share it have one count.
@@ -252,7 +256,7 @@ impl Counter {
 
 impl ServiceReading {
     /// Of a service without a metrics source.
-    pub(super) fn without_source(at: Timestamp) -> Self {
+    pub(super) fn without_source(at: Uptime) -> Self {
         Self {
             at,
             source: None,

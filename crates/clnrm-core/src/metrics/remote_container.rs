@@ -12,12 +12,14 @@ use super::cgroup::without_cache;
 use super::kernel::Look;
 use super::reading::{NetworkCounter, ResourceUsage, Source, Traffic};
 use super::root::ContainerRoot;
-use crate::clock::{Clock, Timestamp};
+use crate::clock::{Clock, Timestamp, Uptime};
 use crate::runtime::docker::{Engine, EngineStats, StatsStream, follow_stats};
 
 /// A reading that comes just before the engine's tick waits for it, so that it does not see the former item again. An
 /// engine ticks once a second.
 const FRESH_ITEM_PATIENCE: Duration = Duration::from_millis(500);
+/// Items take less than this from the engine to us; where the two clocks differ by more, somebody has set the engine's.
+const CLOCK_TOLERANCE: Duration = Duration::from_millis(500);
 /// Docker 20.10 sends the first item after one to two seconds.
 const FIRST_ITEM_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -33,6 +35,8 @@ struct Stream {
     receiver: watch::Receiver<StatsStream>,
     /// What was handed out last.
     seen: Option<EngineStats>,
+    /// When the engine read what was handed out last, by its clock and by ours.
+    read_at: Option<(Timestamp, Uptime)>,
 }
 
 impl RemoteContainers {
@@ -52,7 +56,7 @@ impl RemoteContainers {
             let problem = "cannot be read on this machine, and no engine is known".to_owned();
             let what = "the container".to_owned();
             let reason = Absent::Unreadable { what, problem };
-            return vec![absent(clock.now(), &reason); roots.len()];
+            return vec![absent(clock.awake(), &reason); roots.len()];
         };
         let deadline = Instant::now() + FRESH_ITEM_PATIENCE;
         let mut looks = Vec::with_capacity(roots.len());
@@ -63,13 +67,15 @@ impl RemoteContainers {
                 .or_insert_with(|| Stream {
                     receiver: follow_stats(Arc::clone(&engine), root.container_id.clone()),
                     seen: None,
+                    read_at: None,
                 });
             let state = stream.newest(deadline).await;
+            let at = stream.moment(&state, clock.awake());
             if matches!(state, StatsStream::Broken(_)) {
                 // The next reading tries again.
                 self.streams.remove(*root);
             }
-            looks.push(look(&state, clock.now()));
+            looks.push(look(&state, at));
         }
         looks
     }
@@ -103,22 +109,47 @@ impl Stream {
         }
         state
     }
+
+    /// When the newest item was read, by our clock. The engine's clock says best how far two items are apart, as long as
+    /// ours agrees that nobody has set it in between.
+    fn moment(&mut self, state: &StatsStream, now: Uptime) -> Uptime {
+        let StatsStream::Newest(stats) = state else {
+            return now;
+        };
+        let Some(read_at) = stats.read_at else {
+            return now;
+        };
+        let arrived = now - stats.arrived.map(|at| at.elapsed()).unwrap_or_default();
+        let at = match self.read_at {
+            Some((before, at)) if read_at == before => at,
+            Some((before, at)) => {
+                let by_the_engine = at + read_at.since(before);
+                if by_the_engine.distance(arrived) < CLOCK_TOLERANCE {
+                    by_the_engine
+                } else {
+                    arrived
+                }
+            }
+            None => arrived,
+        };
+        self.read_at = Some((read_at, at));
+        at
+    }
 }
 
-fn look(state: &StatsStream, now: Timestamp) -> Look {
+fn look(state: &StatsStream, at: Uptime) -> Look {
     let stats = match state {
         StatsStream::Newest(stats) => stats,
-        StatsStream::Waiting => return absent(now, &Absent::NoStatisticsYet),
-        StatsStream::Ended => return absent(now, &Absent::ProcessEnded),
+        StatsStream::Waiting => return absent(at, &Absent::NoStatisticsYet),
+        StatsStream::Ended => return absent(at, &Absent::ProcessEnded),
         StatsStream::Broken(error) => {
-            return absent(now, &Absent::unreadable("the engine's statistics:", error));
+            return absent(at, &Absent::unreadable("the engine's statistics:", error));
         }
     };
     let source = Source::EngineStats;
     let not_exposed = Absent::NotExposed {
         source_name: source,
     };
-    let at = stats.read_at.unwrap_or(now);
     // Without its own time an item cannot make a rate: when it came says little of when it was read.
     let timed = stats.read_at.ok_or_else(|| not_exposed.clone());
     let memory = stats.memory_bytes.ok_or_else(|| not_exposed.clone());
@@ -143,7 +174,7 @@ fn look(state: &StatsStream, now: Timestamp) -> Look {
     }
 }
 
-fn absent(at: Timestamp, reason: &Absent) -> Look {
+fn absent(at: Uptime, reason: &Absent) -> Look {
     Look {
         usage: ResourceUsage::absent(at, Source::EngineStats, reason),
         traffic: Traffic::absent(at, Source::EngineStats, reason),
@@ -154,7 +185,7 @@ fn absent(at: Timestamp, reason: &Absent) -> Look {
 mod tests {
     use super::*;
 
-    const NOW: Timestamp = Timestamp::from_millis(9_000);
+    const NOW: Uptime = Uptime::from_micros(9_000_000);
 
     #[test]
     fn each_missing_field_is_absent_alone() {
@@ -168,7 +199,7 @@ mod tests {
             source_name: Source::EngineStats,
         };
         let whole = look(&StatsStream::Newest(stats), NOW);
-        assert_eq!(whole.usage.at, Timestamp::from_millis(8_000));
+        assert_eq!(whole.usage.at, NOW);
         assert_eq!(whole.usage.cpu_seconds, Ok(2.5));
         assert_eq!(whole.usage.memory_bytes, Ok(100));
         assert_eq!(whole.traffic.network, Err(not_exposed.clone()));
@@ -185,6 +216,38 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn an_engine_whose_clock_is_set_still_makes_true_intervals() {
+        let (_sender, receiver) = watch::channel(StatsStream::Waiting);
+        let mut stream = Stream {
+            receiver,
+            seen: None,
+            read_at: None,
+        };
+        let mut moment = |engine_millis: i64, now_millis: u64| {
+            let stats = EngineStats {
+                read_at: Some(Timestamp::from_millis(engine_millis)),
+                arrived: Some(Instant::now()),
+                ..EngineStats::default()
+            };
+            let now = Uptime::from_micros(now_millis * 1_000);
+            stream.moment(&StatsStream::Newest(stats), now)
+        };
+        let millis = |millis: u64| Uptime::from_micros(millis * 1_000);
+        assert_eq!(moment(5_000, 100_000), millis(100_000));
+        // It came 80 ms late; the engine knows when it was read.
+        assert_eq!(moment(6_000, 101_080), millis(101_000));
+        assert_eq!(
+            moment(6_000, 101_500),
+            millis(101_000),
+            "the same item again"
+        );
+        // An hour ahead, then back again.
+        assert_eq!(moment(3_607_000, 102_010), millis(102_010));
+        assert_eq!(moment(3_608_000, 103_050), millis(103_010));
+        assert_eq!(moment(9_000, 104_020), millis(104_020));
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn an_item_is_not_handed_out_twice_if_another_comes_in_time() {
         let item = |seconds: f64| {
             StatsStream::Newest(EngineStats {
@@ -196,6 +259,7 @@ mod tests {
         let mut stream = Stream {
             receiver,
             seen: None,
+            read_at: None,
         };
         let soon = || Instant::now() + FRESH_ITEM_PATIENCE;
         let waiting = Instant::now();

@@ -7,6 +7,7 @@
 //! Deliberately absent: the time (callers pass it), whether a recorded process still lives, decisions of any kind.
 
 mod actions;
+mod clocks;
 mod error;
 mod handle;
 mod instances;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use clocks::ClockSetting;
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
 

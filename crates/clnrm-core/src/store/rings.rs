@@ -4,9 +4,7 @@ use std::ops::{Range, RangeInclusive};
 
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
-use super::error::BUSY_TIMEOUT;
 use super::rows::ServiceId;
-use super::samples::LEAST_SAMPLE_GAP;
 use crate::clock::Timestamp;
 use crate::services::service_manager::Tier;
 
@@ -114,14 +112,6 @@ impl Rings {
     /// The closed minutes of the open quarter of an hour.
     pub(super) fn open_quarter_hour(&self) -> Range<i64> {
         self.quarter_hour_from.max(self.minute - LENGTH)..self.minute
-    }
-
-    /// Whether `at` is a new moment. A sample of a sampler that waited its turn is older than the newest one, but by no
-    /// more than one can wait; where it is, the clock was set back, and its time is taken as it is.
-    pub(super) fn is_new(&self, at: Timestamp) -> bool {
-        self.raw == 0
-            || at.since(self.newest_at) >= LEAST_SAMPLE_GAP
-            || self.newest_at.since(at) > BUSY_TIMEOUT
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, params};
 
+use super::clocks::{ClockSetting, follow};
 use super::rings::{Rings, slot, slots};
 use super::rollups::{merge, read_rollups, write_rollup};
 use super::rows::{ServiceId, StoredHistory, TierSpan};
@@ -24,9 +25,28 @@ const READING: &str = "read the history";
 impl Store {
     /// Records the samples of one tick in one transaction. Says of each whether it was recorded: one that lies within
     /// [`LEAST_SAMPLE_GAP`] of a recorded one, or before it, is passed over.
+    ///
+    /// `clock` is how it was set meanwhile: what was recorded while it was set otherwise is moved onto it.
+    pub fn append_tick(
+        &mut self,
+        samples: &[(ServiceId, ServiceMetrics)],
+        clock: &ClockSetting,
+    ) -> Result<Vec<bool>, StoreError> {
+        self.append(samples, Some(clock))
+    }
+
+    /// The same, by the times of the samples alone.
     pub fn append_samples(
         &mut self,
         samples: &[(ServiceId, ServiceMetrics)],
+    ) -> Result<Vec<bool>, StoreError> {
+        self.append(samples, None)
+    }
+
+    fn append(
+        &mut self,
+        samples: &[(ServiceId, ServiceMetrics)],
+        clock: Option<&ClockSetting>,
     ) -> Result<Vec<bool>, StoreError> {
         self.write("record samples", |transaction| {
             let mut recorded = Vec::with_capacity(samples.len());
@@ -35,10 +55,16 @@ impl Store {
                     continue;
                 };
                 let mut rings = Rings::read(transaction, *service)?.unwrap_or_default();
+                let mut before = match clock {
+                    Some(_) => ClockSetting::read(transaction, *service)?,
+                    None => None,
+                };
                 for (_, sample) in of_one_service {
-                    let is_new = rings.is_new(sample.sampled_at);
+                    let (at, clocks) = (sample.sampled_at, (before.as_ref(), clock));
+                    let is_new = follow(transaction, *service, &mut rings, at, clocks)?;
                     if is_new {
                         append(transaction, *service, &mut rings, sample)?;
+                        before = clock.cloned();
                     }
                     recorded.push(is_new);
                 }
@@ -187,17 +213,13 @@ fn open_quarter_hour(
     Ok(quarter_hour)
 }
 
-/// Recorded order is time's order, unless the clock was set back.
+/// Recorded order is time's order.
 fn raw_in_order(
     connection: &Connection,
     service: ServiceId,
     rings: &Rings,
 ) -> rusqlite::Result<Vec<ServiceMetrics>> {
-    let mut samples = read_raw(connection, service, rings.kept(Tier::Raw))?;
-    if !samples.is_sorted_by_key(|sample| sample.sampled_at) {
-        samples.sort_by_key(|sample| sample.sampled_at);
-    }
-    Ok(samples)
+    read_raw(connection, service, rings.kept(Tier::Raw))
 }
 
 fn rollups_in_order(
@@ -215,9 +237,6 @@ fn rollups_in_order(
         Tier::QuarterHour => open_quarter_hour(connection, service, rings, &minute)?,
         Tier::Raw | Tier::Minute => minute,
     });
-    if !rollups.is_sorted_by_key(|rollup| rollup.start) {
-        rollups.sort_by_key(|rollup| rollup.start);
-    }
     Ok(rollups)
 }
 
@@ -450,14 +469,14 @@ mod tests {
             .iter()
             .map(|s| s.sampled_at)
             .collect();
-        assert_eq!(times, [at(400_000), at(401_000), at(4_000_000)]);
+        assert_eq!(times, [at(399_400), at(400_000), at(401_000)]);
         let minutes = store.rollups(service, Tier::Minute).unwrap();
         assert_eq!(
             minutes
                 .iter()
                 .map(|rollup| rollup.count)
                 .collect::<Vec<_>>(),
-            [2, 1]
+            [3]
         );
     }
 }

@@ -257,8 +257,9 @@ fn a_newer_history_is_reported_and_left_untouched() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} was written by a newer clnrm (schema 7, this one knows 3)",
-                path.display()
+                "{} was written by a newer clnrm (schema 7, this one knows {})",
+                path.display(),
+                super::open::SCHEMA
             )
         );
     }

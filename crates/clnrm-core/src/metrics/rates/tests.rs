@@ -28,16 +28,19 @@ fn counter(total: f64, own: f64) -> Counter {
 
 /// What an instance shows after `seconds` of steady work: half a core, 100 requests/s of 20 ms, 10 of them failing.
 fn reading(seconds: f64) -> Reading {
-    #[expect(clippy::cast_possible_truncation, reason = "small numbers")]
-    let at = Timestamp::from_millis((seconds * 1_000.0) as i64);
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
         reason = "small numbers"
     )]
-    let bytes = (seconds * 2e6) as u64;
+    let (at, bytes) = (
+        Uptime::from_micros((seconds * 1e6) as u64),
+        (seconds * 2e6) as u64,
+    );
     Reading {
-        at,
+        at: Timestamp::default(),
+        awake_at: at,
+        boot_id: "boot".to_owned(),
         instance_id: "a".to_owned(),
         root: process_tree(1),
         collector: CollectorId("one".to_owned()),
@@ -99,7 +102,7 @@ fn rates_are_differences_over_time_and_the_service_is_the_sum() {
     idle.usage.cpu_seconds = Ok(5.0);
     idle.usage.memory_bytes = Ok(16_000_000);
     idle.service = reading(10.0).service;
-    idle.service.at = idle.at;
+    idle.service.at = idle.awake_at;
     let two = instance_sample(Some(&reading(10.0)), &idle, 2.0);
 
     let (metrics, sources) = combine(&[one, two], Timestamp::from_millis(12_000));
@@ -396,6 +399,29 @@ fn no_instances_no_numbers() {
 }
 
 #[test]
+fn the_time_of_day_changes_no_rate() {
+    let mut stepped = reading(2.0);
+    stepped.at = stepped.at.moved_by(-7_200_000);
+    let (as_it_was, after) = (
+        sample(&reading(1.0), &reading(2.0)),
+        sample(&reading(1.0), &stepped),
+    );
+    assert_eq!(as_it_was, after);
+    assert_eq!(after.requests_per_s, Ok(100.0));
+}
+
+#[test]
+fn uptimes_of_two_boots_make_no_interval() {
+    let mut after = reading(2.0);
+    after.root = container("c", Some(7));
+    let mut before = reading(1.0);
+    before.root = after.root.clone();
+    assert!(sample(&before, &after).cpu_percent.is_ok());
+    after.boot_id = "another".to_owned();
+    assert_eq!(sample(&before, &after).cpu_percent, Err(Absent::Restarted));
+}
+
+#[test]
 fn readings_survive_storage_as_json() {
     let mut reading = reading(1.0);
     counters(&mut reading).errors = Err(Absent::NoStatusLabel {
@@ -411,13 +437,13 @@ proptest! {
     fn rates_are_never_negative_nor_infinite(
         totals in proptest::array::uniform4(proptest::num::f64::ANY),
         cpu in proptest::array::uniform2(proptest::num::f64::ANY),
-        millis: [i64; 2],
+        micros: [u64; 2],
         bytes: [u64; 2],
         cpus in proptest::num::f64::ANY,
     ) {
         let (mut before, mut now) = (reading(1.0), reading(2.0));
         for (reading, index) in [(&mut before, 0), (&mut now, 1)] {
-            let at = Timestamp::from_millis(millis[index]);
+            let at = Uptime::from_micros(micros[index]);
             reading.usage = ResourceUsage { at, source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]) };
             reading.traffic.at = at;
             reading.traffic.network = Ok(NetworkCounter { bytes: bytes[index], epoch: Some(1) });

@@ -13,6 +13,7 @@ use bollard::models::ContainerStatsResponse;
 use bollard::query_parameters::{InspectContainerOptions, StatsOptionsBuilder};
 use futures_util::StreamExt;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use super::container::exit_of;
 use super::engine::Engine;
@@ -25,6 +26,8 @@ use crate::clock::Timestamp;
 pub struct EngineStats {
     /// When the engine looked, by its clock.
     pub read_at: Option<Timestamp>,
+    /// When the item came; `None` = it has not come over a stream.
+    pub arrived: Option<Instant>,
     /// CPU time used so far.
     pub cpu_seconds: Option<f64>,
     /// Memory in use, with the file cache.
@@ -78,7 +81,10 @@ async fn follow(
         if !is_running(&item) {
             return StatsStream::Ended;
         }
-        sender.send_replace(StatsStream::Newest(plain(&item)));
+        sender.send_replace(StatsStream::Newest(EngineStats {
+            arrived: Some(Instant::now()),
+            ..plain(&item)
+        }));
     }
     why_it_ended(engine, container_id).await
 }
@@ -118,6 +124,7 @@ fn plain(item: &ContainerStatsResponse) -> EngineStats {
     let cache = ["total_inactive_file", "inactive_file"];
     EngineStats {
         read_at: item.read.as_deref().and_then(moment::timestamp),
+        arrived: None,
         cpu_seconds: cpu
             .and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage)
             .map(|nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64()),
@@ -156,6 +163,7 @@ mod tests {
         assert!(is_running(&item));
         let expected = EngineStats {
             read_at: Some(Timestamp::from_millis(1_795_437_666_256)),
+            arrived: None,
             cpu_seconds: Some(2.5),
             memory_bytes: Some(900),
             cache_bytes: Some(300),
@@ -174,6 +182,7 @@ mod tests {
         }));
         let expected = EngineStats {
             read_at: Some(Timestamp::from_millis(1_795_437_666_256)),
+            arrived: None,
             cpu_seconds: Some(1.0),
             memory_bytes: Some(900),
             cache_bytes: None,

@@ -45,7 +45,11 @@ impl<'a> Evidence<'a> {
                 instances: inputs.instances,
             });
         }
-        if let Some(start) = inputs.newest_start
+        // Nothing was started in the future: the clock was set back, and that start is over.
+        let newest_start = inputs
+            .newest_start
+            .filter(|start| start.started_at <= inputs.now);
+        if let Some(start) = newest_start
             && newest.sampled_at < start.ready_at()
         {
             return Err(HoldReason::Starting {
@@ -56,11 +60,7 @@ impl<'a> Evidence<'a> {
             .samples
             .iter()
             .filter(|sample| sample.instances >= inputs.instances)
-            .filter(|sample| {
-                inputs
-                    .newest_start
-                    .is_none_or(|start| sample.sampled_at >= start.ready_at())
-            })
+            .filter(|sample| newest_start.is_none_or(|start| sample.sampled_at >= start.ready_at()))
             .collect();
         // The sample just before the window shows that the window is covered from its beginning.
         let inside = |sample: &ServiceMetrics| distance(inputs.now, sample.sampled_at) <= window;

@@ -436,6 +436,12 @@ fn a_clock_that_was_set_back_does_not_hold_for_ever() {
     assert_eq!(case.wants(), 2);
     let case = Case::new(1, busy(95.0)).after(-30, 1, 2, None);
     assert!(matches!(case.holds(), HoldReason::CoolDown { .. }));
+    let mut case = Case::new(1, busy(95.0));
+    case.newest_start = Some(InstanceStart {
+        started_at: at(NOW + 3_600),
+        start_time: None,
+    });
+    assert_eq!(case.wants(), 2, "nothing was started in the future");
 }
 
 #[test]
