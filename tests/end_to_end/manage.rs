@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use clnrm_core::clock::{Clock, SystemClock};
 use clnrm_core::config::load_test;
 use clnrm_core::services::service_manager::ServiceMetrics;
-use clnrm_core::store::Store;
+use clnrm_core::store::{InstanceId, Store, StoredReading};
 use serde_json::Value;
 
 use crate::project::{Background, TestProject, WEB, answer};
@@ -254,6 +254,57 @@ async fn watch_goes_on_until_it_is_interrupted() {
     .await;
     assert_eq!(status.code(), Some(130));
     assert_eq!(project.running().await.len(), 1, "it ends nobody's service");
+    project.stop_all().await;
+}
+
+#[tokio::test]
+async fn watch_samples_every_second_however_seldom_it_decides() {
+    let project = TestProject::of_services(WEB);
+    project.run(&["run", "--keep"]).await.expect(0);
+    let store = Store::open(&project.state_dir()).unwrap();
+    let service = store.services().unwrap()[0].id;
+    let before = store.raw_samples(service).unwrap().len();
+    let mut watch = project.command(&["services", "ai-manage", "--watch", "--interval", "10m"]);
+    watch.stdout(std::process::Stdio::null());
+    let watch = Background(watch.spawn().unwrap());
+    eventually("five samples", || {
+        match store.raw_samples(service).unwrap().len() - before {
+            5.. => Ok(()),
+            fewer => Err(format!("{fewer} samples")),
+        }
+    })
+    .await;
+    let samples = store.raw_samples(service).unwrap();
+    let measured = samples.iter().filter(|sample| sample.cpu_percent.is_some());
+    assert_eq!(measured.count(), samples.len(), "{samples:#?}");
+    drop(watch);
+    project.stop_all().await;
+}
+
+#[tokio::test]
+async fn a_single_look_takes_the_two_readings_that_a_rate_needs() {
+    let project = TestProject::of_services(WEB);
+    project.run(&["run", "--keep"]).await.expect(0);
+    let id = project.running().await[0]["id"]
+        .as_str()
+        .unwrap()
+        .to_owned();
+    let mut store = Store::open(&project.state_dir()).unwrap();
+    let reading = StoredReading {
+        read_at: SystemClock.now(),
+        json: "nothing to go on from".to_owned(),
+    };
+    store.record_readings(&[(InstanceId(id), reading)]).unwrap();
+    let service = store.services().unwrap()[0].id;
+    let known = store.raw_samples(service).unwrap().len();
+    let mut report = Value::Null;
+    // A look that comes too soon after the run's last sample shows that one.
+    while store.raw_samples(service).unwrap().len() == known {
+        report = project.manage(&[]).await;
+    }
+    let current = &report["services"][0]["current"];
+    assert!(current["cpu_percent"].is_f64(), "{report:#}");
+    assert!(current["request_rate"].is_f64(), "{report:#}");
     project.stop_all().await;
 }
 

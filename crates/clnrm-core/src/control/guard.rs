@@ -1,7 +1,7 @@
 //! What the guard does while instances are warm: stops those whose time is up, measures the others, and replaces what
 //! died. It leaves when none is left. Killing it breaks nothing: every command does the same on its way.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,14 +14,12 @@ use super::lifecycle::StartPlan;
 use super::one_line;
 use super::project::Project;
 use super::recover::RecoverError;
-use super::sampler::{Sampler, Warn, root, watched};
-use super::scale::binding;
+use super::sampler::{Sampler, Warn};
 use crate::clock::Timestamp;
-use crate::metrics::Reading;
 use crate::runtime::docker::OnPull;
-use crate::runtime::{Supervisor, guard};
+use crate::runtime::guard;
 use crate::store::{
-    GivenBack, InstanceId, InstanceRow, InstanceState, PoolSlots, ServiceId, ServiceRow, StoreError,
+    GivenBack, InstanceRow, InstanceState, PoolSlots, ServiceId, ServiceRow, StoreError,
 };
 
 /// How often it looks and measures.
@@ -71,7 +69,6 @@ impl Project {
         cancel: &CancellationToken,
     ) -> Result<(), GuardError> {
         let sampler = Sampler::new(Arc::clone(self), Arc::clone(&warn));
-        let mut measured = BTreeSet::new();
         // Whoever has just left instances warm may be about to stop them: nothing is replaced in the first round.
         let mut is_first = true;
         loop {
@@ -86,7 +83,11 @@ impl Project {
             if warm.is_empty() || cancel.is_cancelled() {
                 return Ok(());
             }
-            self.measure(&sampler, &mut measured, &services, &warm)
+            // What cannot be measured was told by the run that started it; what is leased is measured by its run.
+            let refused = sampler.watch_exactly(&services, &warm).await;
+            refused.map_err(GuardError::Store)?;
+            sampler
+                .sample_with_rates()
                 .await
                 .map_err(GuardError::Store)?;
             if !std::mem::take(&mut is_first) {
@@ -97,43 +98,6 @@ impl Project {
                 return Ok(());
             }
         }
-    }
-
-    /// One sample of each service with free instances. What is leased is measured by its run.
-    async fn measure(
-        &self,
-        sampler: &Sampler,
-        measured: &mut BTreeSet<InstanceId>,
-        services: &[ServiceRow],
-        warm: &[InstanceRow],
-    ) -> Result<(), StoreError> {
-        let readings = self.store.call(|store| store.readings()).await?;
-        let free: BTreeSet<InstanceId> = warm.iter().map(|row| row.start.id.clone()).collect();
-        for gone in measured.difference(&free) {
-            sampler.remove(gone).await;
-        }
-        for row in warm.iter().filter(|row| !measured.contains(&row.start.id)) {
-            let service = services.iter().find(|one| one.id == row.start.service);
-            let (Some(service), Some(supervisor)) = (service, supervisor(row)) else {
-                continue;
-            };
-            let target = watched(
-                service.id,
-                &service.definition,
-                &row.start.id,
-                root(&supervisor, row.main_pid),
-                &binding(row),
-                self.empty_bindings(),
-            );
-            // What cannot be measured was told by the run that started it.
-            let Ok(mut target) = target else { continue };
-            let stored = readings.get(&row.start.id);
-            target.last =
-                stored.and_then(|reading| serde_json::from_str::<Reading>(&reading.json).ok());
-            sampler.watch(row.start.id.clone(), target).await;
-        }
-        *measured = free;
-        sampler.sample().await.map(drop)
     }
 
     /// Starts what a pool that is in use lacks. A replacement is warm as long as the others: nobody used it.
@@ -214,11 +178,6 @@ impl Project {
 
 fn is_warm(row: &InstanceRow) -> bool {
     row.state == InstanceState::Running && row.warm_until.is_some()
-}
-
-fn supervisor(row: &InstanceRow) -> Option<Supervisor> {
-    let shim = row.shim.clone().map(Supervisor::Shim);
-    shim.or_else(|| row.container_id.clone().map(Supervisor::Container))
 }
 
 fn until_next_expiry(warm: &[InstanceRow], now: Timestamp) -> Duration {

@@ -10,13 +10,11 @@ use super::decide::{Decided, decide};
 use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
 use super::project::Project;
 use super::recover::RecoverError;
-use super::sampler::{Sampler, root, watched};
-use super::scale::{self, Scaling};
+use super::sampler::{Observer, Warn};
+use super::scale::Scaling;
 use super::selection::{SelectionError, select};
 use crate::config::project::CostRates;
-use crate::metrics::Reading;
-use crate::runtime::Supervisor;
-use crate::store::{InstanceRow, InstanceState, ServiceRow, StoreError};
+use crate::store::{InstanceRow, StoreError};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -51,21 +49,23 @@ pub enum ManageError {
     Store(#[source] StoreError),
 }
 
-/// Makes one pass. Notes about what had to be put in order go to `warn`.
+/// Makes one pass over what `observer` sees. Notes about what had to be put in order go to `warn`.
 pub async fn manage(
     project: &Arc<Project>,
     options: &ManageOptions,
-    warn: Arc<super::sampler::Warn>,
+    observer: &Observer,
+    warn: &Warn,
 ) -> Result<ManageReport, ManageError> {
     let recovered = project.recover().await.map_err(ManageError::Recover)?;
-    recovered.notes.into_iter().for_each(|note| warn(note));
+    recovered.notes.into_iter().for_each(warn);
     let services = project
         .store
         .call(|store| store.services())
         .await
         .map_err(ManageError::Store)?;
     let services = select(services, &options.selection).map_err(ManageError::Selection)?;
-    sample(project, &services, Arc::clone(&warn)).await?;
+    let looked = observer.look_at(&services).await;
+    looked.map_err(ManageError::Store)?;
 
     let generated_at = project.now();
     let decided = decide(project, services, options, generated_at).await?;
@@ -96,67 +96,6 @@ pub async fn manage(
         services: reports,
         recommendations: options.optimize_resources.then_some(recommendations),
     })
-}
-
-/// Gather: a fresh sample of everything selected that runs.
-async fn sample(
-    project: &Arc<Project>,
-    services: &[ServiceRow],
-    warn: Arc<super::sampler::Warn>,
-) -> Result<(), ManageError> {
-    let (live, readings) = project
-        .store
-        .call(|store| Ok((store.live_instances()?, store.readings()?)))
-        .await
-        .map_err(ManageError::Store)?;
-    let sampler = Sampler::new(Arc::clone(project), Arc::clone(&warn));
-    let mut anything = false;
-    for instance in live
-        .iter()
-        .filter(|instance| instance.state == InstanceState::Running)
-    {
-        let Some(service) = services
-            .iter()
-            .find(|service| service.id == instance.start.service)
-        else {
-            continue;
-        };
-        let Some(supervisor) = supervisor(instance) else {
-            continue;
-        };
-        let binding = scale::binding(instance);
-        let bindings = project.empty_bindings();
-        match watched(
-            service.id,
-            &service.definition,
-            &instance.start.id,
-            root(&supervisor, instance.main_pid),
-            &binding,
-            bindings,
-        ) {
-            Ok(mut watched) => {
-                let stored = readings.get(&instance.start.id);
-                watched.last =
-                    stored.and_then(|reading| serde_json::from_str::<Reading>(&reading.json).ok());
-                sampler.watch(instance.start.id.clone(), watched).await;
-                anything = true;
-            }
-            Err(error) => warn(format!(
-                "service `{}` cannot be measured: {error}",
-                service.name
-            )),
-        }
-    }
-    if anything {
-        sampler.ensure_two_readings().await;
-        sampler.sample().await.map_err(ManageError::Store)?;
-    }
-    Ok(())
-}
-
-fn supervisor(instance: &InstanceRow) -> Option<Supervisor> {
-    let shim = instance.shim.clone().map(Supervisor::Shim);
-    shim.or_else(|| instance.container_id.clone().map(Supervisor::Container))
 }
 
 /// Act: carry out what was decided, all services at once.

@@ -25,12 +25,14 @@ use crate::runtime::Supervisor;
 use crate::services::service_manager::ServiceMetrics;
 use crate::store::{ClockSetting, InstanceId, ServiceId, StoreError, StoredReading};
 
+mod observer;
+
+pub use observer::Observer;
+
 /// How often a run samples.
 pub const SAMPLE_INTERVAL: Duration = Duration::from_secs(1);
 /// A rate over less than this says little; the last sample of a test waits for it.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
-/// A stored reading that is older says nothing about now.
-const STALE_AFTER: Duration = Duration::from_secs(20);
 
 /// One sample of one service, and where each of its fields came from.
 #[derive(Debug, Clone)]
@@ -182,25 +184,17 @@ impl Sampler {
         }
     }
 
-    /// Reads everything, and records one sample per service. Waits for slow services.
-    pub async fn sample(&self) -> Result<Vec<ServiceSample>, StoreError> {
-        self.sample_with(Patience::Patient).await
+    /// Reads everything, and records one sample per service.
+    async fn sample_promptly(&self) -> Result<(), StoreError> {
+        let mut inner = self.inner.lock().await;
+        let readings = inner.read(Patience::Prompt).await;
+        self.record(&mut inner, readings).await
     }
 
-    async fn sample_with(&self, patience: Patience) -> Result<Vec<ServiceSample>, StoreError> {
-        let mut inner = self.inner.lock().await;
-        let targets: Vec<Target> = inner
-            .watched
-            .values()
-            .map(|watched| watched.target.clone())
-            .collect();
-        if targets.is_empty() {
-            return Ok(Vec::new());
+    async fn record(&self, inner: &mut Inner, readings: Vec<Reading>) -> Result<(), StoreError> {
+        if readings.is_empty() {
+            return Ok(());
         }
-        let readings = match patience {
-            Patience::Patient => inner.collector.read(&targets).await,
-            Patience::Prompt => inner.collector.read_promptly(&targets).await,
-        };
         let samples = inner.take(readings);
         let clock = self.clock_setting();
         let stored: Vec<(InstanceId, StoredReading)> =
@@ -220,32 +214,7 @@ impl Sampler {
                     .iter()
                     .try_for_each(|(service, json)| store.record_sources(*service, json))
             })
-            .await?;
-        Ok(samples)
-    }
-
-    /// Goes on from stored readings where all are recent; else reads now and waits one interval.
-    pub async fn ensure_two_readings(&self) {
-        let now = self.project.now();
-        let missing: Vec<InstanceId> = {
-            let inner = self.inner.lock().await;
-            let usable = |reading: &Reading| {
-                let age = now.since(reading.at);
-                age >= SHORTEST_INTERVAL && age <= STALE_AFTER && reading.at <= now
-            };
-            let watched = inner
-                .watched
-                .iter()
-                .filter(|(_, watched)| !watched.last.as_ref().is_some_and(usable));
-            watched.map(|(id, _)| id.clone()).collect()
-        };
-        if !missing.is_empty() {
-            self.first_reading(&missing).await;
-            if self.inner.lock().await.collector.wait_for_engine().await {
-                self.first_reading(&missing).await;
-            }
-            sleep(SAMPLE_INTERVAL).await;
-        }
+            .await
     }
 
     fn clock_setting(&self) -> ClockSetting {
@@ -273,13 +242,26 @@ impl Sampler {
     }
 
     async fn sample_and_keep(&self) {
-        if let Err(error) = self.sample_with(Patience::Prompt).await {
+        if let Err(error) = self.sample_promptly().await {
             (self.warn)(format!("a sample was lost: {error}"));
         }
     }
 }
 
 impl Inner {
+    /// Reads everything that is watched.
+    async fn read(&mut self, patience: Patience) -> Vec<Reading> {
+        let watched = self.watched.values();
+        let targets: Vec<Target> = watched.map(|watched| watched.target.clone()).collect();
+        if targets.is_empty() {
+            return Vec::new();
+        }
+        match patience {
+            Patience::Patient => self.collector.read(&targets).await,
+            Patience::Prompt => self.collector.read_promptly(&targets).await,
+        }
+    }
+
     /// Rates since the reading before, combined per service.
     fn take(&mut self, readings: Vec<Reading>) -> Vec<ServiceSample> {
         let mut by_service: BTreeMap<ServiceId, (Timestamp, Vec<InstanceSample>)> = BTreeMap::new();

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::services::pass;
+use super::services::Passes;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
@@ -189,7 +189,9 @@ async fn report_under_load(
             selection: Vec::new(),
             cost: CostRates::default(),
         };
-        let report = pass(project, &options, printer).await?;
+        let report = Passes::new(Arc::clone(project))
+            .next(&options, printer)
+            .await?;
         unless_closed(printer.manage(&report, format))?;
         return Ok(());
     }

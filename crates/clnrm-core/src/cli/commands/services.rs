@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -16,6 +18,7 @@ use crate::config::project::CostRates;
 use crate::control::Project;
 use crate::control::manage::{ManageError, ManageOptions, manage};
 use crate::control::manage_report::{ManageReport, ServiceReport};
+use crate::control::sampler::{Observer, Warn};
 use crate::control::selection::SelectionError;
 use crate::control::services::ServicesError;
 use crate::control::status_report::{LeakReport, StatusReport, StopReport};
@@ -113,10 +116,10 @@ pub(in crate::cli) async fn ai_manage(
         return Ok(Exit::Good);
     };
     project.ensure_guard().await?;
+    let mut passes = Passes::new(project);
     loop {
-        let pass = pass(&project, &options, printer);
         // An interrupt takes effect between passes: a scaling that has begun is finished first.
-        let report = pass.await?;
+        let report = passes.next(&options, printer).await?;
         if watch {
             printer.manage_again(&report, format)?;
         } else {
@@ -130,6 +133,7 @@ pub(in crate::cli) async fn ai_manage(
                 Exit::Good
             });
         }
+        passes.sample_until(&interrupt.token);
         if interrupt
             .token
             .run_until_cancelled(sleep(pause))
@@ -141,19 +145,47 @@ pub(in crate::cli) async fn ai_manage(
     }
 }
 
-/// One pass; what had to be put in order is told on stderr.
-pub(super) async fn pass(
-    project: &Arc<Project>,
-    options: &ManageOptions,
-    printer: &mut Printer<'_>,
-) -> Result<ManageReport, CliError> {
-    let (sender, mut notes) = mpsc::unbounded_channel();
-    let warn = Arc::new(move |note: String| drop(sender.send(note)));
-    let report = manage(project, options, warn).await?;
-    while let Ok(note) = notes.try_recv() {
-        unless_closed(printer.warning(&note))?;
+/// Passes over one project, one after the other.
+pub(super) struct Passes {
+    project: Arc<Project>,
+    observer: Arc<Observer>,
+    sampling: Option<JoinHandle<()>>,
+    warn: Arc<Warn>,
+    notes: mpsc::UnboundedReceiver<String>,
+}
+
+impl Passes {
+    pub(super) fn new(project: Arc<Project>) -> Self {
+        let (sender, notes) = mpsc::unbounded_channel();
+        let warn: Arc<Warn> = Arc::new(move |note: String| drop(sender.send(note)));
+        Self {
+            observer: Arc::new(Observer::new(Arc::clone(&project), Arc::clone(&warn))),
+            project,
+            sampling: None,
+            warn,
+            notes,
+        }
     }
-    Ok(report)
+
+    /// One pass; what had to be put in order is told on stderr.
+    pub(super) async fn next(
+        &mut self,
+        options: &ManageOptions,
+        printer: &mut Printer<'_>,
+    ) -> Result<ManageReport, CliError> {
+        let report = manage(&self.project, options, &self.observer, self.warn.as_ref()).await?;
+        while let Ok(note) = self.notes.try_recv() {
+            unless_closed(printer.warning(&note))?;
+        }
+        Ok(report)
+    }
+
+    /// Samples between the passes that are to come.
+    fn sample_until(&mut self, cancel: &CancellationToken) {
+        if self.sampling.is_none() {
+            self.sampling = Some(self.observer.go_on_until(cancel.clone()));
+        }
+    }
 }
 
 fn has_failed(service: &ServiceReport) -> bool {
