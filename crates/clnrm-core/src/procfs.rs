@@ -10,6 +10,10 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
+mod memory;
+
+pub use memory::{proportional_bytes, resident_bytes};
+
 /// Tells one process from every other, past or present: a pid alone is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessIdentity {
@@ -146,28 +150,6 @@ impl ProcessStat {
     pub fn is_alive(&self) -> bool {
         !matches!(self.state, b'Z' | b'X' | b'x') || self.threads > 1
     }
-}
-
-/// Resident memory of one process in bytes; `None` when it does not exist (any more), 0 for a zombie.
-///
-/// From `statm`, which newer kernels sum exactly; `stat` has only a per-CPU approximation.
-pub fn resident_bytes(pid: i32) -> io::Result<Option<u64>> {
-    let mut buffer = [0; 256];
-    let Some(length) = read_proc_file(pid, "statm", &mut buffer)? else {
-        return Ok(None);
-    };
-    let pages = std::str::from_utf8(buffer.get(..length).unwrap_or_default())
-        .ok()
-        .and_then(|text| text.split_ascii_whitespace().nth(1))
-        .and_then(|pages| pages.parse::<u64>().ok())
-        .ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::InvalidData,
-                format!("/proc/{pid}/statm is malformed"),
-            )
-        })?;
-    let page_bytes = u64::try_from(rustix::param::page_size()).unwrap_or(u64::MAX);
-    Ok(Some(pages.saturating_mul(page_bytes)))
 }
 
 /// Reads a small file of one process; `None` when the process has gone.

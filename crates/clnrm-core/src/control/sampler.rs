@@ -36,13 +36,13 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 
 /// One sample of one service, and where each of its fields came from.
 #[derive(Debug, Clone)]
-pub struct ServiceSample {
+struct ServiceSample {
     /// The service.
-    pub service: ServiceId,
+    service: ServiceId,
     /// What was measured.
-    pub metrics: ServiceMetrics,
+    metrics: ServiceMetrics,
     /// Where it came from, or why it is not there.
-    pub sources: Sources,
+    sources: Sources,
 }
 
 /// An instance to be read.

@@ -65,6 +65,7 @@ impl LocalContainer {
             source: Source::Cgroup,
             cpu_seconds: self.cgroup.cpu_seconds(),
             memory_bytes: self.cgroup.memory_bytes(),
+            memory_source: Source::Cgroup,
         };
         let traffic = self.network.as_mut().map(|network| Traffic {
             at: clock.awake(),

@@ -21,6 +21,7 @@ mod redis;
 mod remote_container;
 mod root;
 mod series;
+mod shared_memory;
 mod sock_diag;
 
 use std::time::Duration;

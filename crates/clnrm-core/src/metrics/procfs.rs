@@ -2,16 +2,19 @@
 //!
 //! CPU of a tree = what its living processes used, what they collected from children that they waited for, and what
 //! the root (the shim, which adopts and reaps orphans) collected; so no ended child is lost. The root's own use is
-//! clnrm's, not the service's, and is left out. Memory is the sum of resident memory, as `ps` shows it: pages that
-//! processes share count once for each.
+//! clnrm's, not the service's, and is left out. Memory is resident memory, as `ps` shows it; of several processes see
+//! `shared_memory`.
 
 use std::collections::HashMap;
 use std::io;
 
 use super::absent::{Absent, Measured};
 use super::reading::{ResourceUsage, Source};
+use super::shared_memory::{Resident, SharedMemory};
 use crate::clock::Clock;
-use crate::procfs::{ProcessIdentity, ProcessStat, ProcessTable, resident_bytes};
+use crate::procfs::{
+    ProcessIdentity, ProcessStat, ProcessTable, proportional_bytes, resident_bytes,
+};
 
 /// Looks at one tree until two successive looks agree. Only a tree that reaps children within microseconds needs more.
 const MAX_LOOKS: usize = 4;
@@ -20,6 +23,7 @@ const MAX_LOOKS: usize = 4;
 #[derive(Debug, Default)]
 pub(crate) struct ProcessTrees {
     progress: HashMap<ProcessIdentity, Progress>,
+    shared: SharedMemory,
 }
 
 impl ProcessTrees {
@@ -30,6 +34,7 @@ impl ProcessTrees {
         clock: &dyn Clock,
     ) -> Vec<ResourceUsage> {
         self.progress.retain(|root, _| roots.contains(&root));
+        self.shared.retain(roots);
         if roots.is_empty() {
             return Vec::new();
         }
@@ -37,31 +42,37 @@ impl ProcessTrees {
         let usage = |root: &&ProcessIdentity| {
             let at = clock.awake();
             match self.read_tree(root, &table) {
-                Ok((cpu_seconds, memory_bytes)) => ResourceUsage {
-                    at,
-                    source: Source::Procfs,
-                    cpu_seconds: Ok(cpu_seconds),
-                    memory_bytes: Ok(memory_bytes),
-                },
+                Ok(tree) => {
+                    let (memory_bytes, memory_source) =
+                        self.shared
+                            .bytes(root, &tree.resident, clock, proportional_bytes);
+                    ResourceUsage {
+                        at,
+                        source: Source::Procfs,
+                        cpu_seconds: Ok(seconds(tree.cpu_ticks)),
+                        memory_bytes,
+                        memory_source,
+                    }
+                }
                 Err(reason) => ResourceUsage::absent(at, Source::Procfs, &reason),
             }
         };
         roots.iter().map(usage).collect()
     }
 
-    /// CPU in seconds and memory in bytes.
+    /// With the CPU time of children that nobody waited for.
     fn read_tree(
         &mut self,
         root: &ProcessIdentity,
         table: &Measured<ProcessTable>,
-    ) -> Measured<(f64, u64)> {
+    ) -> Measured<Tree> {
         let table = table.as_ref().map_err(Absent::clone)?;
-        let tree = Tree::read(root, table)
+        let mut tree = Tree::read(root, table)
             .map_err(|error| Absent::unreadable("/proc", &error))?
             .ok_or(Absent::ProcessEnded)?;
         let progress = self.progress.entry(root.clone()).or_default();
-        let ticks = progress.advance(tree.cpu_ticks, tree.settled);
-        Ok((seconds(ticks), tree.memory_bytes))
+        tree.cpu_ticks = progress.advance(tree.cpu_ticks, tree.settled);
+        Ok(tree)
     }
 }
 
@@ -90,7 +101,7 @@ impl Progress {
 #[derive(Debug)]
 struct Tree {
     cpu_ticks: u64,
-    memory_bytes: u64,
+    resident: Vec<Resident>,
     settled: bool,
 }
 
@@ -128,12 +139,15 @@ impl Tree {
         }
         let mut tree = Self {
             cpu_ticks: root_stat.reaped_cpu_ticks,
-            memory_bytes: 0,
+            resident: Vec::with_capacity(descendants.len()),
             settled,
         };
         for process in descendants {
             tree.cpu_ticks += process.cpu_ticks + process.reaped_cpu_ticks;
-            tree.memory_bytes += resident_bytes(process.pid)?.unwrap_or(0);
+            tree.resident.push(Resident {
+                pid: process.pid,
+                bytes: resident_bytes(process.pid)?.unwrap_or(0),
+            });
         }
         Ok(Some(tree))
     }

@@ -26,10 +26,12 @@ const BYTES_PER_MB: f64 = 1e6;
 pub struct InstanceSample {
     /// CPU in percent of the instance's allotment.
     pub cpu_percent: Measured<f64>,
-    /// Resident memory in MB (10⁶ bytes).
+    /// Memory in MB (10⁶ bytes).
     pub memory_mb: Measured<f64>,
-    /// Who read CPU and memory.
+    /// Who read CPU.
     pub usage_source: Source,
+    /// Who read memory.
+    pub memory_source: Source,
     /// Bytes exchanged with others, in MB (10⁶ bytes) per second.
     pub network_mb_per_s: Measured<f64>,
     /// Who counted those bytes.
@@ -111,6 +113,7 @@ pub fn instance_sample(previous: Option<&Reading>, current: &Reading, cpus: f64)
         cpu_percent: cpu_percent(&previous, current, cpus),
         memory_mb: (current.usage.memory_bytes.clone()).map(|bytes| lossy(bytes) / BYTES_PER_MB),
         usage_source: current.usage.source,
+        memory_source: current.usage.memory_source,
         network_mb_per_s: network_mb_per_s(&previous, current),
         traffic_source: current.traffic.source,
         connections,
@@ -147,10 +150,10 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
         sources: Sources::default(),
     };
     let cpu = total(samples, |sample| &sample.cpu_percent).map(|sum| sum / count);
-    combined.set(Metric::CpuPercent, cpu, usage_source.clone());
+    combined.set(Metric::CpuPercent, cpu, usage_source);
     let memory = memory_total.clone().map(|sum| sum / count);
-    combined.set(Metric::MemoryMb, memory, usage_source.clone());
-    combined.set(Metric::MemoryTotalMb, memory_total, usage_source);
+    combined.set(Metric::MemoryMb, memory, memory_source(samples));
+    combined.set(Metric::MemoryTotalMb, memory_total, memory_source(samples));
     let network = total(samples, |sample| &sample.network_mb_per_s);
     combined.set(
         Metric::NetworkMbPerS,
@@ -195,6 +198,15 @@ fn without_repeats(samples: &[InstanceSample]) -> Vec<&InstanceSample> {
         }
     }
     distinct
+}
+
+/// One instance may have a single process while another has several: then that one is named.
+fn memory_source(samples: &[&InstanceSample]) -> Measured<Source> {
+    let mut sources = samples.iter().map(|sample| sample.memory_source);
+    let first = sources.next().ok_or(Absent::NoInstance)?;
+    Ok(sources
+        .find(|source| *source == Source::SmapsRollup)
+        .unwrap_or(first))
 }
 
 /// A sample in the making.

@@ -17,6 +17,8 @@ use crate::clock::{Timestamp, Uptime};
 pub enum Source {
     /// `/proc`, over the instance's whole process tree.
     Procfs,
+    /// The same, of processes that may share memory: each page counts divided by the number of processes that map it.
+    SmapsRollup,
     /// The kernel's socket statistics, over the instance's ports.
     SockDiag,
     /// The control group of a container on this machine.
@@ -39,6 +41,7 @@ impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Procfs => "procfs",
+            Self::SmapsRollup => "smaps_rollup",
             Self::SockDiag => "sock_diag",
             Self::Cgroup => "cgroup",
             Self::NetworkNamespace => "network_namespace",
@@ -102,9 +105,11 @@ pub struct ResourceUsage {
     pub source: Source,
     /// CPU time used so far, ended children included, in seconds.
     pub cpu_seconds: Measured<f64>,
-    /// Memory in use, in bytes: resident memory of all living processes; of a container without the file cache that
-    /// the kernel may drop.
+    /// Memory in use, in bytes: of all living processes, without counting shared pages several times; of a container
+    /// without the file cache that the kernel may drop.
     pub memory_bytes: Measured<u64>,
+    /// Who read `memory_bytes`.
+    pub memory_source: Source,
 }
 
 impl ResourceUsage {
@@ -115,6 +120,7 @@ impl ResourceUsage {
             source,
             cpu_seconds: Err(reason.clone()),
             memory_bytes: Err(reason.clone()),
+            memory_source: source,
         }
     }
 

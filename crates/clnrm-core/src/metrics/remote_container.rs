@@ -162,6 +162,7 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
                 .and(stats.cpu_seconds.ok_or_else(|| not_exposed.clone())),
             memory_bytes: memory
                 .map(|usage| without_cache(usage, stats.cache_bytes.unwrap_or_default())),
+            memory_source: source,
         },
         traffic: Traffic {
             at,

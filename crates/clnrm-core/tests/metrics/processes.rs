@@ -5,8 +5,8 @@ use std::io::Write as _;
 use std::process::Command;
 
 use clnrm_core::config::definition::MetricsSpec;
-use clnrm_core::metrics::Absent;
-use clnrm_core::procfs::ProcessTable;
+use clnrm_core::metrics::{Absent, Source};
+use clnrm_core::procfs::{ProcessTable, resident_bytes};
 use clnrm_core::services::service_manager::Metric;
 use tokio::time::Instant;
 
@@ -126,6 +126,27 @@ async fn memory_is_what_ps_shows() {
     #[expect(clippy::cast_precision_loss, reason = "small numbers")]
     let difference = (measured as f64 - expected).abs();
     assert!(difference < 0.05 * expected, "{measured} is not {expected}");
+}
+
+#[tokio::test]
+async fn memory_that_processes_share_counts_once() {
+    // A shell that holds 30 MB, and six forks of it that hold the same pages until the pipe is opened.
+    let workers = "held=$(head -c 30000000 /dev/zero | tr '\\0' x); mkfifo pipe; for n in 1 2 3 4 5 6; do (read x < pipe) & done; \
+                   touch ready; wait";
+    let tree = Tree::start(&format!("sh -c \"{}\" & wait", workers.replace('$', "\\$")));
+    let ready = tree.directory.path().join("ready");
+    let all_run = || {
+        let (is_ready, root) = (ready.exists(), tree.root.pid);
+        async move { is_ready && ProcessTable::scan().unwrap().descendants(root).len() == 7 }
+    };
+    wait_for("all workers run", all_run).await;
+    let reading = read_one(&mut collector(), &tree.target(MetricsSpec::ProcessOnly)).await;
+    let measured = reading.usage.memory_bytes.unwrap();
+    let resident = resident_bytes(only_child(&tree)).unwrap().unwrap();
+    assert!(resident > 30_000_000, "{resident}");
+    assert!(measured > resident * 9 / 10, "{measured} is not {resident}");
+    assert!(measured < resident * 3 / 2, "{measured} is not {resident}");
+    assert_eq!(reading.usage.memory_source, Source::SmapsRollup);
 }
 
 #[tokio::test]

@@ -49,6 +49,7 @@ fn reading(seconds: f64) -> Reading {
             source: Source::Procfs,
             cpu_seconds: Ok(seconds / 2.0),
             memory_bytes: Ok(64_000_000),
+            memory_source: Source::Procfs,
         },
         traffic: Traffic {
             at,
@@ -101,6 +102,7 @@ fn rates_are_differences_over_time_and_the_service_is_the_sum() {
     let mut idle = reading(12.0);
     idle.usage.cpu_seconds = Ok(5.0);
     idle.usage.memory_bytes = Ok(16_000_000);
+    idle.usage.memory_source = Source::SmapsRollup;
     idle.service = reading(10.0).service;
     idle.service.at = idle.awake_at;
     let two = instance_sample(Some(&reading(10.0)), &idle, 2.0);
@@ -117,6 +119,7 @@ fn rates_are_differences_over_time_and_the_service_is_the_sum() {
     close(metrics.response_time_ms, 20.0); // of those requests that there were
     close(metrics.error_rate, 0.1);
     assert_eq!(sources.get(Metric::CpuPercent), Ok(Source::Procfs));
+    assert_eq!(sources.get(Metric::MemoryMb), Ok(Source::SmapsRollup));
     assert_eq!(sources.get(Metric::NetworkMbPerS), Ok(Source::SockDiag));
     assert_eq!(sources.get(Metric::ErrorRate), Ok(Source::Redis));
     assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::Redis));
@@ -444,7 +447,7 @@ proptest! {
         let (mut before, mut now) = (reading(1.0), reading(2.0));
         for (reading, index) in [(&mut before, 0), (&mut now, 1)] {
             let at = Uptime::from_micros(micros[index]);
-            reading.usage = ResourceUsage { at, source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]) };
+            reading.usage = ResourceUsage { at, source: Source::Cgroup, memory_source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]) };
             reading.traffic.at = at;
             reading.traffic.network = Ok(NetworkCounter { bytes: bytes[index], epoch: Some(1) });
             reading.service.at = at;
