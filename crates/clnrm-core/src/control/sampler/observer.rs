@@ -45,12 +45,12 @@ impl Observer {
     /// Points it at these services. Where it does not sample all the time anyway, it takes one sample of each now.
     pub async fn look_at(&self, services: &[ServiceRow]) -> Result<(), StoreError> {
         *self.services.lock().unwrap_or_else(PoisonError::into_inner) = services.into();
+        if self.goes_on.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         let running = self.running().await?;
         for (service, error) in self.sampler.watch_exactly(services, &running).await? {
             (self.sampler.warn)(format!("service `{service}` cannot be measured: {error}"));
-        }
-        if self.goes_on.load(Ordering::Relaxed) {
-            return Ok(());
         }
         self.sampler.sample_with_rates().await
     }
