@@ -66,19 +66,31 @@ impl ClockSetting {
     }
 }
 
-/// By how many milliseconds all that is recorded must move so that a sample of `at` comes after it; `None` = the sample is
-/// no new moment.
-///
+/// What a sample means for what is recorded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Placing {
+    /// By how many milliseconds all that is recorded moves.
+    move_by_millis: i64,
+    /// Whether the sample is a new moment, to be recorded after it.
+    is_new: bool,
+}
+
 /// A sample of a sampler that waited its turn is older than the newest one, but by no more than one can wait. Where it is,
 /// and nothing is known of how the clock was set, it was set back.
-fn correction(newest_at: Timestamp, at: Timestamp, step: Step) -> Option<i64> {
+fn place(newest_at: Timestamp, at: Timestamp, step: Step) -> Placing {
     let next = newest_at + LEAST_SAMPLE_GAP;
-    let to_order = || Some(at.as_millis() - next.as_millis()).filter(|back| *back < 0);
-    match step {
-        Step::By(millis) => (at >= next.moved_by(millis)).then_some(millis),
-        Step::AnotherBoot => Some(to_order().unwrap_or(0)),
-        Step::Unknown if at >= next => Some(0),
-        Step::Unknown => (newest_at.since(at) > BUSY_TIMEOUT).then(to_order)?,
+    let (to_order, in_order) = (at.as_millis() - next.as_millis(), at >= next);
+    let (move_by_millis, is_new) = match step {
+        // What was read before the newest sample knows the clock as it was, not as it is.
+        Step::By(millis) if at < newest_at.moved_by(millis) => (0, false),
+        Step::By(millis) => (millis, at >= next.moved_by(millis)),
+        Step::AnotherBoot => (to_order.min(0), true),
+        Step::Unknown if !in_order && newest_at.since(at) > BUSY_TIMEOUT => (to_order, true),
+        Step::Unknown => (0, in_order),
+    };
+    Placing {
+        move_by_millis,
+        is_new,
     }
 }
 
@@ -94,31 +106,41 @@ enum Step {
 }
 
 /// Moves what is recorded of a service onto the clock of a sample of `at`; `false` = the sample is no new moment.
+/// `clocks` are the one recorded so far and the one of the sample.
 pub(super) fn follow(
     transaction: &Transaction<'_>,
     service: ServiceId,
     rings: &mut Rings,
     at: Timestamp,
-    (before, now): (Option<&ClockSetting>, Option<&ClockSetting>),
+    clocks: (&mut Option<ClockSetting>, Option<&ClockSetting>),
 ) -> rusqlite::Result<bool> {
-    let step = match (before, now) {
+    let (before, now) = clocks;
+    let step = match (before.as_ref(), now) {
         (Some(before), Some(now)) => now.step_since(before).map_or(Step::AnotherBoot, Step::By),
         _ => Step::Unknown,
     };
+    let mut placing = Placing {
+        move_by_millis: 0,
+        is_new: true,
+    };
     if rings.raw > 0 {
-        let Some(millis) = correction(rings.newest_at, at, step) else {
-            return Ok(false);
-        };
-        if millis != 0 {
-            move_all(transaction, service, rings, millis)?;
-        }
+        placing = place(rings.newest_at, at, step);
+    }
+    let Placing {
+        move_by_millis,
+        is_new,
+    } = placing;
+    if move_by_millis != 0 {
+        move_all(transaction, service, rings, move_by_millis)?;
     }
     if let Some(now) = now
         && step != Step::By(0)
+        && (is_new || move_by_millis != 0)
     {
         now.write(transaction, service)?;
+        *before = Some(now.clone());
     }
-    Ok(true)
+    Ok(is_new)
 }
 
 fn move_all(
@@ -247,6 +269,17 @@ mod tests {
                 .sampled_at,
             at(101_000 + HOUR)
         );
+    }
+
+    #[test]
+    fn a_sample_too_soon_to_be_recorded_shows_how_the_clock_is_set() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        assert!(record(&mut store, service, 101_000, 2 * HOUR));
+        assert!(!record(&mut store, service, 101_200, 0));
+        let newest = store.raw_samples(service).unwrap()[0].sampled_at;
+        assert_eq!(newest, at(101_000));
+        assert!(record(&mut store, service, 102_000, 0));
     }
 
     #[test]

@@ -60,11 +60,10 @@ impl Store {
                     None => None,
                 };
                 for (_, sample) in of_one_service {
-                    let (at, clocks) = (sample.sampled_at, (before.as_ref(), clock));
+                    let (at, clocks) = (sample.sampled_at, (&mut before, clock));
                     let is_new = follow(transaction, *service, &mut rings, at, clocks)?;
                     if is_new {
                         append(transaction, *service, &mut rings, sample)?;
-                        before = clock.cloned();
                     }
                     recorded.push(is_new);
                 }
