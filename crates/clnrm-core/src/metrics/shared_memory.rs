@@ -59,8 +59,8 @@ impl SharedMemory {
         let sum: u64 = resident.iter().map(|process| process.bytes).sum();
         let largest = resident.iter().map(|process| process.bytes).max();
         let largest = largest.unwrap_or_default();
-        if sum - largest <= largest / NEGLIGIBLE_DIVISOR {
-            self.known.remove(root);
+        // A tree that has been measured in proportion stays so: with every short-lived child its memory would seem to change.
+        if !self.known.contains_key(root) && sum - largest <= largest / NEGLIGIBLE_DIVISOR {
             return (Ok(sum), Source::Procfs);
         }
         if let Some(bytes) = self.rested(root, clock.awake()) {
@@ -101,7 +101,9 @@ fn read(
     let mut sum = 0_u64;
     for Resident { pid, .. } in resident.iter().filter(|process| process.bytes > 0) {
         let bytes = proportional(*pid).map_err(|error| {
-            let what = format!("shared memory counts several times, and /proc/{pid}/smaps_rollup:");
+            let what = format!(
+                "/proc/{pid}/smaps_rollup, without which shared memory would count several times:"
+            );
             Absent::unreadable(&what, &error)
         })?;
         sum = sum.saturating_add(bytes.unwrap_or_default());
@@ -170,6 +172,14 @@ mod tests {
             Ok(Some(51_000_000))
         });
         assert_eq!((bytes, source), (Ok(153_000_000), Source::SmapsRollup));
+        let (bytes, source) = shared.bytes(&root(1), &processes(&[150]), &watch, |_| {
+            Ok(Some(149_000_000))
+        });
+        assert_eq!(
+            (bytes, source),
+            (Ok(149_000_000), Source::SmapsRollup),
+            "measured as before"
+        );
     }
 
     #[test]
@@ -226,7 +236,7 @@ mod tests {
         assert_eq!(source, Source::SmapsRollup);
         assert_eq!(
             bytes.unwrap_err().to_string(),
-            "shared memory counts several times, and /proc/1/smaps_rollup: permission denied"
+            "/proc/1/smaps_rollup, without which shared memory would count several times: permission denied"
         );
     }
 }
