@@ -19,6 +19,7 @@ mod faults;
 mod forecasts;
 mod history_faults;
 mod journey;
+mod jobs;
 mod manage;
 mod metrics_faults;
 mod pool;

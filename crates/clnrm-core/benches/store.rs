@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::config::definition::{
-    CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
+    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
+    StopSpec,
 };
 use clnrm_core::services::service_manager::{AutoScaleConfig, Metric, ServiceMetrics, Tier};
 use clnrm_core::store::{ServiceId, Store};
@@ -40,6 +41,7 @@ fn register(store: &mut Store, number: usize) -> ServiceId {
         },
         response_target_ms: 100.0,
         log_limit_bytes: 1_000,
+        lifetime: Lifetime::Stays,
     };
     store
         .register_service(

@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::config::definition::{
-    CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
+    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
+    StopSpec,
 };
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::{AutoScaleConfig, ServiceMetrics, Tier};
@@ -49,6 +50,7 @@ fn register(store: &mut Store, name: &str) -> ServiceId {
         },
         response_target_ms: 100.0,
         log_limit_bytes: 1_000,
+        lifetime: Lifetime::Stays,
     };
     store
         .register_service(&definition, Path::new("/a.clnrm.toml"), at(0))

@@ -21,7 +21,8 @@ use std::time::{Duration, Instant};
 
 use clnrm_core::clock::{Clock, SystemClock, Timestamp};
 use clnrm_core::config::definition::{
-    CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
+    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
+    StopSpec,
 };
 use clnrm_core::services::service_manager::{AutoScaleConfig, Metric, ServiceMetrics};
 use clnrm_core::store::Store;
@@ -132,6 +133,7 @@ fn definition(name: String) -> ServiceDefinition {
         },
         response_target_ms: 100.0,
         log_limit_bytes: 1_000,
+        lifetime: Lifetime::Stays,
     }
 }
 

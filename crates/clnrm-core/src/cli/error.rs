@@ -118,12 +118,12 @@ impl CliError {
             }
             Self::DemoTarget { .. } | Self::FileExists { .. } => Exit::Usage,
             Self::Services(error) => match error {
-                ServicesError::Selection(_) => Exit::Usage,
+                ServicesError::Selection(_) | ServicesError::Job { .. } => Exit::Usage,
                 ServicesError::NotRunning { .. } | ServicesError::Start(_) => Exit::ServiceFailed,
                 ServicesError::Stop(_) => Exit::Leak,
                 ServicesError::Recover(_) | ServicesError::Store(_) => Exit::Internal,
             },
-            Self::Manage(ManageError::Selection(_)) => Exit::Usage,
+            Self::Manage(ManageError::Selection(_) | ManageError::OnlyJobs) => Exit::Usage,
             Self::Manage(_)
             | Self::Store(_)
             | Self::Run(_)

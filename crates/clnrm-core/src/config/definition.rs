@@ -79,6 +79,28 @@ pub struct ServiceDefinition {
     pub response_target_ms: f64,
     /// Largest size of an instance's log file in bytes; the older half is dropped beyond it.
     pub log_limit_bytes: u64,
+    /// How long an instance lives.
+    #[serde(default, skip_serializing_if = "Lifetime::is_default")]
+    pub lifetime: Lifetime,
+}
+
+/// How long an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifetime {
+    /// Until it is stopped; an end while a test runs is that test's error.
+    #[default]
+    Stays,
+    /// Until it is stopped or ends by itself.
+    MayExit,
+    /// Until its work is done: it is ready when it has ended with exit code 0.
+    Job,
+}
+
+impl Lifetime {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 /// What an instance is.
@@ -393,12 +415,30 @@ impl ServiceDefinition {
         digest
     }
 
-    /// Whether its file fixes a port of this machine.
-    pub fn fixes_a_port(&self) -> bool {
+    /// The ports of this machine that its file fixes.
+    pub fn ports_of_this_machine(&self) -> Vec<u16> {
         match &self.launch {
-            Launch::Process(_) => !self.fixed_ports.is_empty(),
-            Launch::Container(container) => container.ports.iter().any(|port| port.host.is_some()),
+            Launch::Process(_) => self.fixed_ports.clone(),
+            Launch::Container(container) => {
+                let ports = container.ports.iter();
+                ports.filter_map(|port| port.host).collect()
+            }
         }
+    }
+
+    /// Whether it does its work, ends, and is ready then.
+    pub fn is_job(&self) -> bool {
+        self.lifetime == Lifetime::Job
+    }
+
+    /// Whether it may end while a test runs.
+    pub fn may_exit(&self) -> bool {
+        self.lifetime == Lifetime::MayExit
+    }
+
+    /// Whether it is ready as soon as it was started, even if it has ended by then.
+    pub fn may_end_at_once(&self) -> bool {
+        self.may_exit() && self.ready.checks.is_empty()
     }
 
     /// The allotted CPU in cores.

@@ -14,6 +14,7 @@ use super::project::Project;
 use super::start::{StartCause, StartFailure};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
+use crate::procfs::{ProcessStat, ProcessTable};
 use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
 use crate::runtime::{
@@ -110,6 +111,31 @@ impl LiveInstance {
         }
     }
 
+    /// Whether it has done its work: nothing of it runs, so it is neither leased nor measured.
+    pub fn is_job(&self) -> bool {
+        self.definition.is_job()
+    }
+
+    /// Whether its processes are gone from this machine, so that news of its end is on the way.
+    pub fn is_gone(&self) -> bool {
+        // Of one that was taken over, the main process may have left long ago.
+        let (Supervisor::Shim(shim), Some(main_pid), false) = (
+            &self.running.supervisor,
+            self.running.main_pid,
+            self.acquired.warm,
+        ) else {
+            return false;
+        };
+        let main = ProcessStat::read(main_pid).ok().flatten();
+        if main.is_some_and(|main| main.is_alive()) {
+            return false;
+        }
+        ProcessTable::scan().is_ok_and(|table| {
+            let tree = table.descendants(shim.pid);
+            !tree.iter().any(|process| process.is_alive())
+        })
+    }
+
     /// Whether it has not ended since it became ready, as far as anybody has told.
     pub fn is_up(&self) -> bool {
         matches!(
@@ -128,7 +154,7 @@ impl Project {
                 Ok(instance) => return Ok(instance),
                 Err(failure) => failure,
             };
-            let may_retry = attempt < PORT_ATTEMPTS && !plan.definition.fixes_a_port();
+            let may_retry = attempt < PORT_ATTEMPTS && plan.definition.ports_of_this_machine().is_empty();
             if !(may_retry && lost_its_port(&failure)) {
                 return Err(failure);
             }
@@ -152,14 +178,9 @@ impl Project {
                 id: prepared.id,
                 service: plan.service,
                 definition: plan.definition.clone(),
-                binding: prepared
-                    .bindings
-                    .services
-                    .get(&plan.definition.name)
-                    .cloned()
-                    .unwrap_or_default(),
+                address: prepared.address.filter(|_| !plan.definition.is_job()),
                 dir: prepared.dir,
-                address: prepared.address,
+                binding: prepared.own_binding(plan.definition),
                 env: prepared.env,
                 running,
                 ready_in: started.elapsed(),
@@ -227,9 +248,13 @@ impl Project {
             })
             .await
             .map_err(StartCause::Store)?;
+        if plan.definition.is_job() {
+            self.finish_job(plan, prepared, &running).await?;
+            return Ok(running);
+        }
         // Where nothing runs any more, there are no ports to look at.
         if let Some(failure) = NotReady::of(&running) {
-            return Err(StartCause::NotReady(failure));
+            may_be_over(plan.definition, failure)?;
         }
         let context = ReadyContext {
             place: prepared.place(),
@@ -240,9 +265,8 @@ impl Project {
             state: running.state.clone(),
             cancel: plan.cancel.clone(),
         };
-        wait_until_ready(self.runtime(prepared.kind()), context)
-            .await
-            .map_err(StartCause::NotReady)?;
+        let ready = wait_until_ready(self.runtime(prepared.kind()), context).await;
+        ready.or_else(|failure| may_be_over(plan.definition, failure))?;
         let (id, now) = (prepared.id.clone(), self.now());
         self.store
             .call(move |store| store.record_ready(&id, now).map(drop))
@@ -292,6 +316,14 @@ impl Project {
             log_tail: log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default(),
             log_file: log.exists().then_some(log),
         }
+    }
+}
+
+/// A service that may exit and states no check is ready when it was started, however soon it has ended.
+fn may_be_over(definition: &ServiceDefinition, failure: NotReady) -> Result<(), StartCause> {
+    match failure {
+        NotReady::Died { .. } if definition.may_end_at_once() => Ok(()),
+        failure => Err(StartCause::NotReady(failure)),
     }
 }
 

@@ -44,6 +44,9 @@ pub enum ManageError {
     /// A name that matches nothing.
     #[error(transparent)]
     Selection(SelectionError),
+    /// A job has no load, and no number of instances.
+    #[error("only jobs are selected: they run once for each test, and are not managed")]
+    OnlyJobs,
     /// The history failed.
     #[error("cannot read or write the history")]
     Store(#[source] StoreError),
@@ -63,7 +66,11 @@ pub async fn manage(
         .call(|store| store.services())
         .await
         .map_err(ManageError::Store)?;
-    let services = select(services, &options.selection).map_err(ManageError::Selection)?;
+    let mut services = select(services, &options.selection).map_err(ManageError::Selection)?;
+    services.retain(|service| !service.definition.is_job());
+    if services.is_empty() && !options.selection.is_empty() {
+        return Err(ManageError::OnlyJobs);
+    }
     let looked = observer.look_at(&services).await;
     looked.map_err(ManageError::Store)?;
 

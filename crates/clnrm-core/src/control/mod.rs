@@ -10,6 +10,7 @@ pub mod evidence;
 pub mod forecast_report;
 mod forecast_view;
 pub mod guard;
+mod job;
 pub mod lifecycle;
 pub mod manage;
 pub mod manage_report;

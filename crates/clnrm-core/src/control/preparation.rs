@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::job::binding_of_done;
 use super::lifecycle::{HOST, StartPlan};
 use super::project::Project;
 use super::start::StartCause;
@@ -40,6 +41,16 @@ impl Prepared {
             id: self.id.0.clone(),
             dir: self.dir.clone(),
         }
+    }
+
+    /// What others may know of the instance when it is ready.
+    pub(super) fn own_binding(&self, definition: &ServiceDefinition) -> InstanceBinding {
+        let own = self.bindings.services.get(&definition.name).cloned();
+        let own = own.unwrap_or_default();
+        if definition.is_job() {
+            return binding_of_done(own);
+        }
+        own
     }
 
     pub(super) fn kind(&self) -> RuntimeKind {

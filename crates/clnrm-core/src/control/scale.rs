@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::assessment_view;
 use super::decide::Decided;
+use super::job::binding_of_done;
 use super::lifecycle::{HOST, StartPlan};
 use super::manage_report::ScalingReport;
 use super::project::Project;
@@ -242,9 +243,19 @@ pub(super) async fn neighbours(
     if definition.depends_on.is_empty() {
         return Ok(BTreeMap::new());
     }
-    let (services, live) = project
+    let (services, live, done_jobs) = project
         .store
-        .call(|store| Ok((store.services()?, store.live_instances()?)))
+        .call(|store| {
+            let services = store.services()?;
+            let mut done_jobs = Vec::new();
+            for job in services
+                .iter()
+                .filter(|service| service.definition.is_job())
+            {
+                done_jobs.extend(store.newest_instances(job.id, 1)?);
+            }
+            Ok((services, store.live_instances()?, done_jobs))
+        })
         .await?;
     let digest = definition.digest();
     let own = services
@@ -267,6 +278,14 @@ pub(super) async fn neighbours(
             continue;
         }
         let named = services.iter().filter(|service| service.name == *name);
+        let of_same_file = named.clone().find(|service| Some(&service.file) == file);
+        if let Some(job) = of_same_file.filter(|service| service.definition.is_job()) {
+            // It has run; its folder and what it waited for are still there.
+            let done = done_jobs.iter().find(|row| row.start.service == job.id);
+            found.extend(done.map(|row| (name.clone(), binding_of_done(binding(row)))));
+            wanted.extend(&job.definition.depends_on);
+            continue;
+        }
         let candidates = named.flat_map(|service| {
             let ready = live.iter().filter(|row| {
                 row.start.service == service.id && row.state == InstanceState::Running

@@ -44,6 +44,12 @@ pub enum ServicesError {
         /// The service.
         service: String,
     },
+    /// There is nothing to restart.
+    #[error("`{service}` is a job: it runs before the services that wait for it, and is not restarted")]
+    Job {
+        /// The service.
+        service: String,
+    },
     /// An instance could not be stopped.
     #[error(transparent)]
     Stop(EndError),
@@ -232,6 +238,11 @@ impl Project {
         name: &str,
     ) -> Result<RestartReport, ServicesError> {
         let known = self.instances_named(name).await?;
+        if !known.is_empty() && known.iter().all(|known| known.service.definition.is_job()) {
+            return Err(ServicesError::Job {
+                service: name.to_owned(),
+            });
+        }
         let live: Vec<KnownInstance> = known
             .into_iter()
             .filter(|known| known.row.state.is_live())

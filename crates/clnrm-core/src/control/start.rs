@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::stop::EndError;
 use crate::config::placeholder::PlaceholderError;
+use crate::runtime::job::JobError;
 use crate::runtime::{ContainerError, LaunchError, NotReady, StartError};
 use crate::store::{InstanceId, StoreError};
 
@@ -56,6 +58,12 @@ pub enum StartCause {
     /// It did not become ready.
     #[error("it did not become ready")]
     NotReady(#[source] NotReady),
+    /// It is a job, and not done.
+    #[error("it has not done its work")]
+    Job(#[source] JobError),
+    /// It is a job and done, but what it left could not be ended.
+    #[error("it is done, but what it left could not be ended")]
+    Leftovers(#[source] EndError),
     /// The history failed.
     #[error("the history failed")]
     Store(#[source] StoreError),
@@ -73,13 +81,18 @@ impl StartCause {
         matches!(
             self,
             Self::NotReady(NotReady::Cancelled)
+                | Self::Job(JobError::Cancelled)
                 | Self::Spawn(LaunchError::Container(ContainerError::Cancelled))
         )
     }
 
-    /// Whether its process ended by itself: only its log can say why.
+    /// Whether its process failed by itself: only its log can say why.
     pub fn is_death(&self) -> bool {
-        matches!(self, Self::NotReady(NotReady::Died { .. }))
+        match self {
+            Self::NotReady(NotReady::Died { status }) => !status.is_success(),
+            Self::Job(JobError::Failed(_)) => true,
+            _ => false,
+        }
     }
 
     /// The way out, where one is known.
@@ -108,7 +121,16 @@ impl StartCause {
                 "see its log; `ready` says what is waited for, `ready = { timeout = … }` how long"
                     .to_owned()
             }
-            Self::NotReady(NotReady::Died { .. }) => "its log says why".to_owned(),
+            Self::NotReady(NotReady::Died { status }) if status.is_success() => {
+                "a service must stay up; write `job = true` if it is to do its work and end"
+                    .to_owned()
+            }
+            Self::NotReady(NotReady::Died { .. }) | Self::Job(JobError::Failed(_)) => {
+                "its log says why".to_owned()
+            }
+            Self::Job(JobError::TimedOut { .. }) => {
+                "`ready = { timeout = … }` says how long a job may take".to_owned()
+            }
             Self::Store(error) => return error.hint(),
             _ => return None,
         })

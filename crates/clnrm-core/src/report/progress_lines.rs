@@ -65,7 +65,9 @@ impl Run {
             } => {
                 self.pulling.insert(safe_line(image), *downloaded_bytes);
             }
-            RunEvent::ServiceReady { .. } | RunEvent::ServiceFailed { .. } => self.pulling.clear(),
+            RunEvent::ServiceReady { .. }
+            | RunEvent::JobDone { .. }
+            | RunEvent::ServiceFailed { .. } => self.pulling.clear(),
             RunEvent::ServiceStarting { .. }
             | RunEvent::StepStarted { .. }
             | RunEvent::StepRetrying { .. }
@@ -126,6 +128,7 @@ impl Run {
             RunEvent::ServiceStarting { test, .. }
             | RunEvent::ImagePulling { test, .. }
             | RunEvent::ServiceReady { test, .. }
+            | RunEvent::JobDone { test, .. }
             | RunEvent::ServiceFailed { test, .. }
             | RunEvent::StepStarted { test, .. }
             | RunEvent::StepRetrying { test, .. }
@@ -184,6 +187,11 @@ fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
             ..
         } => {
             let text = ready(service, *took, address.as_deref());
+            Some((Lines::Events, text))
+        }
+        RunEvent::JobDone { service, took, .. } => {
+            let took = units::duration(*took);
+            let text = format!("{} is done after {took}", safe_line(service));
             Some((Lines::Events, text))
         }
         RunEvent::ServiceFailed { failure, .. } => Some((Lines::Failures, failed(failure))),

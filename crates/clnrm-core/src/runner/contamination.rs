@@ -57,7 +57,8 @@ pub(super) async fn run_test(
     let mut report = first.report;
     report.duration = second.report.duration;
     // An instance that ended under the test was stopped or killed: that says nothing of who used it before.
-    let ended = first.instances.iter().find(|instance| !instance.is_up());
+    let mut staying = first.instances.iter().filter(|instance| !instance.is_job());
+    let ended = staying.find(|instance| !instance.is_up());
     if let Some(ended) = ended {
         let why = report.reason.take().unwrap_or_default();
         report.reason = Some(format!(

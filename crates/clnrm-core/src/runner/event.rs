@@ -37,6 +37,12 @@ pub enum RunEvent {
         took: Duration,
         address: Option<String>,
     },
+    /// It is a job, and done.
+    JobDone {
+        test: usize,
+        service: String,
+        took: Duration,
+    },
     /// It failed to become ready, or died.
     ServiceFailed {
         test: usize,
@@ -184,6 +190,10 @@ pub struct ServiceUse {
     pub instance_id: String,
     /// Whether it was started for this test.
     pub origin: InstanceOrigin,
+    /// Whether it is a job: its work was done before the steps.
+    pub job: bool,
+    /// How it ended by itself, e.g. `exit code 0`; `None` = it did not.
+    pub ended: Option<String>,
     /// Whether it was running before the test wanted it.
     pub warm: bool,
     /// From the wish to the instance.

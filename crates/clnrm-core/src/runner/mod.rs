@@ -4,6 +4,7 @@
 
 mod command_step;
 mod contamination;
+mod early_end;
 pub mod event;
 mod expectations;
 mod http_step;

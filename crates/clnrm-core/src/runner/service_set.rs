@@ -73,12 +73,7 @@ pub(super) async fn start_all(
                     let message = format!("service `{}`: {warning}", instance.definition.name);
                     (shared.notify)(RunEvent::Warning { message });
                 }
-                (shared.notify)(RunEvent::ServiceReady {
-                    test,
-                    service: instance.definition.name.clone(),
-                    took: instance.acquired.waited,
-                    address: instance.address.clone(),
-                });
+                (shared.notify)(ready_event(test, &instance));
                 bindings.insert(instance.definition.name.clone(), instance.binding.clone());
                 set.ready.push(instance);
             }
@@ -94,6 +89,24 @@ pub(super) async fn start_all(
             }
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
         }
+    }
+}
+
+fn ready_event(test: usize, instance: &LiveInstance) -> RunEvent {
+    let service = instance.definition.name.clone();
+    let took = instance.acquired.waited;
+    if instance.is_job() {
+        return RunEvent::JobDone {
+            test,
+            service,
+            took,
+        };
+    }
+    RunEvent::ServiceReady {
+        test,
+        service,
+        took,
+        address: instance.address.clone(),
     }
 }
 
@@ -167,6 +180,7 @@ pub(super) fn describe(failure: &StartFailure) -> ServiceFailure {
         message: match cause {
             StartCause::NotReady(source) => source.to_string(),
             StartCause::Spawn(source) => one_line(source),
+            StartCause::Job(source) => source.to_string(),
             other => one_line(other),
         },
         hint: cause

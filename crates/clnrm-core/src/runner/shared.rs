@@ -129,6 +129,10 @@ impl Shared {
                 finished.instances.push(instance);
                 continue;
             }
+            if instance.is_job() && !finished.instances.is_empty() {
+                // Its folder may be what those that stay read from.
+                continue;
+            }
             self.sampler.remove(&instance.id).await;
             self.stop_live(&instance).await;
         }
@@ -196,6 +200,10 @@ impl Shared {
 
     /// Leases what was started for the test (what was warm is leased already), and records how long it waited for each.
     pub(super) async fn lease(&self, test: &str, instances: &mut [LiveInstance]) {
+        let mut instances: Vec<&mut LiveInstance> = instances
+            .iter_mut()
+            .filter(|instance| !instance.is_job())
+            .collect();
         let wanted: Vec<(NewLease, Option<LeaseId>, Duration)> = instances
             .iter()
             .map(|instance| {

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::command_step::test_variables;
+use super::early_end::{hear_of_an_end, how_it_ended, unwanted_end};
 use super::event::{
     InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus, rounded_ms,
@@ -19,8 +20,6 @@ use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
 use crate::control::LiveInstance;
 use crate::control::Project;
-use crate::control::lifecycle::LOG_TAIL_LINES;
-use crate::runtime::{TreeState, log_file};
 
 /// Why a test was cut short.
 #[derive(Debug, Clone)]
@@ -123,23 +122,30 @@ async fn with_services(
     watch: &Arc<Watch>,
 ) -> Vec<StepReport> {
     shared.lease(&test.name, &mut services.ready).await;
-    let (warm, fresh): (Vec<_>, Vec<_>) =
-        (services.ready.iter().cloned()).partition(|instance| instance.acquired.warm);
+    let (warm, fresh): (Vec<_>, Vec<_>) = (services.ready.iter())
+        .filter(|instance| !instance.is_job())
+        .cloned()
+        .partition(|instance| instance.acquired.warm);
     shared.sampler.add(&fresh).await;
     // A warm instance is there at once, and so are the steps; its first reading comes when it comes.
     let sampler = shared.sampler.clone();
     let adding = (!warm.is_empty()).then(|| tokio::spawn(async move { sampler.add(&warm).await }));
-    let guards: Vec<_> = services
-        .ready
-        .iter()
+    let staying = services.ready.iter().filter(|instance| !instance.is_job());
+    let guards: Vec<_> = staying
         .map(|instance| {
             let project = Arc::clone(&shared.project);
-            tokio::spawn(report_death(project, instance.clone(), Arc::clone(watch)))
+            let guard = watch_over(project, instance.clone(), Arc::clone(watch));
+            (instance, tokio::spawn(guard))
         })
         .collect();
     let steps = run_steps(shared, index, test, &services.ready, watch).await;
-    for guard in guards {
-        guard.abort();
+    for (instance, guard) in guards {
+        hear_of_an_end(&shared.project, instance).await;
+        if instance.is_up() || instance.definition.may_exit() {
+            guard.abort();
+        }
+        // Aborted, or about to say what happened.
+        let _ = guard.await;
     }
     if let Some(adding) = adding {
         // It never panics: see its reports.
@@ -225,48 +231,11 @@ fn skip_reason(
     ))
 }
 
-/// Ends the test when an instance dies under it; a process that leaves with 0 has done its work.
-async fn report_death(project: Arc<Project>, mut instance: LiveInstance, watch: Arc<Watch>) {
-    let dead = |state: &TreeState| match state {
-        TreeState::Running | TreeState::MainLeft => false,
-        TreeState::Ended(record) => !record.status.is_success(),
-        TreeState::Failed(_) | TreeState::Lost(_) => true,
-    };
-    let Ok(state) = instance
-        .running
-        .state
-        .wait_for(dead)
-        .await
-        .map(|state| *state)
-    else {
-        return;
-    };
-    let how = match state {
-        TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
-        TreeState::Ended(record) if record.requested => {
-            "it was stopped while the test ran".to_owned()
-        }
-        TreeState::Ended(record) => format!("it ended with {} while the test ran", record.status),
-        TreeState::Lost(loss) => format!("{loss} while the test ran"),
-        TreeState::Running | TreeState::MainLeft => return,
-    };
-    // What it wrote last is what matters; the shim ends once everything is in the log.
-    let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
-    let _ = instance.running.state.wait_for(settled).await;
-    let fetched = project.runtime(instance.kind());
-    let fetched = fetched.fetch_log(&instance.place(), LOG_TAIL_LINES).await;
-    // An engine that is gone has no more to tell.
-    let log = fetched.map_or_else(|_| instance.running.log.clone(), |fetched| fetched.path);
-    let tail = log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default();
-    watch.cut_short(CutShort::ServiceDied(Box::new(ServiceFailure {
-        service: instance.definition.name.clone(),
-        instance_id: Some(instance.id.0.clone()),
-        message: how,
-        hint: None,
-        log_tail: tail,
-        // Where it stays when the instance is ended.
-        log_file: Some(instance.running.log.clone()),
-    })));
+/// Cuts the test short when an instance ends under it that must not.
+async fn watch_over(project: Arc<Project>, instance: LiveInstance, watch: Arc<Watch>) {
+    if let Some(failure) = unwanted_end(&project, &instance).await {
+        watch.cut_short(CutShort::ServiceDied(Box::new(failure)));
+    }
 }
 
 fn service_use(instance: &LiveInstance) -> ServiceUse {
@@ -278,6 +247,8 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
         } else {
             InstanceOrigin::Fresh
         },
+        job: instance.is_job(),
+        ended: how_it_ended(instance),
         warm: instance.acquired.warm,
         lease_ms: rounded_ms(instance.acquired.waited),
         verified_ms: instance.acquired.cleaned_in.map(rounded_ms),

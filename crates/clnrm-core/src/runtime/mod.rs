@@ -9,6 +9,7 @@ pub mod command;
 pub mod docker;
 pub mod guard;
 pub mod instance;
+pub mod job;
 mod listening;
 pub mod log_file;
 pub mod mark;

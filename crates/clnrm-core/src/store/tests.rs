@@ -12,7 +12,8 @@ use tempfile::TempDir;
 use super::*;
 use crate::clock::Timestamp;
 use crate::config::definition::{
-    CommandLine, Launch, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal, StopSpec,
+    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
+    StopSpec,
 };
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{AutoScaleConfig, ServiceMetrics};
@@ -60,6 +61,7 @@ pub(crate) fn definition(name: &str) -> ServiceDefinition {
         },
         response_target_ms: 100.0,
         log_limit_bytes: 1_000_000,
+        lifetime: Lifetime::Stays,
     }
 }
 

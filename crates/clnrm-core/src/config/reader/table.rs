@@ -57,6 +57,13 @@ impl<'a> Table<'a> {
         self.take_any(&[name])
     }
 
+    /// The value of a key, which somebody else takes.
+    pub(crate) fn look_at(&self, name: &str) -> Option<Value<'a>> {
+        let mut entries = self.entries.iter();
+        let found = entries.find(|(key, _)| *key == name);
+        found.map(|(_, value)| value.clone())
+    }
+
     /// The value of a key that has several names. Giving more than one of them is a problem.
     pub(crate) fn take_any(&mut self, names: &[&'static str]) -> Option<Value<'a>> {
         self.known.extend(names.first());

@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use crate::services::service_manager::AutoScaleConfig;
 
+mod conflicts;
 mod http_step;
 mod launch;
+mod lifetime;
 pub(crate) mod limits;
 mod metrics;
 mod pool;
@@ -55,6 +57,8 @@ pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>) -> TestDefinitio
     }
     references::check_services(table.source, &services);
     references::check_steps(table.source, &services, &mut read);
+    conflicts::check_ports(table.source, &services);
+    conflicts::check_jobs(table.source, &services, &read);
     refuse_unsupported(&mut table);
     table.finish();
     TestDefinition {

@@ -94,11 +94,7 @@ fn check_reuse(value: &Value<'_>, spec: &PoolSpec, definition: &ServiceDefinitio
 
 /// A warm instance is started before anybody knows which instances a test will have.
 fn check_bonds(value: &Value<'_>, uses: &Uses, definition: &ServiceDefinition) {
-    let has_fixed_port = match &definition.launch {
-        Launch::Process(_) => !definition.fixed_ports.is_empty(),
-        Launch::Container(container) => container.ports.iter().any(|port| port.host.is_some()),
-    };
-    if has_fixed_port {
+    if !definition.ports_of_this_machine().is_empty() {
         value.refuse_with(
             "a service with a fixed port cannot be kept warm: its next instance could not start beside it",
             "leave the port of this machine out",

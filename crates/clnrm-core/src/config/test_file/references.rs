@@ -88,7 +88,7 @@ fn place_step(source: &Source<'_>, step: &mut ReadStep, own: &ReadService) {
     let StepAction::Command(command) = &mut step.definition.action else {
         return;
     };
-    if !is_container(own) {
+    if !is_container(own) || own.definition.is_job() {
         return;
     }
     if command.service.is_none() && !is_client {
@@ -202,6 +202,14 @@ impl Scope<'_> {
             })?,
         };
         let name = &service.definition.name;
+        let is_itself =
+            self.only_dependencies && (self.own).is_some_and(|own| own.definition.name == *name);
+        if service.definition.is_job() && placeholder.is_address() && !is_itself {
+            return Err((
+                format!("service `{name}` is a job, and when it is done nobody listens there"),
+                "name a service that stays up".to_owned(),
+            ));
+        }
         if self.only_dependencies && self.own.is_some_and(is_container) && !is_container(service) {
             return Err((
                 format!("service `{name}` is a local process, which a container cannot reach"),
@@ -247,7 +255,7 @@ impl Scope<'_> {
 }
 
 /// Whether `service` waits for the one called `name`, directly or through others.
-fn waits_for(services: &[ReadService], service: &ReadService, name: &str) -> bool {
+pub(super) fn waits_for(services: &[ReadService], service: &ReadService, name: &str) -> bool {
     let mut seen = BTreeSet::new();
     let mut pending = vec![service];
     while let Some(service) = pending.pop() {

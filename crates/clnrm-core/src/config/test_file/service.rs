@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::Uses;
-use super::{Context, launch, limits, metrics, pool, ready};
+use super::{Context, launch, lifetime, limits, metrics, pool, ready};
 use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::needed_ports;
 use crate::config::reader::{Place, Table, Value};
@@ -23,6 +23,7 @@ const LONGEST_NAME: usize = 63;
 #[derive(Debug)]
 pub(super) struct ReadService {
     pub(super) definition: ServiceDefinition,
+    pub(super) place: Place,
     pub(super) depends_on: Vec<(String, Place)>,
     pub(super) uses: Uses,
     /// `None` = how it starts could not be read, so nothing is known about its ports.
@@ -41,6 +42,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     check_name(name, value);
     let mut table = value.table()?;
     let mut uses = Uses::default();
+    let lifetime = lifetime::read(&mut table);
     let launched = launch::read(&mut table, context, &mut uses);
     let knows_launch = launched.is_some();
     let launch::Launched { launch, host_ports } = launched.unwrap_or_else(launch::unknown);
@@ -76,16 +78,18 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
             Launch::Process(_) => host_ports,
             Launch::Container(_) => Vec::new(),
         },
+        lifetime,
         launch,
     };
     definition.pool = pool::read(&mut table, &mut uses, &definition).unwrap_or_default();
     finish(table, name);
     let ports = knows_launch.then(|| ports_of(&definition));
-    if ready.use_default && ports.as_ref().is_some_and(|ports| ports.main) {
+    if ready.use_default && !definition.is_job() && ports.as_ref().is_some_and(|ports| ports.main) {
         definition.ready.checks.push(ReadyCheck::Tcp);
     }
     Some(ReadService {
         definition,
+        place: value.place.clone(),
         depends_on,
         uses,
         ports,

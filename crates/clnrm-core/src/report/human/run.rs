@@ -152,17 +152,30 @@ fn services(out: &mut dyn Write, test: &TestReport, margin: &str) -> io::Result<
         };
         writeln!(
             out,
-            "{margin}service {} ({}) {}{at}{}",
+            "{margin}{} {} ({}) {}{at}{}{}",
+            if service.job { "job" } else { "service" },
             safe_line(&service.service),
             safe_line(&service.instance_id),
             how_it_came(service),
+            how_it_ended(service),
             what_became_of_it(service),
         )?;
     }
     Ok(())
 }
 
+/// A job always ends, and its line says so.
+fn how_it_ended(service: &ServiceUse) -> String {
+    match &service.ended {
+        Some(how) if !service.job => format!("; ended with {}", safe_line(how)),
+        Some(_) | None => String::new(),
+    }
+}
+
 fn how_it_came(service: &ServiceUse) -> String {
+    if service.job {
+        return format!("done in {} ms", service.ready_ms);
+    }
     match (service.origin, service.warm, service.verified_ms) {
         (InstanceOrigin::Reused, _, Some(verified)) => {
             format!(

@@ -33,6 +33,8 @@ pub(super) fn passed() -> TestReport {
             service: "redis".to_owned(),
             instance_id: "redis-1".to_owned(),
             origin: InstanceOrigin::Fresh,
+            job: false,
+            ended: None,
             warm: false,
             lease_ms: 9.25,
             verified_ms: None,

@@ -1,0 +1,94 @@
+//! Services that end while their test runs.
+
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::event::ServiceFailure;
+use crate::control::lifecycle::LOG_TAIL_LINES;
+use crate::control::{LiveInstance, Project};
+use crate::runtime::{Observed, TreeState, log_file};
+use crate::store::RuntimeKind;
+
+/// An end that has come is heard of within milliseconds.
+const NEWS_PATIENCE: Duration = Duration::from_secs(2);
+
+/// Waits for an end that must not be, and says what happened; `None` = nobody will ever tell.
+pub(super) async fn unwanted_end(
+    project: &Project,
+    instance: &LiveInstance,
+) -> Option<ServiceFailure> {
+    let mut watched = instance.running.state.clone();
+    let may_exit = instance.definition.may_exit();
+    let unwanted = |state: &TreeState| match state {
+        TreeState::Running | TreeState::MainLeft => false,
+        TreeState::Ended(_) | TreeState::Failed(_) => !may_exit,
+        TreeState::Lost(_) => true,
+    };
+    let state = watched.wait_for(unwanted).await;
+    let state = state.map(|state| *state).ok()?;
+    let mut hint = None;
+    let message = match state {
+        TreeState::Running | TreeState::MainLeft => return None,
+        TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
+        TreeState::Ended(record) if record.requested => {
+            "it was stopped while the test ran".to_owned()
+        }
+        TreeState::Ended(record) => {
+            hint = record.status.is_success().then(|| END_HINT.to_owned());
+            format!("it ended with {} while the test ran", record.status)
+        }
+        TreeState::Lost(loss) => format!("{loss} while the test ran"),
+    };
+    // What it wrote last is what matters; the shim ends once everything is in the log.
+    let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
+    let _ = watched.wait_for(settled).await;
+    let fetched = project.runtime(instance.kind());
+    let fetched = fetched.fetch_log(&instance.place(), LOG_TAIL_LINES).await;
+    // An engine that is gone has no more to tell.
+    let log = fetched.map_or_else(|_| instance.running.log.clone(), |fetched| fetched.path);
+    Some(ServiceFailure {
+        service: instance.definition.name.clone(),
+        instance_id: Some(instance.id.0.clone()),
+        message,
+        hint,
+        log_tail: log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default(),
+        // Where it stays when the instance is ended.
+        log_file: Some(instance.running.log.clone()),
+    })
+}
+
+const END_HINT: &str = "`job = true` is for a service that does its work before the steps and ends; `may_exit = true` lets one end while they run";
+
+/// Waits for the news of an end that has come already: what a last step has ended must not count as alive because its
+/// supervisor has not said so yet.
+pub(super) async fn hear_of_an_end(project: &Project, instance: &LiveInstance) {
+    if !instance.is_up() {
+        return;
+    }
+    let is_gone = match instance.kind() {
+        RuntimeKind::Process => instance.is_gone(),
+        RuntimeKind::Container => {
+            let runtime = project.runtime(RuntimeKind::Container);
+            let observed = runtime.observe(&[instance.place()]).await;
+            matches!(
+                observed.first(),
+                Some(Ok(Observed::Ended(_) | Observed::Lost(_)))
+            )
+        }
+    };
+    if is_gone {
+        let mut state = instance.running.state.clone();
+        let ended = |state: &TreeState| !matches!(state, TreeState::Running | TreeState::MainLeft);
+        let _ = timeout(NEWS_PATIENCE, state.wait_for(ended)).await;
+    }
+}
+
+/// How an instance ended by itself, as reports say it; `None` = it did not.
+pub(super) fn how_it_ended(instance: &LiveInstance) -> Option<String> {
+    match *instance.running.state.borrow() {
+        TreeState::Ended(record) if !record.requested => Some(record.status.to_string()),
+        TreeState::Failed(status) => Some(status.to_string()),
+        TreeState::Ended(_) | TreeState::Running | TreeState::MainLeft | TreeState::Lost(_) => None,
+    }
+}
