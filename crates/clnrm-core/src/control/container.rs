@@ -33,6 +33,7 @@ impl Project {
         plan: &StartPlan<'_>,
         container: &ContainerLaunch,
     ) -> Result<Prepared, StartCause> {
+        self.check_fixed_ports(definition).await?;
         let definition = plan.definition;
         let id = self.new_instance_id(&definition.name);
         let dir = self.instance_dir(&id);
@@ -67,7 +68,7 @@ impl Project {
             working_dir: definition.working_dir.clone(),
             cpus: definition.cpus,
             memory_bytes: definition.memory_bytes,
-            ports: host_ports(container, &inside, plan)?,
+            ports: host_ports(container, &inside, plan),
             volumes: container.volumes.clone(),
             data_volume: needs_data_dir(definition),
             hosts: hosts(plan),
@@ -136,16 +137,7 @@ fn host_ports(
     container: &ContainerLaunch,
     inside: &InsideBinding,
     plan: &StartPlan<'_>,
-) -> Result<Vec<(u16, Option<u16>)>, StartCause> {
-    let fixed = container.ports.iter().filter_map(|port| port.host);
-    for port in fixed {
-        if !ports::is_free(port) {
-            return Err(StartCause::PortTaken {
-                port,
-                holder: port_owner::holder(port),
-            });
-        }
-    }
+) -> Vec<(u16, Option<u16>)> {
     let stated = container
         .ports
         .iter()
@@ -165,7 +157,7 @@ fn host_ports(
             *wanted = wanted.or(Some(host).filter(|host| ports::is_free(*host)));
         }
     }
-    Ok(all.into_iter().collect())
+    all.into_iter().collect()
 }
 
 /// The neighbours that are containers, by the names that they have in the file.

@@ -154,8 +154,13 @@ impl Project {
                 Ok(instance) => return Ok(instance),
                 Err(failure) => failure,
             };
-            let may_retry = attempt < PORT_ATTEMPTS && plan.definition.ports_of_this_machine().is_empty();
-            if !(may_retry && lost_its_port(&failure)) {
+            if !lost_its_port(&failure) {
+                return Err(failure);
+            }
+            if !plan.definition.ports_of_this_machine().is_empty() {
+                return Err(self.with_the_holder(plan.definition, failure).await);
+            }
+            if attempt == PORT_ATTEMPTS {
                 return Err(failure);
             }
             attempt += 1;
@@ -176,11 +181,11 @@ impl Project {
         match self.launch_and_wait(plan, &mut prepared).await {
             Ok(running) => Ok(LiveInstance {
                 id: prepared.id,
+                binding: prepared.own_binding(plan.definition),
                 service: plan.service,
                 definition: plan.definition.clone(),
                 address: prepared.address.filter(|_| !plan.definition.is_job()),
                 dir: prepared.dir,
-                binding: prepared.own_binding(plan.definition),
                 env: prepared.env,
                 running,
                 ready_in: started.elapsed(),

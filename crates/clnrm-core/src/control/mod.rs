@@ -7,6 +7,7 @@ pub mod clean;
 mod container;
 mod decide;
 pub mod evidence;
+mod fixed_ports;
 pub mod forecast_report;
 mod forecast_view;
 pub mod guard;

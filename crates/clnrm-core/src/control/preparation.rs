@@ -12,7 +12,7 @@ use crate::config::definition::{CommandLine, Launch, ReadyCheck, ServiceDefiniti
 use crate::config::placeholder::{
     Bindings, InstanceBinding, PlaceholderError, needed_ports, render, render_command,
 };
-use crate::runtime::port_owner::{self, Tree};
+use crate::runtime::port_owner::Tree;
 use crate::runtime::process::data_dir;
 use crate::runtime::readiness::Probe;
 use crate::runtime::{
@@ -128,14 +128,7 @@ impl Project {
 
     async fn choose_ports(&self, plan: &StartPlan<'_>) -> Result<InstancePorts, StartCause> {
         let definition = plan.definition;
-        for port in &definition.fixed_ports {
-            if !ports::is_free(*port) {
-                return Err(StartCause::PortTaken {
-                    port: *port,
-                    holder: port_owner::holder(*port),
-                });
-            }
-        }
+        self.check_fixed_ports(definition).await?;
         let needs = needed_ports(definition);
         let live = self
             .store

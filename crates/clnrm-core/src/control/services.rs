@@ -45,7 +45,9 @@ pub enum ServicesError {
         service: String,
     },
     /// There is nothing to restart.
-    #[error("`{service}` is a job: it runs before the services that wait for it, and is not restarted")]
+    #[error(
+        "`{service}` is a job: it runs before the services that wait for it, and is not restarted"
+    )]
     Job {
         /// The service.
         service: String,

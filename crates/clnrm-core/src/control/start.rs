@@ -1,5 +1,6 @@
 //! Why an instance did not start, in words that name the thing and the way out.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
@@ -31,12 +32,12 @@ pub struct StartFailure {
 #[derive(Debug, Error)]
 pub enum StartCause {
     /// A fixed port is in use.
-    #[error("port {port} is taken{}", held_by(.holder.as_ref()))]
+    #[error("port {port} is taken{holder}")]
     PortTaken {
         /// The port.
         port: u16,
-        /// Who has it, where this user may see it.
-        holder: Option<String>,
+        /// Who has it.
+        holder: PortHolder,
     },
     /// No port is free.
     #[error("no port of 127.0.0.1 is free")]
@@ -69,10 +70,25 @@ pub enum StartCause {
     Store(#[source] StoreError),
 }
 
-fn held_by(holder: Option<&String>) -> String {
-    holder
-        .map(|holder| format!(" by {holder}"))
-        .unwrap_or_default()
+/// Who has a port.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PortHolder {
+    /// An instance of this project.
+    Instance(InstanceId),
+    /// A process, as `name (pid 12)`.
+    Process(String),
+    /// Somebody whom this user may not see.
+    Unknown,
+}
+
+impl fmt::Display for PortHolder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Instance(id) => write!(f, " by {id}, which runs in this project"),
+            Self::Process(process) => write!(f, " by {process}"),
+            Self::Unknown => Ok(()),
+        }
+    }
 }
 
 impl StartCause {
@@ -122,6 +138,18 @@ impl StartCause {
                     .to_owned()
             }
             Self::NotReady(NotReady::Died { status }) if status.is_success() => {
+            Self::PortTaken {
+                port,
+                holder: PortHolder::Instance(id),
+            } => {
+                // An id is the name of its service and a number.
+                let service =
+                    id.0.rsplit_once('-')
+                        .map_or(id.0.as_str(), |(name, _)| name);
+                format!(
+                    "`clnrm services stop {service}` stops it; or write {{port}} instead of {port} to let clnrm choose a free one"
+                )
+            }
                 "a service must stay up; write `job = true` if it is to do its work and end"
                     .to_owned()
             }

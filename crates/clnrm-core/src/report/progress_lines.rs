@@ -68,7 +68,8 @@ impl Run {
             RunEvent::ServiceReady { .. }
             | RunEvent::JobDone { .. }
             | RunEvent::ServiceFailed { .. } => self.pulling.clear(),
-            RunEvent::ServiceStarting { .. }
+            RunEvent::TestWaiting { .. }
+            | RunEvent::ServiceStarting { .. }
             | RunEvent::StepStarted { .. }
             | RunEvent::StepRetrying { .. }
             | RunEvent::StepFinished { .. }
@@ -110,6 +111,11 @@ impl Run {
                 let file = safe_line(&file.to_string_lossy());
                 let line = format!("{}: started  ({file})", safe_line(name));
                 Some((Lines::Events, line))
+            }
+            RunEvent::TestWaiting { name, port, behind } => {
+                let (name, behind) = (safe_line(name), safe_line(behind));
+                let line = format!("{name}: waits for port {port}, which {behind} has before it");
+                Some((Lines::Steps, line))
             }
             RunEvent::TestFinished { report, .. } => Some(self.finished(report, paint)),
             RunEvent::Warning { message } => {
@@ -216,6 +222,7 @@ fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
         }
         RunEvent::StepFinished { step, .. } => Some(step_finished(step)),
         RunEvent::RunStarted { .. }
+        | RunEvent::TestWaiting { .. }
         | RunEvent::TestStarted { .. }
         | RunEvent::TestFinished { .. }
         | RunEvent::Warning { .. }

@@ -19,7 +19,7 @@ pub(super) async fn run_test(
     index: usize,
     test: &TestDefinition,
 ) -> FinishedTest {
-    let first = test_run::run_test(shared, index, test, false).await;
+    let mut first = test_run::run_test(shared, index, test, false).await;
     let failed = matches!(first.report.status, TestStatus::Failed | TestStatus::Error);
     let was_used = |instance: &&LiveInstance| instance.acquired.uses > 0;
     if !failed || shared.cancel.is_cancelled() || !first.instances.iter().any(|one| was_used(&one))
@@ -32,6 +32,16 @@ pub(super) async fn run_test(
             test.name
         ),
     });
+    // An instance that ended under the test was stopped or killed: that says nothing of who used it before.
+    let mut staying = first.instances.iter().filter(|instance| !instance.is_job());
+    let ended = staying.find(|instance| !instance.is_up());
+    let ended = ended.map(|instance| instance.definition.name.clone());
+    // Two instances cannot have one port: what fixes one is stopped before its successor starts.
+    let (fixed, others) = std::mem::take(&mut first.instances)
+        .into_iter()
+        .partition(|one: &LiveInstance| !one.definition.ports_of_this_machine().is_empty());
+    first.instances = others;
+    dismiss(shared, index, fixed, &Verdict::Clean).await;
     let mut second = test_run::run_test(shared, index, test, true).await;
     second.report.duration += first.report.duration;
     if second.report.status == TestStatus::Error && first.report.status == TestStatus::Failed {
@@ -56,14 +66,10 @@ pub(super) async fn run_test(
     }
     let mut report = first.report;
     report.duration = second.report.duration;
-    // An instance that ended under the test was stopped or killed: that says nothing of who used it before.
-    let mut staying = first.instances.iter().filter(|instance| !instance.is_job());
-    let ended = staying.find(|instance| !instance.is_up());
     if let Some(ended) = ended {
         let why = report.reason.take().unwrap_or_default();
         report.reason = Some(format!(
-            "{why}; an instance of `{}` ended under it, and on fresh ones it passed",
-            ended.definition.name
+            "{why}; an instance of `{ended}` ended under it, and on fresh ones it passed"
         ));
         report.status = TestStatus::Error;
         dismiss(shared, index, first.instances, &Verdict::Clean).await;

@@ -21,6 +21,12 @@ pub enum RunEvent {
         name: String,
         file: PathBuf,
     },
+    /// A test could begin, but for a fixed port of this machine that another one has, or is to have first.
+    TestWaiting {
+        name: String,
+        port: u16,
+        behind: String,
+    },
     /// A service's instance is being started.
     ServiceStarting { test: usize, service: String },
     /// Its image is not there and is being pulled; told again and again.

@@ -10,6 +10,7 @@ mod expectations;
 mod http_step;
 mod pools;
 mod run;
+mod schedule;
 mod service_set;
 mod shared;
 mod step;

@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
-use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -13,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use super::contamination;
 use super::event::{RunEvent, RunReport, RunSummary, TestReport, TestStatus};
 use super::pools::Pools;
+use super::schedule::{Blocked, Schedule, fixed_ports};
 use super::shared::{CleanedUp, Shared};
 use super::step;
 use super::test_run::FinishedTest;
@@ -133,9 +133,13 @@ async fn begin(
     cancel: CancellationToken,
 ) -> Result<Shared, StoreError> {
     let mut uses_left: HashMap<String, usize> = HashMap::new();
+    let mut ports_left: HashMap<u16, usize> = HashMap::new();
     let mut services: Vec<(ServiceDefinition, std::path::PathBuf)> = Vec::new();
     for test in tests {
         let file = std::path::absolute(&test.file).unwrap_or_else(|_| test.file.clone());
+        for port in fixed_ports(test) {
+            *ports_left.entry(port).or_default() += 1;
+        }
         for service in &test.services {
             *uses_left.entry(service.digest()).or_default() += 1;
             services.push((service.clone(), file.clone()));
@@ -176,51 +180,89 @@ async fn begin(
         service_ids,
         names,
         uses_left: Mutex::new(uses_left),
+        ports_left: Mutex::new(ports_left),
         keep: options.keep,
     })
 }
 
-/// Runs them with at most `jobs` at a time, in the plan's order; the result is in that order too.
+/// Runs them with at most `jobs` at a time, in the plan's order but for those that wait for a port; the result is in the
+/// plan's order.
 async fn run_tests(
     shared: &Arc<Shared>,
     tests: Vec<TestDefinition>,
     options: RunOptions,
 ) -> Vec<FinishedTest> {
-    let turns = Arc::new(Semaphore::new(options.jobs.max(1)));
+    let tests = Arc::new(tests);
     let stop_starting = Arc::new(AtomicBool::new(false));
+    let mut schedule = Schedule::of(&tests);
     let mut running = JoinSet::new();
-    for (index, test) in tests.into_iter().enumerate() {
-        let (shared, stop_starting) = (Arc::clone(shared), Arc::clone(&stop_starting));
-        // Taken before the task exists, so that tests begin in their order.
-        let turn = Arc::clone(&turns).acquire_owned().await;
-        running.spawn(async move {
-            let _turn = turn;
-            let finished = if shared.cancel.is_cancelled() {
-                not_run(&test, "interrupted")
-            } else if stop_starting.load(Ordering::Acquire) {
-                not_run(&test, "an earlier test did not pass (--fail-fast)")
-            } else {
-                (shared.notify)(RunEvent::TestStarted {
-                    test: index,
-                    name: test.name.clone(),
-                    file: test.file.clone(),
+    let mut finished: Vec<(usize, FinishedTest)> = Vec::with_capacity(tests.len());
+    loop {
+        while running.len() < options.jobs.max(1) {
+            let (next, blocked) = schedule.next();
+            for Blocked { test, port, behind } in blocked {
+                (shared.notify)(RunEvent::TestWaiting {
+                    name: name_of(&tests, test),
+                    port,
+                    behind: name_of(&tests, behind),
                 });
-                contamination::run_test(&shared, index, &test).await
-            };
-            if options.fail_fast && finished.report.status != TestStatus::Passed {
-                stop_starting.store(true, Ordering::Release);
             }
-            let finished = shared.give_back(index, &test, finished).await;
-            (shared.notify)(RunEvent::TestFinished {
-                test: index,
-                report: finished.report.clone(),
+            let Some(index) = next else { break };
+            let (shared, tests) = (Arc::clone(shared), Arc::clone(&tests));
+            let stop_starting = Arc::clone(&stop_starting);
+            running.spawn(async move {
+                let test = tests.get(index)?;
+                let finished = run_one(&shared, index, test, &stop_starting, options).await;
+                Some((index, finished))
             });
-            (index, finished)
-        });
+        }
+        match running.join_next().await {
+            None => break,
+            Some(Ok(done)) => {
+                finished.extend(done.inspect(|(index, _)| schedule.ended(*index)));
+            }
+            Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
+        }
     }
-    let mut finished: Vec<(usize, FinishedTest)> = running.join_all().await;
     finished.sort_by_key(|(index, _)| *index);
     finished.into_iter().map(|(_, test)| test).collect()
+}
+
+fn name_of(tests: &[TestDefinition], index: usize) -> String {
+    tests
+        .get(index)
+        .map_or_else(String::new, |test| test.name.clone())
+}
+
+/// One test, unless the run is over; its services are given back when this returns.
+async fn run_one(
+    shared: &Arc<Shared>,
+    index: usize,
+    test: &TestDefinition,
+    stop_starting: &AtomicBool,
+    options: RunOptions,
+) -> FinishedTest {
+    let finished = if shared.cancel.is_cancelled() {
+        not_run(test, "interrupted")
+    } else if stop_starting.load(Ordering::Acquire) {
+        not_run(test, "an earlier test did not pass (--fail-fast)")
+    } else {
+        (shared.notify)(RunEvent::TestStarted {
+            test: index,
+            name: test.name.clone(),
+            file: test.file.clone(),
+        });
+        contamination::run_test(shared, index, test).await
+    };
+    if options.fail_fast && finished.report.status != TestStatus::Passed {
+        stop_starting.store(true, Ordering::Release);
+    }
+    let finished = shared.give_back(index, test, finished).await;
+    (shared.notify)(RunEvent::TestFinished {
+        test: index,
+        report: finished.report.clone(),
+    });
+    finished
 }
 
 fn not_run(test: &TestDefinition, reason: &str) -> FinishedTest {

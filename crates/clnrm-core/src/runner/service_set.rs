@@ -167,16 +167,10 @@ fn own_failure(failure: &StartFailure) -> Option<ServiceFailure> {
 
 /// A failed start as reports show it.
 pub(super) fn describe(failure: &StartFailure) -> ServiceFailure {
-    let StartFailure {
-        service,
-        instance,
-        cause,
-        log_tail,
-        log_file,
-    } = failure;
+    let cause = &failure.cause;
     ServiceFailure {
-        service: service.clone(),
-        instance_id: instance.as_ref().map(|id| id.0.clone()),
+        service: failure.service.clone(),
+        instance_id: failure.instance.as_ref().map(|id| id.0.clone()),
         message: match cause {
             StartCause::NotReady(source) => source.to_string(),
             StartCause::Spawn(source) => one_line(source),

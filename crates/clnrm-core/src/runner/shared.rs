@@ -1,16 +1,17 @@
 //! What all tests of a run share, and how they give back what they took.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
 use super::event::{KeptService, RunEvent};
-use super::pools::{Pools, Verdict};
+use super::pools::{Pools, Verdict, lock};
 use super::run::Notify;
+use super::schedule::{cannot_stay, fixed_ports};
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::control::sampler::Sampler;
@@ -38,6 +39,8 @@ pub(super) struct Shared {
     pub(super) names: HashMap<String, String>,
     /// Tests of the plan that have not ended, per service digest.
     pub(super) uses_left: Mutex<HashMap<String, usize>>,
+    /// Tests of the plan that have not ended, per port of this machine that they fix.
+    pub(super) ports_left: Mutex<HashMap<u16, usize>>,
     pub(super) keep: bool,
 }
 
@@ -108,11 +111,7 @@ impl Shared {
         mut finished: FinishedTest,
     ) -> FinishedTest {
         let instances = std::mem::take(&mut finished.instances);
-        let has_pool = |name: &String| {
-            test.services
-                .iter()
-                .any(|service| service.name == *name && service.pool.is_wanted())
-        };
+        let going = self.going(test);
         let (pooled, instances): (Vec<_>, Vec<_>) = instances
             .into_iter()
             .partition(|instance| instance.definition.pool.is_wanted());
@@ -122,9 +121,9 @@ impl Shared {
         // Dependents before what they depend on: the reverse of the order in which they became ready.
         for instance in instances.into_iter().rev() {
             let last_use = self.was_last_use(&instance.definition);
-            // One that knows an instance of a pool would go on speaking to it.
-            let knows_pooled = instance.definition.depends_on.iter().any(has_pool);
-            let may_stay = self.keep && !self.cancel.is_cancelled() && !knows_pooled;
+            let may_stay = self.keep
+                && !self.cancel.is_cancelled()
+                && !going.contains(&instance.definition.name);
             if may_stay && last_use && instance.is_up() {
                 finished.instances.push(instance);
                 continue;
@@ -153,11 +152,21 @@ impl Shared {
         finished
     }
 
+    /// The services of a test that ends now which cannot stay up.
+    fn going(&self, test: &TestDefinition) -> HashSet<String> {
+        let mut ports_left = lock(&self.ports_left);
+        for port in fixed_ports(test) {
+            if let Some(left) = ports_left.get_mut(&port) {
+                *left = left.saturating_sub(1);
+            }
+        }
+        cannot_stay(&test.services, |port| {
+            ports_left.get(&port).is_some_and(|left| *left > 0)
+        })
+    }
+
     fn was_last_use(&self, definition: &ServiceDefinition) -> bool {
-        let mut uses = self
-            .uses_left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut uses = lock(&self.uses_left);
         match uses.get_mut(&definition.digest()) {
             Some(left) => {
                 *left = left.saturating_sub(1);
@@ -169,10 +178,7 @@ impl Shared {
 
     /// Tests of the plan that want this service and have not ended.
     pub(super) fn uses_left(&self, digest: &str) -> usize {
-        let uses = self
-            .uses_left
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let uses = lock(&self.uses_left);
         uses.get(digest).copied().unwrap_or_default()
     }
 
