@@ -171,7 +171,7 @@ impl CliError {
             Self::Services(ServicesError::NotRunning { .. }) => {
                 Some("`clnrm run --keep` starts it and leaves it up".to_owned())
             }
-            Self::Services(ServicesError::Start(failure)) => failure.cause.hint(),
+            Self::Services(ServicesError::Start(failure)) => failure.hint(),
             _ => self.store_error().and_then(StoreError::hint),
         }
     }

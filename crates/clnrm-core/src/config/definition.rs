@@ -118,6 +118,9 @@ pub enum Launch {
 pub struct ContainerLaunch {
     /// The image reference.
     pub image: String,
+    /// Replaces the image's entry point; empty = none. `None` = the image's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub entry_point: Option<Vec<String>>,
     /// Replaces the image's command.
     pub command: Option<CommandLine>,
     /// `"host:container"` and bare container ports.

@@ -230,12 +230,15 @@ pub(crate) fn needs_data_dir(service: &ServiceDefinition) -> bool {
 
 /// What a service's command and environment ask about itself.
 fn own_placeholders(service: &ServiceDefinition) -> impl Iterator<Item = Placeholder> {
-    let command = match &service.launch {
-        Launch::Process(command) => Some(command),
-        Launch::Container(container) => container.command.as_ref(),
+    let (command, entry_point) = match &service.launch {
+        Launch::Process(command) => (Some(command), None),
+        Launch::Container(container) => {
+            (container.command.as_ref(), container.entry_point.as_ref())
+        }
     };
     let texts = command.map(command_texts).unwrap_or_default().iter();
     texts
+        .chain(entry_point.into_iter().flatten())
         .chain(service.env.values())
         .flat_map(|text| placeholders_in(text))
         .filter(|placeholder| {

@@ -8,12 +8,11 @@ use super::lifecycle::{HOST, StartPlan};
 use super::preparation::{Prepared, render_environment};
 use super::project::Project;
 use super::start::StartCause;
-use crate::config::definition::ContainerLaunch;
+use crate::config::definition::{CommandLine, ContainerLaunch, Launch, ServiceDefinition};
 use crate::config::placeholder::{
-    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render_command,
+    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render, render_command,
 };
-use crate::runtime::docker::DATA_DIR_INSIDE;
-use crate::runtime::port_owner;
+use crate::runtime::docker::{DATA_DIR_INSIDE, OnPull};
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -33,8 +32,8 @@ impl Project {
         plan: &StartPlan<'_>,
         container: &ContainerLaunch,
     ) -> Result<Prepared, StartCause> {
-        self.check_fixed_ports(definition).await?;
         let definition = plan.definition;
+        self.check_fixed_ports(definition).await?;
         let id = self.new_instance_id(&definition.name);
         let dir = self.instance_dir(&id);
         let inside = inside(container, needed_ports(definition));
@@ -51,6 +50,11 @@ impl Project {
             .map(|command| render_command(command, &seen))
             .transpose()
             .map_err(StartCause::Placeholder)?;
+        let entry_point = container.entry_point.as_ref().map(|words| {
+            let words = words.iter().map(|word| render(word, &seen));
+            words.collect::<Result<Vec<_>, _>>()
+        });
+        let entry_point = entry_point.transpose().map_err(StartCause::Placeholder)?;
         let env = render_environment(definition, &seen).map_err(StartCause::Placeholder)?;
         let request = ContainerRequest {
             place: InstancePlace {
@@ -63,6 +67,7 @@ impl Project {
             owner: self.owner.clone(),
             expires_at: self.now() + ORPHAN_LIFETIME,
             image: container.image.clone(),
+            entry_point,
             command,
             env: env.clone(),
             working_dir: definition.working_dir.clone(),
@@ -85,6 +90,29 @@ impl Project {
             env,
             launchable: Launchable::Container(Box::new(request)),
         })
+    }
+
+    /// What really ran where a string command met an entry point of its image.
+    pub(super) async fn entry_point_that_ran(
+        &self,
+        definition: &ServiceDefinition,
+    ) -> Option<String> {
+        let Launch::Container(ContainerLaunch {
+            image,
+            entry_point: None,
+            command: Some(CommandLine::Shell(_)),
+            ..
+        }) = &definition.launch
+        else {
+            return None;
+        };
+        let facts = self
+            .containers
+            .image(image, &OnPull::default())
+            .await
+            .ok()?;
+        let entry_point = facts.entry_point.join(" ");
+        (!entry_point.is_empty()).then(|| format!("{entry_point} sh -c …"))
     }
 }
 

@@ -174,14 +174,15 @@ impl Project {
             cause,
             log_tail: Vec::new(),
             log_file: None,
+            entry_point_ran: None,
         };
         let mut prepared = self.prepare(plan).await.map_err(fail)?;
         let started = Instant::now();
         self.journal(plan, &prepared).await.map_err(fail)?;
         match self.launch_and_wait(plan, &mut prepared).await {
             Ok(running) => Ok(LiveInstance {
-                id: prepared.id,
                 binding: prepared.own_binding(plan.definition),
+                id: prepared.id,
                 service: plan.service,
                 definition: plan.definition.clone(),
                 address: prepared.address.filter(|_| !plan.definition.is_job()),
@@ -314,7 +315,13 @@ impl Project {
             .store
             .call(move |store| store.record_ended(&id, ending, &exit, now))
             .await;
+        let entry_point_ran = if cause.is_of_what_ran() {
+            self.entry_point_that_ran(plan.definition).await
+        } else {
+            None
+        };
         StartFailure {
+            entry_point_ran,
             service: plan.definition.name.clone(),
             instance: Some(prepared.id),
             cause,

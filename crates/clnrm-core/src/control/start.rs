@@ -26,6 +26,21 @@ pub struct StartFailure {
     pub log_tail: Vec<String>,
     /// Where the whole log is.
     pub log_file: Option<PathBuf>,
+    /// What its image's own entry point made of a string command, e.g. `httpd sh -c …`.
+    pub entry_point_ran: Option<String>,
+}
+
+impl StartFailure {
+    /// The way out, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        if let Some(ran) = &self.entry_point_ran {
+            return Some(format!(
+                "the image's own entry point ran: `{ran}`; with `entrypoint = []` the command runs alone"
+            ));
+        }
+        let says_nothing = self.log_tail.is_empty() && self.cause.is_death();
+        self.cause.hint().filter(|_| !says_nothing)
+    }
 }
 
 /// Why an instance did not start.
@@ -102,6 +117,15 @@ impl StartCause {
         )
     }
 
+    /// Whether something ran, and was not what was wanted.
+    pub fn is_of_what_ran(&self) -> bool {
+        matches!(
+            self,
+            Self::NotReady(NotReady::Died { .. } | NotReady::TimedOut { .. })
+                | Self::Job(JobError::Failed(_) | JobError::TimedOut { .. })
+        )
+    }
+
     /// Whether its process failed by itself: only its log can say why.
     pub fn is_death(&self) -> bool {
         match self {
@@ -114,6 +138,18 @@ impl StartCause {
     /// The way out, where one is known.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
+            Self::PortTaken {
+                port,
+                holder: PortHolder::Instance(id),
+            } => {
+                // An id is the name of its service and a number.
+                let service =
+                    id.0.rsplit_once('-')
+                        .map_or(id.0.as_str(), |(name, _)| name);
+                format!(
+                    "`clnrm services stop {service}` stops it; or write {{port}} instead of {port} to let clnrm choose a free one"
+                )
+            }
             Self::PortTaken { port, .. } => format!(
                 "stop what listens there, or write {{port}} instead of {port} to let clnrm choose a free one"
             ),
@@ -138,18 +174,6 @@ impl StartCause {
                     .to_owned()
             }
             Self::NotReady(NotReady::Died { status }) if status.is_success() => {
-            Self::PortTaken {
-                port,
-                holder: PortHolder::Instance(id),
-            } => {
-                // An id is the name of its service and a number.
-                let service =
-                    id.0.rsplit_once('-')
-                        .map_or(id.0.as_str(), |(name, _)| name);
-                format!(
-                    "`clnrm services stop {service}` stops it; or write {{port}} instead of {port} to let clnrm choose a free one"
-                )
-            }
                 "a service must stay up; write `job = true` if it is to do its work and end"
                     .to_owned()
             }

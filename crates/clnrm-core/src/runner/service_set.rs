@@ -177,10 +177,8 @@ pub(super) fn describe(failure: &StartFailure) -> ServiceFailure {
             StartCause::Job(source) => source.to_string(),
             other => one_line(other),
         },
-        hint: cause
-            .hint()
-            .filter(|_| !(log_tail.is_empty() && cause.is_death())),
-        log_tail: log_tail.clone(),
-        log_file: log_file.clone(),
+        hint: failure.hint(),
+        log_tail: failure.log_tail.clone(),
+        log_file: failure.log_file.clone(),
     }
 }

@@ -26,6 +26,7 @@ pub(super) fn read(
     let image = table.take("image");
     let command_value = table.take("command");
     let command = command_value.as_ref().and_then(|value| value.command(uses));
+    let entry_point = table.take("entrypoint");
     let ports = table.take("ports");
     let volumes = table.take("volumes");
     let image_text = image.as_ref().and_then(|value| value.text());
@@ -45,11 +46,19 @@ pub(super) fn read(
             host_ports: ports.iter().filter_map(|port| port.host).collect(),
             launch: Launch::Container(ContainerLaunch {
                 image: image_text?,
+                entry_point: entry_point
+                    .and_then(|value| read_entry_point(&value, command.is_some(), uses)),
                 command,
                 ports,
                 volumes,
             }),
         });
+    }
+    if let Some(entry_point) = entry_point {
+        entry_point.refuse_with(
+            "only a container has an entry point",
+            "write the whole command of a process in `command`",
+        );
     }
     if let Some(volumes) = volumes {
         volumes.refuse_with(
@@ -66,6 +75,35 @@ pub(super) fn read(
     }
     let launch = Launch::Process(command?);
     Some(Launched { launch, host_ports })
+}
+
+/// A program and its arguments, which may be none at all, or the name of a program.
+fn read_entry_point(value: &Value<'_>, has_command: bool, uses: &mut Uses) -> Option<Vec<String>> {
+    if value.is_string() {
+        let program = value.text()?;
+        if program.contains(char::is_whitespace) {
+            value.refuse_with(
+                format!("{program:?} is not a program"),
+                "write a list of the program and its arguments",
+            );
+            return None;
+        }
+        uses.template(&value.place, &program);
+        return Some(vec![program]);
+    }
+    let mut words = Vec::new();
+    for word in value.list()? {
+        let text = word.string()?;
+        uses.template(&word.place, &text);
+        words.push(text);
+    }
+    if words.is_empty() && !has_command {
+        value.refuse_with(
+            "without an entry point, `command` says what runs",
+            "add `command = [...]`",
+        );
+    }
+    Some(words)
 }
 
 /// A first look, so that a slip is found before anything is started; the engine has the last word.

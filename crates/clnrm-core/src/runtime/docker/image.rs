@@ -23,10 +23,18 @@ pub struct ImageFacts {
 }
 
 impl ImageFacts {
-    /// Whether a container runs a shell, with this command or with the image's own.
-    pub(super) fn runs_a_shell(&self, command: Option<&[String]>) -> bool {
+    /// Whether a container runs a shell, with this entry point and command or with the image's own.
+    pub(super) fn runs_a_shell(
+        &self,
+        entry_point: Option<&[String]>,
+        command: Option<&[String]>,
+    ) -> bool {
         let command = command.unwrap_or(&self.command);
-        let program = self.entry_point.iter().chain(command).next();
+        let mut words = entry_point
+            .unwrap_or(&self.entry_point)
+            .iter()
+            .chain(command);
+        let program = words.next();
         program.is_some_and(|program| is_shell(program))
     }
 
@@ -202,11 +210,16 @@ mod tests {
             command: texts(command),
             ..ImageFacts::default()
         };
-        assert!(image(&[], &["/bin/sh"]).runs_a_shell(None));
-        assert!(image(&[], &["redis-server"]).runs_a_shell(Some(&texts(&["bash", "-c", "x"]))));
-        assert!(!image(&["docker-entrypoint.sh"], &["sh"]).runs_a_shell(None));
-        assert!(!image(&[], &["/bin/sh"]).runs_a_shell(Some(&texts(&["redis-server"]))));
-        assert!(!image(&[], &[]).runs_a_shell(None));
+        assert!(image(&[], &["/bin/sh"]).runs_a_shell(None, None));
+        assert!(
+            image(&[], &["redis-server"]).runs_a_shell(None, Some(&texts(&["bash", "-c", "x"])))
+        );
+        assert!(!image(&["docker-entrypoint.sh"], &["sh"]).runs_a_shell(None, None));
+        assert!(!image(&[], &["/bin/sh"]).runs_a_shell(None, Some(&texts(&["redis-server"]))));
+        assert!(!image(&[], &[]).runs_a_shell(None, None));
+        let stated: Vec<String> = texts(&["sh"]);
+        assert!(image(&["httpd"], &[]).runs_a_shell(Some(&stated), None));
+        assert!(image(&["httpd"], &[]).runs_a_shell(Some(&[]), Some(&stated)));
         assert!(image(&[], &["/bin/bash"]).waits_for_input());
         assert!(image(&["/bin/sh"], &["-l"]).waits_for_input());
         assert!(!image(&[], &["sh", "-c", "cat"]).waits_for_input());

@@ -36,6 +36,8 @@ pub struct ContainerRequest {
     pub expires_at: Timestamp,
     /// The image reference.
     pub image: String,
+    /// Replaces the image's entry point; empty = none, `None` = the image's own.
+    pub entry_point: Option<Vec<String>>,
     /// Replaces the image's command, not its entry point; `None` = the image's own.
     pub command: Option<Vec<String>>,
     /// Added to the image's environment.
@@ -98,12 +100,13 @@ pub(super) fn body(
         ),
         // A shell as process 1 would ignore SIGTERM; anything else may insist on being process 1.
         init: image
-            .runs_a_shell(request.command.as_deref())
+            .runs_a_shell(request.entry_point.as_deref(), request.command.as_deref())
             .then_some(true),
         ..HostConfig::default()
     };
     ContainerCreateBody {
         image: Some(request.image.clone()),
+        entrypoint: request.entry_point.clone().map(as_engines_write_it),
         cmd: request.command.clone(),
         env: Some(
             request
@@ -118,7 +121,9 @@ pub(super) fn body(
             .map(|path| path.display().to_string()),
         // An image whose command is a shell (alpine, debian) stays up: the shell waits for input that never comes. All
         // others find their input at its end, as a process does.
-        open_stdin: Some(request.command.is_none() && image.waits_for_input()),
+        open_stdin: Some(
+            request.command.is_none() && request.entry_point.is_none() && image.waits_for_input(),
+        ),
         exposed_ports: Some(
             request
                 .ports
@@ -145,6 +150,14 @@ fn log_config(limit_bytes: u64) -> HostConfigLogConfig {
             ("max-file".to_owned(), "2".to_owned()),
         ])),
     }
+}
+
+/// An empty list would mean the image's own: none is one empty text.
+fn as_engines_write_it(entry_point: Vec<String>) -> Vec<String> {
+    if entry_point.is_empty() {
+        return vec![String::new()];
+    }
+    entry_point
 }
 
 #[expect(
