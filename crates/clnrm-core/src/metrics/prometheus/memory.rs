@@ -31,7 +31,8 @@ pub(super) struct Visit {
 /// What is remembered of the pages before.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    started_at_seconds: Option<f64>,
+    /// When processes were started that answered lately, the last one last.
+    starts: Vec<(f64, Instant)>,
     distrusted_until: Option<Instant>,
     requests: Counting,
     errors: Counting,
@@ -42,13 +43,9 @@ impl Memory {
     /// Completes what a page says by what is known from the pages before.
     pub(super) fn complete(&mut self, counters: &mut ServiceCounters, visit: Visit) {
         let started = counters.started_at_seconds;
-        // A process that was started anew started later, never earlier.
-        let goes_back = (started.zip(self.started_at_seconds))
-            .is_some_and(|(now, before)| now < before - START_WANDERS_SECONDS);
-        if goes_back {
+        if started.is_some_and(|started| self.is_back(started, visit.at)) {
             self.distrusted_until = Some(visit.at + DISTRUST);
         }
-        self.started_at_seconds = started.or(self.started_at_seconds);
         let is_distrusted = self.distrusted_until.is_some_and(|until| visit.at < until);
 
         self.requests.complete(&mut counters.requests, visit);
@@ -70,6 +67,22 @@ impl Memory {
         if distrusts(&self.responses) {
             refuse(&mut counters.responses);
         }
+    }
+
+    /// Whether a process answers again after another one did. That it was started earlier does not tell: a clock that is
+    /// set back moves the start of a process that computes it anew each time.
+    fn is_back(&mut self, started: f64, at: Instant) -> bool {
+        self.starts
+            .retain(|(_, seen)| at.duration_since(*seen) <= BACK_WITHIN);
+        let is_same =
+            |(other, _): &(f64, Instant)| (started - other).abs() <= START_WANDERS_SECONDS;
+        let was_last = self.starts.last().is_some_and(is_same);
+        let is_back = !was_last && self.starts.iter().any(is_same);
+        if was_last {
+            self.starts.pop();
+        }
+        self.starts.push((started, at));
+        is_back
     }
 }
 
@@ -229,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_start_that_goes_back_is_another_process_and_one_that_wanders_is_not() {
+    fn a_start_that_is_back_is_another_process_and_one_that_wanders_or_is_set_is_not() {
         let mut memory = Memory::default();
         let at = Instant::now();
         let mut is_believed = |started: f64| {
@@ -247,7 +260,9 @@ mod tests {
         assert!(is_believed(1_001.0));
         assert!(is_believed(1_000.0));
         assert!(is_believed(1_050.0), "a restart");
-        assert!(!is_believed(1_000.0));
+        assert!(is_believed(-2_550.0), "the clock was set back by an hour");
+        assert!(is_believed(-2_550.0));
+        assert!(!is_believed(1_000.0), "the first one again");
     }
 
     #[test]
