@@ -1,6 +1,7 @@
 //! Services that are containers, on a real engine: what works for processes works for them.
 
 use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::Duration;
 
 use rand::rngs::StdRng;
@@ -12,14 +13,18 @@ use crate::project::{Background, TestProject, test_file};
 use crate::support::eventually;
 
 /// What the engine itself knows of a project, asked through another client.
-struct Engine<'a> {
+pub(crate) struct Engine<'a> {
     docker: &'a Docker,
     label: String,
 }
 
 impl<'a> Engine<'a> {
-    fn of(docker: &'a Docker, project: &TestProject) -> Self {
-        let state_dir = project.path().canonicalize().unwrap().join(".clnrm");
+    pub(crate) fn of(docker: &'a Docker, project: &TestProject) -> Self {
+        Self::in_folder(docker, project.path())
+    }
+
+    pub(crate) fn in_folder(docker: &'a Docker, folder: &Path) -> Self {
+        let state_dir = folder.canonicalize().unwrap().join(".clnrm");
         Self {
             docker,
             label: format!("label=clnrm.state-dir={}", state_dir.display()),
@@ -32,26 +37,26 @@ impl<'a> Engine<'a> {
         text.lines().map(str::to_owned).collect()
     }
 
-    fn containers(&self) -> Vec<String> {
+    pub(crate) fn containers(&self) -> Vec<String> {
         self.list(&["ps", "--all", "--quiet"])
     }
 
-    fn networks(&self) -> Vec<String> {
+    pub(crate) fn networks(&self) -> Vec<String> {
         self.list(&["network", "ls", "--quiet"])
     }
 
     #[track_caller]
-    fn assert_nothing_is_left(&self) {
+    pub(crate) fn assert_nothing_is_left(&self) {
         assert_eq!(self.containers(), [""; 0]);
         assert_eq!(self.networks(), [""; 0]);
     }
 }
 
-fn busybox(name: &str, lines: &str) -> String {
+pub(crate) fn busybox(name: &str, lines: &str) -> String {
     container_service(name, TestImage::Busybox, lines)
 }
 
-fn step(name: &str, lines: &str) -> String {
+pub(crate) fn step(name: &str, lines: &str) -> String {
     format!("\n[[steps]]\nname = \"{name}\"\n{lines}\n")
 }
 

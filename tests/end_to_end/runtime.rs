@@ -215,6 +215,7 @@ async fn readiness_gives_up_at_once_when_the_process_dies() {
             place: InstancePlace {
                 id: String::new(),
                 dir: PathBuf::new(),
+                container: None,
             },
             probes: vec![Probe::Tcp("127.0.0.1:1".to_owned())],
             timeout: Duration::from_secs(600),

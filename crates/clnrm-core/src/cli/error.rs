@@ -172,6 +172,7 @@ impl CliError {
                 Some("`clnrm run --keep` starts it and leaves it up".to_owned())
             }
             Self::Services(ServicesError::Start(failure)) => failure.hint(),
+            Self::Services(ServicesError::Stop(error)) => error.hint(),
             _ => self.store_error().and_then(StoreError::hint),
         }
     }

@@ -113,6 +113,16 @@ pub enum Launch {
     Container(ContainerLaunch),
 }
 
+impl Launch {
+    /// The image of a container.
+    pub fn image(&self) -> Option<&str> {
+        match self {
+            Self::Process(_) => None,
+            Self::Container(container) => Some(&container.image),
+        }
+    }
+}
+
 /// A container's own settings.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ContainerLaunch {

@@ -17,7 +17,7 @@ use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
 };
-use crate::store::{InstancePorts, StartedContainer};
+use crate::store::{InstancePorts, RecordedEngine, StartedContainer};
 
 /// What a container calls itself when it listens.
 pub(super) const ANY_ADDRESS: &str = "0.0.0.0";
@@ -60,6 +60,7 @@ impl Project {
             place: InstancePlace {
                 id: id.0.clone(),
                 dir: dir.clone(),
+                container: None,
             },
             service: definition.name.clone(),
             digest: definition.digest(),
@@ -134,6 +135,11 @@ impl Prepared {
         self.address = self.ports.main.map(|port| format!("{HOST}:{port}"));
         Some(StartedContainer {
             container_id: id.clone(),
+            engine: published.engine.clone().map(|engine| RecordedEngine {
+                id: engine.id,
+                address: engine.address,
+            }),
+            image_id: published.image_id.clone(),
             main_pid: running.main_pid,
             ports: self.ports.clone(),
             address: self.address.clone(),

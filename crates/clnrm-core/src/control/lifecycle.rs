@@ -18,8 +18,8 @@ use crate::procfs::{ProcessStat, ProcessTable};
 use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
 use crate::runtime::{
-    ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, Running, Supervisor,
-    TreeState, log_file, wait_until_ready,
+    ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, RecordedContainer, Running,
+    Supervisor, TreeState, log_file, wait_until_ready,
 };
 use crate::store::{
     Ending, InstanceExit, InstanceId, InstancePorts, LeaseId, NewInstance, RunId, RuntimeKind,
@@ -100,6 +100,13 @@ impl LiveInstance {
         InstancePlace {
             id: self.id.0.clone(),
             dir: self.dir.clone(),
+            container: match &self.running.supervisor {
+                Supervisor::Shim(_) => None,
+                Supervisor::Container(id) => Some(RecordedContainer {
+                    id: id.clone(),
+                    engine: None,
+                }),
+            },
         }
     }
 

@@ -15,7 +15,7 @@ use super::scale::binding;
 use super::start::StartFailure;
 use super::stop::EndError;
 use crate::clock::Timestamp;
-use crate::config::definition::ServiceDefinition;
+use crate::config::definition::{Launch, ServiceDefinition};
 use crate::store::{
     CleanInstance, GivenBack, InstanceRow, RunId, ServiceId, StoreError, WarmLease, WarmRequest,
 };
@@ -40,7 +40,18 @@ impl Project {
         wanted: &Wanted<'_>,
     ) -> Result<Option<LiveInstance>, StoreError> {
         let started = Instant::now();
+        let image_id = match &wanted.definition.launch {
+            Launch::Process(_) => None,
+            // A cold start says what is wrong with an image or an engine.
+            Launch::Container(container) => {
+                match self.containers.image_id(&container.image).await {
+                    Ok(Some(id)) => Some(id),
+                    Ok(None) | Err(_) => return Ok(None),
+                }
+            }
+        };
         let request = WarmRequest {
+            image_id,
             service: wanted.service,
             digest: wanted.definition.digest(),
             run: wanted.run,

@@ -40,6 +40,7 @@ impl Prepared {
         InstancePlace {
             id: self.id.0.clone(),
             dir: self.dir.clone(),
+            container: None,
         }
     }
 

@@ -11,10 +11,11 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::{Clock, Timestamp};
 use crate::config::placeholder::{Bindings, InstanceBinding};
 use crate::procfs::ProcessIdentity;
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{EngineMark, OnPull};
 use crate::runtime::ports;
 use crate::runtime::{
-    DockerRuntime, InstancePlace, LaunchError, Launchable, ProcessRuntime, Running, Runtime,
+    DockerRuntime, InstancePlace, LaunchError, Launchable, ProcessRuntime, RecordedContainer,
+    Running, Runtime,
 };
 use crate::store::{InstanceId, InstanceRow, RuntimeKind, StoreHandle};
 
@@ -133,6 +134,13 @@ pub fn place(row: &InstanceRow) -> InstancePlace {
     InstancePlace {
         id: row.start.id.0.clone(),
         dir: row.start.dir.clone(),
+        container: row.container_id.clone().map(|id| RecordedContainer {
+            id,
+            engine: row.engine.clone().map(|engine| EngineMark {
+                id: engine.id,
+                address: engine.address,
+            }),
+        }),
     }
 }
 

@@ -79,9 +79,11 @@ impl Project {
         // has none at all.
         let folders = self.instance_folders();
         let looked_at = folders.clone();
+        let instances_dir = self.instances_dir();
         let (rows, runs, known, knows_containers) = self
             .store
             .call(move |store| {
+                store.follow_moved_folders(&instances_dir)?;
                 let mut known = HashSet::new();
                 for id in folders {
                     if store.instance(&id)?.is_some() {
@@ -266,6 +268,7 @@ impl Project {
             let place = InstancePlace {
                 id: id.0.clone(),
                 dir: dir.clone(),
+                container: None,
             };
             let looked = self.processes.observe(std::slice::from_ref(&place)).await;
             if matches!(

@@ -42,6 +42,20 @@ pub enum EndError {
     },
 }
 
+impl EndError {
+    /// The way out, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Stop {
+                source: InstanceError::Engine(error),
+                ..
+            } => error.hint(),
+            Self::Stop { .. } => None,
+            Self::Store { source, .. } => source.hint(),
+        }
+    }
+}
+
 /// An instance of which nothing is left.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ended {

@@ -149,6 +149,14 @@ async fn begin(
     let names = (services.iter())
         .map(|(service, _)| (service.digest(), service.name.clone()))
         .collect();
+    let pooled_images = services.iter().filter_map(|(service, _)| {
+        let image = service
+            .launch
+            .image()
+            .filter(|_| service.pool.is_wanted())?;
+        Some((service.digest(), image.to_owned()))
+    });
+    let pooled_images = pooled_images.collect();
     let (run, service_ids, sizes) = project
         .store
         .call(move |store| {
@@ -179,6 +187,7 @@ async fn begin(
         pools: Pools::of(sizes),
         service_ids,
         names,
+        pooled_images,
         uses_left: Mutex::new(uses_left),
         ports_left: Mutex::new(ports_left),
         keep: options.keep,

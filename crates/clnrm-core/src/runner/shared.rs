@@ -37,6 +37,8 @@ pub(super) struct Shared {
     pub(super) service_ids: HashMap<String, ServiceId>,
     /// By digest.
     pub(super) names: HashMap<String, String>,
+    /// Of those that have a pool and are containers, by digest.
+    pub(super) pooled_images: HashMap<String, String>,
     /// Tests of the plan that have not ended, per service digest.
     pub(super) uses_left: Mutex<HashMap<String, usize>>,
     /// Tests of the plan that have not ended, per port of this machine that they fix.
@@ -70,6 +72,11 @@ impl Shared {
     pub(super) async fn stop_earlier_instances(&self) -> Result<(), StoreError> {
         let services: Vec<ServiceId> = self.service_ids.values().copied().collect();
         let digests: Vec<String> = self.service_ids.keys().cloned().collect();
+        let image_ids = self.pooled_image_ids().await;
+        let is_outdated = move |row: &InstanceRow| {
+            (image_ids.get(&row.start.digest)).is_some_and(|id| row.image_id.as_ref() != Some(id))
+        };
+        let is_of_old_image = is_outdated.clone();
         let rows = self
             .project
             .store
@@ -87,8 +94,8 @@ impl Shared {
                 let mut earlier = Vec::new();
                 for row in rows {
                     let is_earlier = if row.start.pooled {
-                        // Free ones of a definition that has changed; held ones are their holder's.
-                        !digests.contains(&row.start.digest)
+                        // Free ones of a definition or an image that has changed; held ones are their holder's.
+                        (!digests.contains(&row.start.digest) || is_outdated(&row))
                             && store.retire_warm(&row.start.id, None)?
                     } else {
                         !in_use(&row)
@@ -98,8 +105,30 @@ impl Shared {
                 Ok(earlier)
             })
             .await?;
+        for row in rows.iter().filter(|row| is_of_old_image(row)) {
+            let image = self.pooled_images.get(&row.start.digest);
+            let image = image.map(String::as_str).unwrap_or_default();
+            (self.notify)(RunEvent::Warning {
+                message: format!(
+                    "{} is of another build of the image `{image}`, and is replaced",
+                    row.start.id
+                ),
+            });
+        }
         self.stop_rows(rows).await;
         Ok(())
+    }
+
+    /// What the images of the pools are now, by the digest of the service. An image that is not there, or an engine that
+    /// does not answer, is the business of whoever starts a container.
+    async fn pooled_image_ids(&self) -> HashMap<String, String> {
+        let mut ids = HashMap::new();
+        for (digest, image) in &self.pooled_images {
+            if let Ok(Some(id)) = self.project.containers.image_id(image).await {
+                ids.insert(digest.clone(), id);
+            }
+        }
+        ids
     }
 
     /// Stops what the test no longer needs; under `--keep` the last user of a service leaves its instance up. What has a

@@ -15,7 +15,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandError, CommandRequest, CommandResult};
-use super::docker::{ContainerRequest, EngineError};
+use super::docker::{ContainerRequest, EngineError, EngineMark};
 use super::process::{StartError, StartRequest, StopError};
 use super::shim_protocol::{ExitRecord, ExitStatus};
 use crate::procfs::ProcessIdentity;
@@ -27,6 +27,17 @@ pub struct InstancePlace {
     pub id: String,
     /// Its folder: log, records, data.
     pub dir: PathBuf,
+    /// Its container, as far as that is on record.
+    pub container: Option<RecordedContainer>,
+}
+
+/// A container that is known by more than the name that it was given.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedContainer {
+    /// The engine's id of it.
+    pub id: String,
+    /// The engine; `None` = not recorded.
+    pub engine: Option<EngineMark>,
 }
 
 /// What to start.
@@ -77,6 +88,10 @@ pub struct Published {
     pub ip: Option<String>,
     /// Ports on 127.0.0.1, by the port inside.
     pub host_ports: BTreeMap<u16, u16>,
+    /// The id of its image.
+    pub image_id: Option<String>,
+    /// The engine that it is on.
+    pub engine: Option<EngineMark>,
 }
 
 /// Whether an instance lives, as far as its starter was told.

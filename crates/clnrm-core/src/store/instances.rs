@@ -3,13 +3,14 @@
 //! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Params, Row, Transaction, params};
 
 use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
-    RunId, ServiceId, StartedContainer, StoredReading,
+    RecordedEngine, RunId, ServiceId, StartedContainer, StoredReading,
 };
 use super::sql_types::{json, owner, path, shim, to_json};
 use super::{Store, StoreError, path_text};
@@ -85,16 +86,39 @@ impl Store {
             .map_err(|error| StoreError::from_sqlite(&self.path, "record an instance", error))?;
         self.change(
             instance,
-            "UPDATE instances SET container_id = ?2, main_pid = ?3, ports = ?4, address = ?5
+            "UPDATE instances SET container_id = ?2, main_pid = ?3, ports = ?4, address = ?5,
+                                  engine_id = ?6, engine_address = ?7, image_id = ?8
              WHERE id = ?1 AND stopped_at IS NULL",
             params![
                 instance,
                 started.container_id,
                 started.main_pid,
                 ports,
-                started.address
+                started.address,
+                started.engine.as_ref().map(|engine| &engine.id),
+                started.engine.as_ref().map(|engine| &engine.address),
+                started.image_id,
             ],
         )
+    }
+
+    /// Lets the rows follow their folders after the project was moved or renamed. `false` = they are where they were.
+    pub fn follow_moved_folders(&mut self, instances_dir: &Path) -> Result<bool, StoreError> {
+        let dir = path_text(instances_dir)?;
+        let has_moved = self.read("read the instances", |connection| {
+            connection
+                .prepare_cached("SELECT 1 FROM instances WHERE dir <> ?1 || '/' || id LIMIT 1")?
+                .exists([dir])
+        })?;
+        if has_moved {
+            self.write("record an instance", |transaction| {
+                transaction
+                    .prepare_cached("UPDATE instances SET dir = ?1 || '/' || id")?
+                    .execute([dir])
+                    .map(drop)
+            })?;
+        }
+        Ok(has_moved)
     }
 
     /// Whether any instance on record, ended ones included, is a container.
@@ -363,6 +387,14 @@ fn is_known(transaction: &Transaction<'_>, instance: &InstanceId) -> rusqlite::R
     Ok(if known { Changed::No } else { Changed::Unknown })
 }
 
+fn engine(row: &Row<'_>) -> rusqlite::Result<Option<RecordedEngine>> {
+    let id: Option<String> = row.get("engine_id")?;
+    let address: Option<String> = row.get("engine_address")?;
+    Ok(id
+        .zip(address)
+        .map(|(id, address)| RecordedEngine { id, address }))
+}
+
 pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
     Ok(InstanceRow {
         start: NewInstance {
@@ -381,6 +413,8 @@ pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
         state: row.get("state")?,
         shim: shim(row)?,
         container_id: row.get("container_id")?,
+        engine: engine(row)?,
+        image_id: row.get("image_id")?,
         main_pid: row.get("main_pid")?,
         ready_at: row.get("ready_at")?,
         stopped_at: row.get("stopped_at")?,
@@ -399,8 +433,46 @@ pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::InstancePorts;
     use super::super::tests::{at, identity, journalled, service, store};
     use super::*;
+
+    #[test]
+    fn rows_follow_their_folders() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let new = journalled(&mut store, service, "cache-1", 1_000);
+        let dir = |store: &Store| store.instance(&new.id).unwrap().unwrap().start.dir;
+        let moved = Path::new("/moved/.clnrm/instances");
+        assert!(store.follow_moved_folders(moved).unwrap());
+        assert_eq!(dir(&store), moved.join("cache-1"));
+        assert!(!store.follow_moved_folders(moved).unwrap());
+    }
+
+    #[test]
+    fn what_is_recorded_of_a_container_is_read() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let new = journalled(&mut store, service, "cache-1", 1_000);
+        let engine = RecordedEngine {
+            id: "e1".to_owned(),
+            address: "unix:///engine.sock".to_owned(),
+        };
+        let started = StartedContainer {
+            container_id: "c1".to_owned(),
+            engine: Some(engine.clone()),
+            image_id: Some("sha256:1".to_owned()),
+            main_pid: None,
+            ports: InstancePorts::default(),
+            address: None,
+        };
+        assert!(store.record_container(&new.id, &started).unwrap());
+        let row = store.instance(&new.id).unwrap().unwrap();
+        assert_eq!(
+            (row.container_id, row.engine, row.image_id),
+            (Some("c1".to_owned()), Some(engine), started.image_id)
+        );
+    }
 
     #[test]
     fn an_instance_lives_and_ends() {

@@ -38,8 +38,8 @@ pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
-    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RunId, RunRow, RuntimeKind,
-    ServiceId, ServiceRow, StartedContainer, StoredHistory, StoredReading, TierSpan,
+    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
+    RuntimeKind, ServiceId, ServiceRow, StartedContainer, StoredHistory, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -18,11 +18,12 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior}
 use super::error::{BUSY_TIMEOUT, StoreError};
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_containers.sql"),
     include_str!("migrations/0003_pools.sql"),
     include_str!("migrations/0004_clock.sql"),
+    include_str!("migrations/0005_container_identity.sql"),
 ];
 
 /// The version that this program writes.

@@ -21,6 +21,8 @@ pub struct WarmRequest {
     pub service: ServiceId,
     /// The definition that the instance must have been started from.
     pub digest: String,
+    /// Of a container: the image that it must have been started from.
+    pub image_id: Option<String>,
     /// The run that wants it.
     pub run: RunId,
     /// The test.
@@ -89,7 +91,7 @@ impl Store {
                     "UPDATE instances SET warm_until = NULL, run_id = ?4,
                                           owner_pid = ?5, owner_start_ticks = ?6, owner_boot_id = ?7
                      WHERE id = (SELECT id FROM instances WHERE service_id = ?1 AND digest = ?2 AND state = 'running'
-                                 AND warm_until > ?3 ORDER BY warm_until DESC, id LIMIT 1)
+                                 AND warm_until > ?3 AND (?8 IS NULL OR image_id = ?8) ORDER BY warm_until DESC, id LIMIT 1)
                      RETURNING *",
                 )?
                 .query_row(
@@ -100,7 +102,8 @@ impl Store {
                         request.run,
                         owner.pid,
                         owner.start_ticks.cast_signed(),
-                        owner.boot_id
+                        owner.boot_id,
+                        request.image_id
                     ],
                     instance_row,
                 )
@@ -323,7 +326,9 @@ fn still_held(
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::{Ending, InstanceExit, InstanceState, NewLease};
+    use super::super::rows::{
+        Ending, InstanceExit, InstancePorts, InstanceState, NewLease, StartedContainer,
+    };
     use super::super::tests::{at, identity, journalled, service, store};
     use super::*;
 
@@ -334,6 +339,7 @@ mod tests {
         WarmRequest {
             service,
             digest: DIGEST.into(),
+            image_id: None,
             run: store.begin_run(&owner, true, at(0)).unwrap(),
             test: "api".into(),
             owner,
@@ -417,6 +423,30 @@ mod tests {
         assert_eq!(store.claim_warm(&early).unwrap(), None, "it is stopping");
         let given = store.give_back_warm(&clean(&id, None, 11)).unwrap();
         assert_eq!(given, GivenBack::Gone);
+    }
+
+    #[test]
+    fn an_instance_of_an_older_image_is_not_handed_out() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "app");
+        let id = warm(&mut store, service, "app-1", 1_000);
+        let of_image = |store: &mut Store, image: &str| WarmRequest {
+            image_id: Some(image.to_owned()),
+            ..request(store, service, 10)
+        };
+        let started = StartedContainer {
+            container_id: "c1".to_owned(),
+            engine: None,
+            image_id: Some("old".to_owned()),
+            main_pid: None,
+            ports: InstancePorts::default(),
+            address: None,
+        };
+        store.record_container(&id, &started).unwrap();
+        let new = of_image(&mut store, "new");
+        assert_eq!(store.claim_warm(&new).unwrap(), None);
+        let old = of_image(&mut store, "old");
+        assert!(store.claim_warm(&old).unwrap().is_some());
     }
 
     #[test]

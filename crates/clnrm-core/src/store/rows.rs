@@ -196,11 +196,24 @@ pub struct NewInstance {
     pub created_at: Timestamp,
 }
 
+/// The engine that a container is on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecordedEngine {
+    /// Its own id.
+    pub id: String,
+    /// Where it was reached.
+    pub address: String,
+}
+
 /// What is known of a container once it runs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct StartedContainer {
-    /// The engine's id.
+    /// The engine's id of it.
     pub container_id: String,
+    /// The engine, as far as it tells.
+    pub engine: Option<RecordedEngine>,
+    /// The id of its image.
+    pub image_id: Option<String>,
     /// Its main process, as this machine numbers it.
     pub main_pid: Option<i32>,
     /// Its ports, chosen by the engine.
@@ -220,6 +233,10 @@ pub struct InstanceRow {
     pub shim: Option<ProcessIdentity>,
     /// Its container; `None` = it is a process, or was not created yet.
     pub container_id: Option<String>,
+    /// The engine that it is on; `None` = not recorded.
+    pub engine: Option<RecordedEngine>,
+    /// The id of its image; `None` = not recorded.
+    pub image_id: Option<String>,
     /// The service's own first process.
     pub main_pid: Option<i32>,
     /// When it became ready.

@@ -1,16 +1,17 @@
 //! One container: made, started, looked at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
-use bollard::models::{ContainerCreateBody, ContainerInspectResponse};
+use bollard::models::{ContainerCreateBody, ContainerInspectResponse, ContainerSummary};
 use bollard::query_parameters::{CreateContainerOptions, ListContainersOptions};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use super::engine::EngineMark;
 use super::error::{ContainerError, EngineError};
 use super::image::{ImageFacts, OnPull};
-use super::labels::INSTANCE;
+use super::labels::{INSTANCE, PROJECT};
 use super::request::{ContainerRequest, body};
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
@@ -31,6 +32,8 @@ const KILLED: i32 = 128 + 9;
 #[derive(Debug, Clone)]
 pub(super) struct Listed {
     pub(super) id: String,
+    /// Whether it has the name that it was given. An image that was made of a container hands the labels on.
+    pub(super) has_our_name: bool,
     pub(super) instance: String,
     pub(super) state: ListedState,
 }
@@ -88,7 +91,11 @@ impl DockerRuntime {
         }
         Ok(Running {
             main_pid: main_pid(&found),
-            published: Some(published(&found, &name)),
+            published: Some(Published {
+                // It has just done all this, so it will tell.
+                engine: self.engine.mark().await.ok().cloned(),
+                ..published(&found, &name)
+            }),
             cpus: cpus(&found),
             warnings,
             supervisor: Supervisor::Container(id),
@@ -181,32 +188,60 @@ impl DockerRuntime {
         }
     }
 
-    /// The container of an instance; `None` = there is none.
+    /// The container of an instance; `None` = there is none. Where its id is on record, nothing else is it, whatever it
+    /// is called; and an engine that does not have it may just be another one.
     pub(super) async fn of(
         &self,
         place: &InstancePlace,
     ) -> Result<Option<ContainerInspectResponse>, EngineError> {
-        self.inspect(&self.project.container_name(&place.id)).await
+        let Some(recorded) = &place.container else {
+            let found = self
+                .inspect(&self.project.container_name(&place.id))
+                .await?;
+            return Ok(found.filter(|found| self.is_labelled(found, place)));
+        };
+        let found = self.inspect(&recorded.id).await?;
+        if let (None, Some(recorded)) = (&found, &recorded.engine) {
+            self.is_the_same_engine(place, recorded).await?;
+        }
+        Ok(found)
+    }
+
+    async fn is_the_same_engine(
+        &self,
+        place: &InstancePlace,
+        recorded: &EngineMark,
+    ) -> Result<(), EngineError> {
+        let asked = self.engine.mark().await?;
+        if asked.id == recorded.id {
+            return Ok(());
+        }
+        Err(EngineError::Elsewhere {
+            container: place.id.clone(),
+            there: recorded.address.clone(),
+            here: asked.address.clone(),
+        })
+    }
+
+    fn is_labelled(&self, container: &ContainerInspectResponse, place: &InstancePlace) -> bool {
+        let labels = (container.config.as_ref()).and_then(|config| config.labels.as_ref());
+        labels.is_some_and(|labels| {
+            labels.get(INSTANCE) == Some(&place.id)
+                && labels.get(PROJECT).map(String::as_str) == Some(self.project.hash())
+        })
     }
 
     /// Every container of this project.
     pub(super) async fn containers(&self) -> Result<Vec<Listed>, EngineError> {
         use bollard::models::ContainerSummaryStateEnum as State;
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(self.project.filter()),
-            ..ListContainersOptions::default()
-        };
-        let found = self
-            .engine
-            .ask("list containers", async |client| {
-                client.list_containers(Some(options)).await
-            })
-            .await?;
+        let found = self.labelled(&[&self.project.label()]).await?;
         let listed = found.into_iter().filter_map(|container| {
+            let instance = container.labels?.remove(INSTANCE)?;
+            let name = self.project.container_name(&instance);
             Some(Listed {
                 id: container.id?,
-                instance: container.labels?.remove(INSTANCE)?,
+                has_our_name: has_name(container.names.as_deref(), &name),
+                instance,
                 state: match container.state {
                     Some(State::CREATED) => ListedState::Created,
                     Some(State::RUNNING | State::PAUSED | State::RESTARTING) => ListedState::Up,
@@ -216,6 +251,32 @@ impl DockerRuntime {
         });
         Ok(listed.collect())
     }
+
+    /// Every container with these labels, whoever made it.
+    pub(super) async fn labelled(
+        &self,
+        labels: &[&str],
+    ) -> Result<Vec<ContainerSummary>, EngineError> {
+        let labels = labels.iter().map(|label| (*label).to_owned()).collect();
+        let options = ListContainersOptions {
+            all: true,
+            filters: Some(HashMap::from([("label".to_owned(), labels)])),
+            ..ListContainersOptions::default()
+        };
+        self.engine
+            .ask("list containers", async |client| {
+                client.list_containers(Some(options)).await
+            })
+            .await
+    }
+}
+
+/// The engine writes a slash before each name.
+pub(super) fn has_name(names: Option<&[String]>, name: &str) -> bool {
+    let names = names.unwrap_or_default().iter();
+    names
+        .map(|given| given.trim_start_matches('/'))
+        .any(|given| given == name)
 }
 
 /// What this engine needs otherwise.
@@ -282,6 +343,8 @@ fn published(container: &ContainerInspectResponse, name: &str) -> Published {
         name: name.to_owned(),
         ip,
         host_ports,
+        image_id: container.image.clone(),
+        engine: None,
     }
 }
 

@@ -28,6 +28,16 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct Engine {
     candidates: Candidates,
     connected: OnceCell<Connected>,
+    mark: OnceCell<EngineMark>,
+}
+
+/// One engine, whatever address it is reached at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EngineMark {
+    /// Its own id.
+    pub id: String,
+    /// Where it was reached.
+    pub address: String,
 }
 
 /// The client and where it is connected to.
@@ -50,7 +60,47 @@ impl Engine {
         Self {
             candidates: candidates(environment),
             connected: OnceCell::new(),
+            mark: OnceCell::new(),
         }
+    }
+
+    /// Which engine this is.
+    pub async fn mark(&self) -> Result<&EngineMark, EngineError> {
+        let id = async || {
+            Ok(EngineMark {
+                id: self.id().await?,
+                address: self.connected().await?.address.clone(),
+            })
+        };
+        self.mark.get_or_try_init(id).await
+    }
+
+    /// The network without a network was made with Docker's data folder and stays with it; asking for the id that the
+    /// engine itself has takes some 25 ms. Podman has no such network, and tells another id every time.
+    async fn id(&self) -> Result<String, EngineError> {
+        let none = self
+            .ask("look at a network", async |client| {
+                client.inspect_network("none", None).await
+            })
+            .await;
+        match none {
+            Ok(network) if network.driver.as_deref() == Some("null") => {
+                if let Some(id) = network.id {
+                    return Ok(id);
+                }
+            }
+            Err(error) if error.is_unreachable() => return Err(error),
+            _ => {}
+        }
+        let info = self
+            .ask("tell what it is", async |client| client.info().await)
+            .await?;
+        let part = |part: Option<String>| part.unwrap_or_default();
+        Ok(format!(
+            "{} {}",
+            part(info.name),
+            part(info.docker_root_dir)
+        ))
     }
 
     /// Where the engine is, once it was asked.

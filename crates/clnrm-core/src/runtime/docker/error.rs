@@ -35,6 +35,18 @@ pub enum EngineError {
         /// As given.
         address: String,
     },
+    /// What is looked for is on another engine than the one that was asked.
+    #[error(
+        "{container} is on another container engine, at {there}; the one at {here} does not have it"
+    )]
+    Elsewhere {
+        /// The container.
+        container: String,
+        /// Where its own engine was reached.
+        there: String,
+        /// Where the one that was asked is.
+        here: String,
+    },
     /// The engine said no.
     #[error("the container engine refused to {action}: {message}")]
     Refused {
@@ -168,6 +180,10 @@ impl EngineError {
             Self::AddressNotSupported { .. } => {
                 "use unix:///path or tcp://host:port; for ssh and TLS, forward the engine's socket".to_owned()
             }
+            Self::Elsewhere { there, here, .. } if there == here => {
+                "the engine there has been replaced since; with its old data folder it would find it".to_owned()
+            }
+            Self::Elsewhere { there, .. } => format!("set DOCKER_HOST={there}"),
             Self::Refused { message, .. } if message.contains("no space left") => {
                 "make room on the engine's disk, e.g. with `docker system df` and `docker image prune`".to_owned()
             }

@@ -14,6 +14,8 @@ use super::error::{ContainerError, EngineError};
 /// What is known of an image before a container is made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ImageFacts {
+    /// What its name means now; another one after it was built again.
+    pub id: String,
     /// What every container of it runs, before its command.
     pub entry_point: Vec<String>,
     /// Its own command.
@@ -105,6 +107,12 @@ impl DockerRuntime {
         })
     }
 
+    /// What the name of an image means now; `None` = there is no such image here.
+    pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
+        let found = self.look_at_image(image).await?;
+        Ok(found.map(|facts| facts.id))
+    }
+
     async fn look_at_image(&self, image: &str) -> Result<Option<ImageFacts>, EngineError> {
         let found = self
             .engine
@@ -168,6 +176,7 @@ fn with_tag(image: &str) -> String {
 fn facts(image: &ImageInspect) -> ImageFacts {
     let config = image.config.as_ref();
     ImageFacts {
+        id: image.id.clone().unwrap_or_default(),
         entry_point: config
             .and_then(|config| config.entrypoint.clone())
             .unwrap_or_default(),

@@ -1,5 +1,6 @@
 //! Containers as instances: found by their name, whatever command made them.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::container::{Listed, ListedState, cpus, exit_of, main_pid};
 use super::error::EngineError;
-use super::labels::LOG_LIMIT;
+use super::labels::{LOG_LIMIT, PROJECT};
 use super::{DockerRuntime, log};
 use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
 use crate::runtime::instance::{
@@ -43,8 +44,12 @@ impl Runtime for DockerRuntime {
         };
         let mut observed = Vec::with_capacity(places.len());
         for place in places {
-            let listed = containers.iter().find(|listed| listed.instance == place.id);
-            observed.push(self.observe_one(place, listed).await.map_err(Into::into));
+            let listed = containers.iter().find(|listed| is_of(listed, place));
+            let looked = match self.observe_one(place, listed).await {
+                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error)),
+                looked => looked.map_err(Into::into),
+            };
+            observed.push(looked);
         }
         observed
     }
@@ -53,7 +58,7 @@ impl Runtime for DockerRuntime {
         let Some(found) = self.of(place).await? else {
             return Ok(None);
         };
-        if found.state.as_ref().and_then(|state| state.running) != Some(true) {
+        if !is_running(&found) {
             return Ok(None);
         }
         let id = found.id.clone().unwrap_or_default();
@@ -72,15 +77,16 @@ impl Runtime for DockerRuntime {
     }
 
     async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
-        let name = self.project.container_name(&place.id);
-        let Some(container) = self.inspect(&name).await? else {
+        let Some(container) = self.of(place).await? else {
             let recorded = ExitRecord::read(&place.dir).ok().flatten();
             return Ok(recorded.map_or_else(Ended::nothing, Ended::as_recorded));
         };
-        let is_up = container.state.as_ref().and_then(|state| state.running) == Some(true);
+        let id = container.id.clone().unwrap_or_default();
+        let project = labels_of(&container).and_then(|labels| labels.get(PROJECT).cloned());
+        let is_up = is_running(&container);
         let ended = if is_up {
-            self.stop(&name, grace).await?;
-            self.inspect(&name).await?
+            self.stop(&id, grace).await?;
+            self.inspect(&id).await?
         } else {
             Some(container)
         };
@@ -90,7 +96,11 @@ impl Runtime for DockerRuntime {
             // Best effort: should the removal fail, the next command finds out how it ended.
             let _ = exit.write(&place.dir);
         }
-        self.remove(&name).await?;
+        self.remove(&id).await?;
+        if let Some(project) = project.filter(|project| project != self.project.hash()) {
+            // It was started where the project's folder was before. Best effort: see there.
+            let _ = self.remove_idle_network_of(&project).await;
+        }
         Ok(Ended {
             killed: exit.is_some_and(|exit| exit.killed),
             exit,
@@ -99,8 +109,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError> {
-        self.end_marked(|listed| ids.contains(&listed.instance))
-            .await
+        self.end_ours(|instance| ids.contains(instance)).await
     }
 
     async fn run_in(
@@ -109,8 +118,11 @@ impl Runtime for DockerRuntime {
         request: &CommandRequest,
         cancel: &CancellationToken,
     ) -> Result<CommandResult, CommandError> {
-        let name = self.project.container_name(&place.id);
-        Ok(self.exec(&name, request, cancel).await?)
+        let name = match &place.container {
+            Some(recorded) => &recorded.id,
+            None => &self.project.container_name(&place.id),
+        };
+        Ok(self.exec(name, request, cancel).await?)
     }
 
     async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError> {
@@ -163,11 +175,18 @@ impl DockerRuntime {
     ) -> Result<Observed, EngineError> {
         let gone = || match ExitRecord::read(&place.dir).ok().flatten() {
             Some(exit) => Observed::Ended(exit),
-            // A folder is made before its container is, and a log is written when it ends.
-            None if place.dir.exists() => Observed::Lost(Loss::ContainerRemoved),
+            None if place.container.is_some() => Observed::Lost(Loss::ContainerRemoved),
             None => Observed::NeverStarted,
         };
         match listed.map(|listed| listed.state) {
+            // Of a project that was somewhere else when it was started.
+            None if place.container.is_some() => match self.of(place).await? {
+                Some(container) if is_running(&container) => Ok(Observed::Alive),
+                Some(container) => {
+                    Ok(exit_of(&container, false).map_or_else(gone, Observed::Ended))
+                }
+                None => Ok(gone()),
+            },
             None => Ok(gone()),
             Some(ListedState::Created) => Ok(Observed::NeverStarted),
             Some(ListedState::Up) => Ok(Observed::Alive),
@@ -246,12 +265,24 @@ impl DockerRuntime {
     }
 }
 
+/// Whether that container is the one of the instance: by its recorded id, else by label and name.
+fn is_of(listed: &Listed, place: &InstancePlace) -> bool {
+    match &place.container {
+        Some(recorded) => recorded.id == listed.id,
+        None => listed.has_our_name && listed.instance == place.id,
+    }
+}
+
+fn is_running(container: &ContainerInspectResponse) -> bool {
+    container.state.as_ref().and_then(|state| state.running) == Some(true)
+}
+
+fn labels_of(container: &ContainerInspectResponse) -> Option<&HashMap<String, String>> {
+    container.config.as_ref()?.labels.as_ref()
+}
+
 fn log_limit(container: &ContainerInspectResponse) -> u64 {
-    let labels = container
-        .config
-        .as_ref()
-        .and_then(|config| config.labels.as_ref());
-    let limit = labels.and_then(|labels| labels.get(LOG_LIMIT));
+    let limit = labels_of(container).and_then(|labels| labels.get(LOG_LIMIT));
     // Every container of ours has the label; without it nothing is cut.
     limit
         .and_then(|limit| limit.parse().ok())

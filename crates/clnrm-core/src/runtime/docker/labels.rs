@@ -1,17 +1,17 @@
 //! The labels on everything that clnrm makes in an engine: nothing without them is ever touched.
 
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
 
-use sha2::{Digest, Sha256};
-
+use super::project_mark::ProjectMark;
 use super::request::ContainerRequest;
 use crate::clock::Timestamp;
 
-/// The project: a hash of its state folder's path.
+/// The project: a hash of the folder that its state lies in.
 pub const PROJECT: &str = "clnrm.project";
 /// The project's state folder, for people and for whoever finds the container without it.
 pub const STATE_DIR: &str = "clnrm.state-dir";
+/// Where that is: user, machine, and the folders above it by file system and number.
+pub const HOME: &str = "clnrm.home";
 /// The service's name.
 pub const SERVICE: &str = "clnrm.service";
 /// The instance's id.
@@ -28,61 +28,10 @@ pub const EXPIRES: &str = "clnrm.expires";
 /// Bytes of its log that are kept when it ends.
 pub const LOG_LIMIT: &str = "clnrm.log-limit";
 
-/// Marks what belongs to one project.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ProjectMark {
-    state_dir: PathBuf,
-    hash: String,
-}
-
-impl ProjectMark {
-    /// The mark of the project whose state is in this folder.
-    pub fn of(state_dir: &Path) -> Self {
-        use std::os::unix::ffi::OsStrExt;
-        let digest = Sha256::digest(state_dir.as_os_str().as_bytes());
-        Self {
-            state_dir: state_dir.to_owned(),
-            hash: digest
-                .iter()
-                .take(6)
-                .map(|byte| format!("{byte:02x}"))
-                .collect(),
-        }
-    }
-
-    /// The value of the label [`PROJECT`].
-    pub fn hash(&self) -> &str {
-        &self.hash
-    }
-
-    /// The name of an instance's container.
-    pub fn container_name(&self, instance: &str) -> String {
-        format!("clnrm-{}-{instance}", self.hash)
-    }
-
-    /// The name of the project's network.
-    pub fn network_name(&self) -> String {
-        format!("clnrm-{}", self.hash)
-    }
-
-    /// Finds what belongs to the project.
-    pub(super) fn filter(&self) -> HashMap<String, Vec<String>> {
-        HashMap::from([("label".to_owned(), vec![format!("{PROJECT}={}", self.hash)])])
-    }
-
-    pub(super) fn labels(&self) -> HashMap<String, String> {
-        HashMap::from([
-            (PROJECT.to_owned(), self.hash.clone()),
-            (STATE_DIR.to_owned(), self.state_dir.display().to_string()),
-        ])
-    }
-}
-
-/// Whether a container has expired and its project is no more.
-pub(super) fn is_abandoned(labels: &HashMap<String, String>, now: Timestamp) -> bool {
+/// Whether a container was to be gone by now.
+pub(super) fn has_expired(labels: &HashMap<String, String>, now: Timestamp) -> bool {
     let expires = labels.get(EXPIRES).and_then(|text| text.parse().ok());
-    let is_expired = expires.is_some_and(|at: Timestamp| at <= now);
-    is_expired && (labels.get(STATE_DIR)).is_some_and(|dir| !Path::new(dir).exists())
+    expires.is_some_and(|at: Timestamp| at <= now)
 }
 
 pub(super) fn of_container(
@@ -111,20 +60,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_an_expired_container_of_a_deleted_project_is_abandoned() {
-        let here = tempfile::tempdir().unwrap();
-        let labels = |dir: &Path, expires: &str| {
-            HashMap::from([
-                (STATE_DIR.to_owned(), dir.display().to_string()),
-                (EXPIRES.to_owned(), expires.to_owned()),
-            ])
-        };
+    fn only_a_past_time_has_expired() {
+        let labels = |expires: &str| HashMap::from([(EXPIRES.to_owned(), expires.to_owned())]);
         let now = Timestamp::from_millis(1_000_000);
         let (past, future) = (Timestamp::from_millis(0), Timestamp::from_millis(2_000_000));
-        let gone = here.path().join("gone");
-        assert!(is_abandoned(&labels(&gone, &past.to_string()), now));
-        assert!(!is_abandoned(&labels(&gone, &future.to_string()), now));
-        assert!(!is_abandoned(&labels(here.path(), &past.to_string()), now));
-        assert!(!is_abandoned(&labels(&gone, "some day"), now));
+        assert!(has_expired(&labels(&past.to_string()), now));
+        assert!(!has_expired(&labels(&future.to_string()), now));
+        assert!(!has_expired(&labels("some day"), now));
+        assert!(!has_expired(&HashMap::new(), now));
     }
 }

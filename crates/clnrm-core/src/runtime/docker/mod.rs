@@ -1,7 +1,7 @@
 //! Instances that are containers of a Docker Engine, or of whatever speaks its API.
 //!
-//! A container is found again by its name, which follows from the project and the instance's id, so nothing has to be
-//! recorded after it was made: a crash in between loses nothing. Deliberately absent: building images, registry logins.
+//! A container is found again by its recorded id, and until that is recorded by its name, which follows from the project
+//! and the instance's id: a crash in between loses nothing. Deliberately absent: building images, registry logins.
 
 mod container;
 mod data_folder;
@@ -14,6 +14,7 @@ pub mod labels;
 mod log;
 mod moment;
 mod network;
+mod project_mark;
 mod request;
 mod stats;
 mod sweep;
@@ -25,10 +26,10 @@ use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
-pub use engine::Engine;
+pub use engine::{Engine, EngineMark};
 pub use error::{ContainerError, EngineError};
 pub use image::{ImageFacts, OnPull, PullProgress};
-pub use labels::ProjectMark;
+pub use project_mark::ProjectMark;
 pub use request::{ContainerRequest, DATA_DIR_INSIDE};
 pub use stats::{EngineStats, StatsStream, follow_stats};
 

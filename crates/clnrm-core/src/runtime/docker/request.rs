@@ -8,7 +8,8 @@ use bollard::models::{
 };
 
 use super::image::ImageFacts;
-use super::labels::{self, ProjectMark};
+use super::labels;
+use super::project_mark::ProjectMark;
 use crate::clock::Timestamp;
 use crate::config::definition::{LogPattern, StopSignal, StopSpec, VolumeMount};
 use crate::procfs::ProcessIdentity;

@@ -1,20 +1,21 @@
-//! Ends what must not be there: by label, and nothing without ours.
+//! Ends what must not be there: by label and name, and nothing that only has one of them.
 
-use std::collections::HashMap;
+use std::collections::BTreeSet;
 
-use bollard::query_parameters::ListContainersOptions;
+use bollard::models::ContainerSummary;
 
-use super::container::Listed;
+use super::container::has_name;
 use super::error::{ContainerError, EngineError};
+use super::project_mark::{container_name, network_name};
 use super::{DockerRuntime, labels};
 use crate::clock::Timestamp;
 
 impl DockerRuntime {
     /// The instances that have a container in this project, whatever its state.
     pub async fn instance_ids(&self) -> Result<Vec<String>, EngineError> {
-        let containers = self.containers().await?;
+        let containers = self.containers().await?.into_iter();
         Ok(containers
-            .into_iter()
+            .filter(|listed| listed.has_our_name)
             .map(|listed| listed.instance)
             .collect())
     }
@@ -24,53 +25,57 @@ impl DockerRuntime {
         self.remove_idle_network().await
     }
 
-    /// Removes containers of projects whose folder was deleted, once they have expired; returns what they were.
+    /// Removes containers and networks of this user's projects whose folder was deleted, containers once they have
+    /// expired; returns what they were.
     ///
     /// Only on an engine of this machine: elsewhere a folder that is not here may well be there.
     pub async fn end_abandoned(&self, now: Timestamp) -> Result<Vec<String>, EngineError> {
-        if !self
-            .engine
-            .connected()
-            .await?
-            .address
-            .starts_with("unix://")
-        {
+        let address = &self.engine.connected().await?.address;
+        if !address.starts_with("unix://") {
             return Ok(Vec::new());
         }
-        let options = ListContainersOptions {
-            all: true,
-            filters: Some(HashMap::from([(
-                "label".to_owned(),
-                vec![labels::EXPIRES.to_owned(), labels::STATE_DIR.to_owned()],
-            )])),
-            ..ListContainersOptions::default()
-        };
-        let found = self
-            .engine
-            .ask("list containers", async |client| {
-                client.list_containers(Some(options)).await
-            })
-            .await?;
         let mut ended = Vec::new();
-        for container in found {
-            let (Some(id), Some(labels)) = (container.id, container.labels) else {
+        let mut projects = self.networks_of_gone_projects().await?;
+        for container in self.labelled(&[labels::EXPIRES, labels::HOME]).await? {
+            let (Some(id), Some(project)) = (&container.id, project_of_ours(&container)) else {
                 continue;
             };
-            if labels::is_abandoned(&labels, now) {
-                self.remove(&id).await?;
-                ended.push(format!("container {} of a deleted project", short(&id)));
+            let labels = container.labels.as_ref();
+            if labels.is_some_and(|labels| {
+                labels::has_expired(labels, now) && self.project.knows_to_be_gone(labels)
+            }) {
+                self.remove(id).await?;
+                ended.push(format!("container {} of a deleted project", short(id)));
+                projects.insert(project);
             }
+        }
+        for project in projects {
+            // Best effort: whoever looks next tries again.
+            let _ = self.remove_idle_network_of(&project).await;
         }
         Ok(ended)
     }
 
-    pub(super) async fn end_marked(
+    /// By their hashes.
+    async fn networks_of_gone_projects(&self) -> Result<BTreeSet<String>, EngineError> {
+        let networks = self.labelled_networks(labels::HOME).await?.into_iter();
+        let gone = networks.filter_map(|network| {
+            let labels = network.labels?;
+            let project = labels.get(labels::PROJECT)?.clone();
+            let is_ours = network.name.as_deref() == Some(&network_name(&project));
+            (is_ours && self.project.knows_to_be_gone(&labels)).then_some(project)
+        });
+        Ok(gone.collect())
+    }
+
+    /// Removes containers of this project by their instances; names what it removed.
+    pub(super) async fn end_ours(
         &self,
-        is_meant: impl Fn(&Listed) -> bool,
+        is_meant: impl Fn(&String) -> bool,
     ) -> Result<Vec<String>, EngineError> {
         let mut ended = Vec::new();
         for container in self.containers().await? {
-            if is_meant(&container) {
+            if container.has_our_name && is_meant(&container.instance) {
                 self.remove(&container.id).await?;
                 ended.push(format!(
                     "container {} of {}",
@@ -81,6 +86,14 @@ impl DockerRuntime {
         }
         Ok(ended)
     }
+}
+
+/// The project of a container that clnrm made: one that has the name that its labels lead to.
+pub(super) fn project_of_ours(container: &ContainerSummary) -> Option<String> {
+    let labels = container.labels.as_ref()?;
+    let (project, instance) = (labels.get(labels::PROJECT)?, labels.get(labels::INSTANCE)?);
+    let name = container_name(project, instance);
+    has_name(container.names.as_deref(), &name).then(|| project.clone())
 }
 
 /// An id as the `docker` command shows it.
