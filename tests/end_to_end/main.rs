@@ -10,6 +10,7 @@
 mod accuracy;
 mod container_habits;
 mod container_images;
+mod container_keys;
 mod container_ownership;
 mod containers;
 mod crashes;

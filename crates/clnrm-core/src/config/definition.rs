@@ -12,6 +12,7 @@ use sha2::{Digest, Sha256};
 use super::signal;
 use crate::services::service_manager::AutoScaleConfig;
 
+pub use super::container_settings::{ContainerSettings, PullPolicy, Ulimit};
 pub use super::pool::{Cleaning, PoolBounds, PoolSpec, Reuse};
 
 /// One test: the services that it needs and the steps that it runs.
@@ -137,6 +138,9 @@ pub struct ContainerLaunch {
     pub ports: Vec<PortMapping>,
     /// Bind mounts.
     pub volumes: Vec<VolumeMount>,
+    /// What else it is told.
+    #[serde(default, skip_serializing_if = "ContainerSettings::is_default")]
+    pub settings: Box<ContainerSettings>,
 }
 
 /// One published container port.
@@ -146,6 +150,34 @@ pub struct PortMapping {
     pub host: Option<u16>,
     /// The port inside the container.
     pub container: u16,
+    /// What is spoken below.
+    #[serde(default, skip_serializing_if = "Protocol::is_tcp")]
+    pub protocol: Protocol,
+}
+
+/// The transport of a port.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// TCP.
+    #[default]
+    Tcp,
+    /// UDP: readiness by connection is not possible.
+    Udp,
+}
+
+impl Protocol {
+    /// Its word in the engine's `80/tcp`.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+
+    fn is_tcp(&self) -> bool {
+        *self == Self::Tcp
+    }
 }
 
 /// One bind mount.
@@ -311,6 +343,12 @@ pub enum StopSignal {
     Quit,
     /// SIGHUP.
     Hup,
+    /// SIGUSR1.
+    Usr1,
+    /// SIGUSR2.
+    Usr2,
+    /// SIGWINCH, by which Apache's httpd ends gracefully.
+    Winch,
 }
 
 /// One step of a test. Its placeholders name their service: loading has made `{port}` into `{cache.port}`.
@@ -434,6 +472,7 @@ impl ServiceDefinition {
             Launch::Process(_) => self.fixed_ports.clone(),
             Launch::Container(container) => {
                 let ports = container.ports.iter();
+                let ports = ports.filter(|port| port.protocol == Protocol::Tcp);
                 ports.filter_map(|port| port.host).collect()
             }
         }
@@ -452,6 +491,15 @@ impl ServiceDefinition {
     /// Whether it is ready as soon as it was started, even if it has ended by then.
     pub fn may_end_at_once(&self) -> bool {
         self.may_exit() && self.ready.checks.is_empty()
+    }
+
+    /// Whether its main port is one of UDP.
+    pub fn speaks_udp(&self) -> bool {
+        let Launch::Container(container) = &self.launch else {
+            return false;
+        };
+        let main = container.ports.first();
+        main.is_some_and(|port| port.protocol == Protocol::Udp)
     }
 
     /// The allotted CPU in cores.

@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::services::service_manager::AutoScaleConfig;
 
+pub mod container_settings;
 pub mod definition;
 pub mod discovery;
 pub mod placeholder;

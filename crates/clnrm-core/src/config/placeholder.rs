@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{CommandLine, Launch, ServiceDefinition};
+use super::definition::{CommandLine, Launch, Protocol, ServiceDefinition};
 
 mod error;
 mod shell;
@@ -111,6 +111,9 @@ pub struct InsideBinding {
     pub ip: Option<String>,
     /// Main port, if it has one.
     pub port: Option<u16>,
+    /// What the main port speaks below.
+    #[serde(default)]
+    pub protocol: Protocol,
     /// Further ports, by name.
     pub named_ports: BTreeMap<String, u16>,
     /// Its own directory.

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use proptest::prelude::*;
 
+mod containers;
 mod files;
 
 use super::{AutoScaleConfig, ConfigError, load_test, parse_test, test_file};

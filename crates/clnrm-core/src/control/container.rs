@@ -8,11 +8,13 @@ use super::lifecycle::{HOST, StartPlan};
 use super::preparation::{Prepared, render_environment};
 use super::project::Project;
 use super::start::StartCause;
-use crate::config::definition::{CommandLine, ContainerLaunch, Launch, ServiceDefinition};
+use crate::config::definition::{
+    CommandLine, ContainerLaunch, Launch, PortMapping, Protocol, PullPolicy, ServiceDefinition,
+};
 use crate::config::placeholder::{
     InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render, render_command,
 };
-use crate::runtime::docker::{DATA_DIR_INSIDE, OnPull};
+use crate::runtime::docker::{DATA_DIR_INSIDE, OnPull, WantedImage};
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -76,6 +78,7 @@ impl Project {
             memory_bytes: definition.memory_bytes,
             ports: host_ports(container, &inside, plan),
             volumes: container.volumes.clone(),
+            settings: (*container.settings).clone(),
             data_volume: needs_data_dir(definition),
             hosts: hosts(plan),
             stop: definition.stop,
@@ -107,9 +110,14 @@ impl Project {
         else {
             return None;
         };
+        let wanted = WantedImage {
+            name: image,
+            platform: None,
+            pull: PullPolicy::Missing,
+        };
         let facts = self
             .containers
-            .image(image, &OnPull::default())
+            .image(&wanted, &OnPull::default())
             .await
             .ok()?;
         let entry_point = facts.entry_point.join(" ");
@@ -158,8 +166,10 @@ fn inside(container: &ContainerLaunch, needs: PortNeeds) -> InsideBinding {
         None => None,
     };
     let named = needs.named.into_iter();
+    let protocol = container.ports.first().map(|port| port.protocol);
     InsideBinding {
         port: main,
+        protocol: protocol.unwrap_or_default(),
         named_ports: named.filter_map(|name| Some((name, choose()?))).collect(),
         data_dir: PathBuf::from(DATA_DIR_INSIDE),
         ..InsideBinding::default()
@@ -171,27 +181,39 @@ fn host_ports(
     container: &ContainerLaunch,
     inside: &InsideBinding,
     plan: &StartPlan<'_>,
-) -> Vec<(u16, Option<u16>)> {
-    let stated = container
-        .ports
-        .iter()
-        .map(|port| (port.container, port.host));
-    let chosen = inside
-        .port
-        .into_iter()
-        .chain(inside.named_ports.values().copied());
-    let mut all: BTreeMap<u16, Option<u16>> = chosen.map(|port| (port, None)).collect();
+) -> Vec<PortMapping> {
+    let stated = (container.ports.iter()).map(|port| ((port.container, port.protocol), port.host));
+    let main = inside.port.map(|port| (port, inside.protocol));
+    let named = (inside.named_ports.values()).map(|port| (*port, Protocol::Tcp));
+    let chosen = main.into_iter().chain(named);
+    let mut all: BTreeMap<_, Option<u16>> = chosen.map(|port| (port, None)).collect();
     all.extend(stated);
     if let Some(preferred) = &plan.preferred {
-        let main = inside.port.zip(preferred.main);
-        let named = inside.named_ports.iter();
-        let named = named.filter_map(|(name, port)| Some((*port, *preferred.named.get(name)?)));
+        let main = main.zip(preferred.main);
+        let named = inside
+            .named_ports
+            .iter()
+            .filter_map(|(name, port)| Some(((*port, Protocol::Tcp), *preferred.named.get(name)?)));
         for (inside, host) in main.into_iter().chain(named) {
             let wanted = all.entry(inside).or_default();
-            *wanted = wanted.or(Some(host).filter(|host| ports::is_free(*host)));
+            *wanted = wanted.or(Some(host).filter(|host| is_free(*host, inside.1)));
         }
     }
-    all.into_iter().collect()
+    let mappings = all.into_iter();
+    mappings
+        .map(|((container, protocol), host)| PortMapping {
+            host,
+            container,
+            protocol,
+        })
+        .collect()
+}
+
+fn is_free(port: u16, protocol: Protocol) -> bool {
+    match protocol {
+        Protocol::Tcp => ports::is_free(port),
+        Protocol::Udp => ports::is_free_udp(port),
+    }
 }
 
 /// The neighbours that are containers, by the names that they have in the file.
@@ -203,9 +225,10 @@ fn hosts(plan: &StartPlan<'_>) -> BTreeMap<String, String> {
 }
 
 fn outside(inside: &InsideBinding, published: &Published) -> InstancePorts {
-    let host = |port: &u16| published.host_ports.get(port).copied();
+    let at = |port, protocol| published.host_ports.get(&(port, protocol)).copied();
+    let host = |port: &u16| at(*port, Protocol::Tcp);
     InstancePorts {
-        main: inside.port.as_ref().and_then(host),
+        main: inside.port.and_then(|port| at(port, inside.protocol)),
         named: inside
             .named_ports
             .iter()

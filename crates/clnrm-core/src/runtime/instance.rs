@@ -18,6 +18,7 @@ use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::{ContainerRequest, EngineError, EngineMark};
 use super::process::{StartError, StartRequest, StopError};
 use super::shim_protocol::{ExitRecord, ExitStatus};
+use crate::config::definition::Protocol;
 use crate::procfs::ProcessIdentity;
 
 /// Where an instance is found again: its id, unique in the project, and its folder.
@@ -87,7 +88,7 @@ pub struct Published {
     /// Its address in that network.
     pub ip: Option<String>,
     /// Ports on 127.0.0.1, by the port inside.
-    pub host_ports: BTreeMap<u16, u16>,
+    pub host_ports: BTreeMap<(u16, Protocol), u16>,
     /// The id of its image.
     pub image_id: Option<String>,
     /// The engine that it is on.

@@ -4,7 +4,7 @@
 //! below the range that the kernel gives to outgoing connections, at random, and the lifecycle tries again with
 //! another one when a service lost the race.
 
-use std::net::{Ipv4Addr, TcpListener};
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::ops::Range;
 
 use rand::RngExt;
@@ -25,6 +25,11 @@ pub fn free_port(rng: &mut StdRng, taken: &[u16]) -> Option<u16> {
 /// Whether this port of 127.0.0.1 can be bound now.
 pub fn is_free(port: u16) -> bool {
     TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// The same for UDP.
+pub fn is_free_udp(port: u16) -> bool {
+    UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
 }
 
 #[cfg(test)]

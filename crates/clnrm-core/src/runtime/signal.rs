@@ -48,5 +48,8 @@ pub fn number(signal: StopSignal) -> Signal {
         StopSignal::Int => Signal::INT,
         StopSignal::Quit => Signal::QUIT,
         StopSignal::Hup => Signal::HUP,
+        StopSignal::Usr1 => Signal::USR1,
+        StopSignal::Usr2 => Signal::USR2,
+        StopSignal::Winch => Signal::WINCH,
     }
 }

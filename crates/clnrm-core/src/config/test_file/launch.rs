@@ -4,9 +4,11 @@
 
 use std::path::PathBuf;
 
-use super::Context;
 use super::values::Uses;
-use crate::config::definition::{CommandLine, ContainerLaunch, Launch, PortMapping, VolumeMount};
+use super::{Context, container};
+use crate::config::definition::{
+    CommandLine, ContainerLaunch, Launch, PortMapping, Protocol, VolumeMount,
+};
 use crate::config::reader::{Table, Value};
 
 /// How a service is started, and the ports that its file fixes on this machine.
@@ -42,6 +44,7 @@ pub(super) fn read(
     if image.is_some() {
         let ports = ports.map_or_else(Vec::new, |value| container_ports(&value));
         let volumes = volumes.map_or_else(Vec::new, |value| read_volumes(&value, context));
+        let settings = Box::new(container::read(table));
         return Some(Launched {
             host_ports: ports.iter().filter_map(|port| port.host).collect(),
             launch: Launch::Container(ContainerLaunch {
@@ -51,6 +54,7 @@ pub(super) fn read(
                 command,
                 ports,
                 volumes,
+                settings,
             }),
         });
     }
@@ -66,6 +70,7 @@ pub(super) fn read(
             "a process reads its files where they are; its own directory is {data_dir}",
         );
     }
+    container::refuse_for_process(table);
     let host_ports = ports.map_or_else(Vec::new, |value| process_ports(&value));
     if command_value.is_none() && knows_kind {
         table.refuse_with(
@@ -187,19 +192,52 @@ fn process_ports(value: &Value<'_>) -> Vec<u16> {
 
 fn container_ports(value: &Value<'_>) -> Vec<PortMapping> {
     each_port(value, |value| {
-        let mapping = value.raw().as_str().and_then(|text| text.split_once(':'));
-        let Some((host, container)) = mapping else {
-            let container = one_port(value)?;
+        let Some(text) = value.raw().as_str() else {
             return Some(PortMapping {
                 host: None,
-                container,
+                container: one_port(value)?,
+                protocol: Protocol::Tcp,
             });
         };
+        let (ports, protocol) = protocol(value, text)?;
+        let (host, container) = match ports.rsplit_once(':') {
+            Some((host, container)) => (Some(host_port(value, host)?), container),
+            None => (None, ports),
+        };
         Some(PortMapping {
-            host: Some(port_number(value, host)?),
+            host,
             container: port_number(value, container)?,
+            protocol,
         })
     })
+}
+
+/// The part before `/tcp` or `/udp`.
+fn protocol<'t>(value: &Value<'_>, text: &'t str) -> Option<(&'t str, Protocol)> {
+    match text.split_once('/') {
+        None => Some((text, Protocol::Tcp)),
+        Some((ports, "tcp")) => Some((ports, Protocol::Tcp)),
+        Some((ports, "udp")) => Some((ports, Protocol::Udp)),
+        Some((_, other)) => {
+            value.refuse(format!("{other:?} is neither \"tcp\" nor \"udp\""));
+            None
+        }
+    }
+}
+
+/// `8080` of `"8080:80"` and of `"127.0.0.1:8080:80"`.
+fn host_port(value: &Value<'_>, text: &str) -> Option<u16> {
+    let Some((address, port)) = text.rsplit_once(':') else {
+        return port_number(value, text);
+    };
+    if !matches!(address, "127.0.0.1" | "localhost") {
+        value.refuse_with(
+            format!("{address:?}: clnrm publishes ports at 127.0.0.1 alone"),
+            format!("leave the address out: \"{port}:CONTAINER_PORT\""),
+        );
+        return None;
+    }
+    port_number(value, port)
 }
 
 fn one_port(value: &Value<'_>) -> Option<u16> {
@@ -279,6 +317,20 @@ fn volume_text(value: &Value<'_>) -> Option<(String, String, bool)> {
     let (host, container, read_only) = match *parts.as_slice() {
         [host, container] | [host, container, "rw"] => (host, container, false),
         [host, container, "ro"] => (host, container, true),
+        [inside] if inside.starts_with('/') => {
+            value.refuse_with(
+                format!("{inside:?} names no folder of this machine"),
+                format!("write \"./data:{inside}\", tmpfs = [{inside:?}] for a folder in memory, or use {{data_dir}}"),
+            );
+            return None;
+        }
+        [_, _, "z" | "Z"] => {
+            value.refuse_with(
+                format!("{text:?}: labels of SELinux are not changed"),
+                "remove the `z`, and label the folder yourself: chcon -Rt container_file_t FOLDER",
+            );
+            return None;
+        }
         _ => {
             value.refuse_with(
                 format!("{text:?} is not a volume"),

@@ -138,9 +138,19 @@ pub(super) fn stop(table: &mut Table<'_>) -> StopSpec {
         signal: StopSignal::default(),
         grace: DEFAULT_GRACE,
     };
+    // Compose's name for it.
+    let alone = table.take("stop_signal");
+    let alone = alone.and_then(|value| read_signal(&value));
+    if let Some(signal) = alone {
+        stop.signal = signal;
+    }
     let value = table.take("stop");
     if let Some(mut table) = value.and_then(|value| value.table()) {
-        let signal = table.take("signal").and_then(|value| read_signal(&value));
+        let signal = table.take("signal");
+        if let (Some(signal), Some(_)) = (&signal, alone) {
+            signal.refuse("`stop_signal` and `stop.signal` mean the same: keep one");
+        }
+        let signal = signal.and_then(|value| read_signal(&value));
         set(&mut stop.signal, signal);
         let grace = table
             .take("grace")
@@ -158,9 +168,12 @@ fn read_signal(value: &Value<'_>) -> Option<StopSignal> {
         "INT" => StopSignal::Int,
         "QUIT" => StopSignal::Quit,
         "HUP" => StopSignal::Hup,
+        "USR1" => StopSignal::Usr1,
+        "USR2" => StopSignal::Usr2,
+        "WINCH" => StopSignal::Winch,
         _ => {
             value.refuse(format!(
-                "{name:?} is not one of SIGTERM, SIGINT, SIGQUIT, SIGHUP"
+                "{name:?} is not one of SIGTERM, SIGINT, SIGQUIT, SIGHUP, SIGUSR1, SIGUSR2, SIGWINCH"
             ));
             return None;
         }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use crate::services::service_manager::AutoScaleConfig;
 
 mod conflicts;
+mod container;
 mod http_step;
 mod launch;
 mod lifetime;

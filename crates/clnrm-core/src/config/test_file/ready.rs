@@ -116,6 +116,8 @@ fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
     }
     let command = command.and_then(|value| without_docker_prefix(&value, uses));
     let interval = table.take("interval").and_then(|value| value.duration());
+    let start_period = (table.take("start_period")).and_then(|value| value.duration_or_zero());
+    let start_interval = (table.take("start_interval")).and_then(|value| value.duration());
     let timeout = table.take("timeout").and_then(|value| value.duration());
     let retries = table
         .take("retries")
@@ -128,8 +130,9 @@ fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
         timeout: interval
             .unwrap_or(HEALTHCHECK_INTERVAL)
             .saturating_mul(retries)
+            + start_period.unwrap_or_default()
             + timeout,
-        max_interval: interval.unwrap_or(DEFAULT_MAX_INTERVAL),
+        max_interval: start_interval.or(interval).unwrap_or(DEFAULT_MAX_INTERVAL),
     })
 }
 

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::Uses;
-use super::{Context, launch, lifetime, limits, metrics, pool, ready};
+use super::{Context, container, launch, lifetime, limits, metrics, pool, ready};
 use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::needed_ports;
 use crate::config::reader::{Place, Table, Value};
@@ -84,7 +84,15 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     definition.pool = pool::read(&mut table, &mut uses, &definition).unwrap_or_default();
     finish(table, name);
     let ports = knows_launch.then(|| ports_of(&definition));
-    if ready.use_default && !definition.is_job() && ports.as_ref().is_some_and(|ports| ports.main) {
+    let speaks_udp = definition.speaks_udp();
+    if speaks_udp && definition.ready.checks.contains(&ReadyCheck::Tcp) {
+        value.refuse_with(
+            "`ready.tcp`: nothing can connect to the main port, which is one of UDP",
+            "write ready = { log = \"...\" } or ready = { command = [...] }",
+        );
+    }
+    let can_connect = !speaks_udp && !definition.is_job();
+    if ready.use_default && can_connect && ports.as_ref().is_some_and(|ports| ports.main) {
         definition.ready.checks.push(ReadyCheck::Tcp);
     }
     Some(ReadService {
@@ -177,5 +185,6 @@ fn finish(mut table: Table<'_>, name: &str) {
     ] {
         table.refuse_key(key, why, way_out);
     }
+    container::refuse_foreign(&mut table);
     table.finish();
 }

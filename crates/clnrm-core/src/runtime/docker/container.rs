@@ -15,6 +15,7 @@ use super::labels::{INSTANCE, PROJECT};
 use super::request::{ContainerRequest, body};
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
+use crate::config::definition::Protocol;
 use crate::runtime::instance::{InstancePlace, Published, Running, Supervisor, TreeState};
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
@@ -55,7 +56,8 @@ impl DockerRuntime {
         cancel: &CancellationToken,
     ) -> Result<Running, ContainerError> {
         // A pull may take minutes. What comes after it is finished once begun: the engine would not stop halfway either.
-        let looking = self.image(&request.image, on_pull);
+        let wanted = request.wanted_image();
+        let looking = self.image(&wanted, on_pull);
         let image = cancel.run_until_cancelled(looking).await;
         let image = image.ok_or(ContainerError::Cancelled)??;
         let name = self.project.container_name(&request.place.id);
@@ -114,15 +116,16 @@ impl DockerRuntime {
     ) -> Result<watch::Receiver<Vec<u32>>, EngineError> {
         let options = CreateContainerOptions {
             name: Some(name.to_owned()),
-            ..CreateContainerOptions::default()
+            platform: request.settings.platform.clone().unwrap_or_default(),
         };
         self.engine
             .have_done("create a container", Duration::ZERO, async |client| {
                 client.create_container(Some(options), body).await
             })
             .await?;
-        if request.data_volume && !image.user.is_empty() {
-            self.give_data_folder(name, &image.user).await?;
+        let user = request.settings.user.as_ref().unwrap_or(&image.user);
+        if request.data_volume && !user.is_empty() {
+            self.give_data_folder(name, user).await?;
         }
         let (lines, lines_seen) = LineWatch::new(&request.log_patterns);
         if !request.log_patterns.is_empty() {
@@ -312,6 +315,17 @@ pub(super) fn cpus(container: &ContainerInspectResponse) -> Option<f64> {
     (limit > 0).then(|| limit as f64 / NANO_CPUS as f64)
 }
 
+/// `80/tcp`.
+fn inside_port(key: &str) -> Option<(u16, Protocol)> {
+    let (port, protocol) = key.split_once('/')?;
+    let protocol = match protocol {
+        "tcp" => Protocol::Tcp,
+        "udp" => Protocol::Udp,
+        _ => return None,
+    };
+    Some((port.parse().ok()?, protocol))
+}
+
 pub(super) fn main_pid(container: &ContainerInspectResponse) -> Option<i32> {
     let pid = container.state.as_ref()?.pid?;
     i32::try_from(pid).ok().filter(|pid| *pid > 0)
@@ -322,9 +336,7 @@ fn published(container: &ContainerInspectResponse, name: &str) -> Published {
     let ports = settings.and_then(|settings| settings.ports.as_ref());
     let mut host_ports = BTreeMap::new();
     for (inside, bindings) in ports.into_iter().flatten() {
-        let inside = inside
-            .strip_suffix("/tcp")
-            .and_then(|port| port.parse().ok());
+        let inside = inside_port(inside);
         let host = bindings
             .iter()
             .flatten()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::registry::PullFault;
 use super::request::ContainerRequest;
 
 /// The engine cannot be asked, or refused.
@@ -72,6 +73,8 @@ pub enum ContainerError {
         image: String,
         /// The engine's words.
         message: String,
+        /// What they mean.
+        fault: PullFault,
     },
     /// Its command is not in the image.
     #[error("the command `{program}` cannot be executed in the image `{image}`: {message}")]
@@ -137,9 +140,7 @@ impl ContainerError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Engine(error) => return error.hint(),
-            Self::ImageAbsent { image, .. } => {
-                format!("check the name, or bring it there with `docker pull {image}` or `docker build -t {image} .`")
-            }
+            Self::ImageAbsent { image, fault, .. } => fault.hint(image),
             Self::Command { .. } => {
                 "check that the program is in the image; a shell is not, unless the image brings one".to_owned()
             }
@@ -189,6 +190,26 @@ impl EngineError {
             }
             Self::Refused { .. } => return None,
         })
+    }
+
+    /// The same, with what may be behind a refusal.
+    #[must_use]
+    pub(super) fn because(self, why: Option<&str>) -> Self {
+        match (self, why) {
+            (
+                Self::Refused {
+                    action,
+                    status,
+                    message,
+                },
+                Some(why),
+            ) => Self::Refused {
+                action,
+                status,
+                message: format!("{message} ({why})"),
+            },
+            (error, _) => error,
+        }
     }
 
     /// An error of the client library while `action` was asked of the engine at `address`.

@@ -3,13 +3,21 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
+use bollard::auth::DockerCredentials;
 use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
+use tokio::time::timeout;
 
 use super::DockerRuntime;
 use super::error::{ContainerError, EngineError};
+use super::registry::PullFault;
+use crate::config::definition::PullPolicy;
+
+/// A credential helper may unlock a key ring; one that waits for a person must not hold up a test for ever.
+const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is known of an image before a container is made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -48,6 +56,17 @@ impl ImageFacts {
     }
 }
 
+/// An image as a file wants it.
+#[derive(Debug, Clone, Copy)]
+pub struct WantedImage<'a> {
+    /// Its reference.
+    pub name: &'a str,
+    /// `os/architecture[/variant]`; `None` = the engine's own.
+    pub platform: Option<&'a str>,
+    /// When it is pulled.
+    pub pull: PullPolicy,
+}
+
 /// How far a pull is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullProgress {
@@ -81,30 +100,45 @@ impl fmt::Debug for OnPull {
 }
 
 impl DockerRuntime {
-    /// Looks at an image, and pulls it first where it is not there.
-    pub async fn image(&self, image: &str, on_pull: &OnPull) -> Result<ImageFacts, ContainerError> {
-        if let Some(facts) = self.look_at_image(image).await? {
+    /// Looks at an image, and pulls it first where it is not there or the file always wants that.
+    pub async fn image(
+        &self,
+        wanted: &WantedImage<'_>,
+        on_pull: &OnPull,
+    ) -> Result<ImageFacts, ContainerError> {
+        let image = wanted.name;
+        let absent = |message: String, fault| ContainerError::ImageAbsent {
+            image: image.to_owned(),
+            message,
+            fault,
+        };
+        let is_always = wanted.pull == PullPolicy::Always;
+        if !is_always && let Some(facts) = self.look_at_image(image).await? {
             return Ok(facts);
+        }
+        if wanted.pull == PullPolicy::Never {
+            let message = "the file says `pull = \"never\"`".to_owned();
+            return Err(absent(message, PullFault::NotAllowed));
         }
         // Tests that start together must not pull the same image together.
-        let _one_at_a_time = self.pulling.lock().await;
-        if let Some(facts) = self.look_at_image(image).await? {
+        let mut pulled = self.pulling.lock().await;
+        let is_done = !is_always || pulled.contains(image);
+        if is_done && let Some(facts) = self.look_at_image(image).await? {
             return Ok(facts);
         }
-        self.pull(image, on_pull)
+        self.pull(wanted, on_pull)
             .await
             .map_err(|error| match error {
-                EngineError::Refused { message, .. } => ContainerError::ImageAbsent {
-                    image: image.to_owned(),
-                    message,
-                },
+                EngineError::Refused { message, .. } => {
+                    let fault = PullFault::of(&message);
+                    absent(message, fault)
+                }
                 other => other.into(),
             })?;
+        pulled.insert(image.to_owned());
         let facts = self.look_at_image(image).await?;
-        facts.ok_or_else(|| ContainerError::ImageAbsent {
-            image: image.to_owned(),
-            message: "it is not there after it was pulled".to_owned(),
-        })
+        let missing = "it is not there after it was pulled".to_owned();
+        facts.ok_or_else(|| absent(missing, PullFault::Other))
     }
 
     /// What the name of an image means now; `None` = there is no such image here.
@@ -127,10 +161,13 @@ impl DockerRuntime {
         }
     }
 
-    async fn pull(&self, image: &str, on_pull: &OnPull) -> Result<(), EngineError> {
+    async fn pull(&self, wanted: &WantedImage<'_>, on_pull: &OnPull) -> Result<(), EngineError> {
+        let image = wanted.name;
         let connected = self.engine.connected().await?;
+        let login = self.login_for(image).await;
         let options = CreateImageOptions {
             from_image: Some(with_tag(image)),
+            platform: wanted.platform.unwrap_or_default().to_owned(),
             ..CreateImageOptions::default()
         };
         let mut layers = HashMap::new();
@@ -138,10 +175,15 @@ impl DockerRuntime {
             image: image.to_owned(),
             downloaded_bytes: 0,
         });
-        let mut progress = connected.client.create_image(Some(options), None, None);
+        let (login, no_login) = match login {
+            Ok(login) => (login, None),
+            Err(why) => (None, Some(why)),
+        };
+        let mut progress = connected.client.create_image(Some(options), None, login);
         while let Some(step) = progress.next().await {
             let step = step.map_err(|error| {
-                EngineError::from_client(error, "pull an image", &connected.address)
+                let refused = EngineError::from_client(error, "pull an image", &connected.address);
+                refused.because(no_login.as_deref())
             })?;
             if let Some((layer, bytes)) = downloaded(&step) {
                 layers.insert(layer, bytes);
@@ -152,6 +194,22 @@ impl DockerRuntime {
             });
         }
         Ok(())
+    }
+}
+
+impl DockerRuntime {
+    /// The login for an image's registry, looked up where a credential helper may take its time.
+    async fn login_for(&self, image: &str) -> Result<Option<DockerCredentials>, String> {
+        let (logins, name) = (self.logins.clone(), image.to_owned());
+        let looking = tokio::task::spawn_blocking(move || logins.for_image(&name));
+        match timeout(HELPER_TIMEOUT, looking).await {
+            Ok(Ok(login)) => login,
+            // A panic of the library is as good as no answer.
+            Ok(Err(_)) | Err(_) => Err(format!(
+                "no credential helper answered within {} s",
+                HELPER_TIMEOUT.as_secs()
+            )),
+        }
     }
 }
 

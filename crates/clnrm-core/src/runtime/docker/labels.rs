@@ -38,7 +38,8 @@ pub(super) fn of_container(
     request: &ContainerRequest,
     project: &ProjectMark,
 ) -> HashMap<String, String> {
-    let mut labels = project.labels();
+    let mut labels: HashMap<_, _> = request.settings.labels.clone().into_iter().collect();
+    labels.extend(project.labels());
     let owner = &request.owner;
     labels.extend([
         (SERVICE.to_owned(), request.service.clone()),

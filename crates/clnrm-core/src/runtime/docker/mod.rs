@@ -1,7 +1,7 @@
 //! Instances that are containers of a Docker Engine, or of whatever speaks its API.
 //!
 //! A container is found again by its recorded id, and until that is recorded by its name, which follows from the project
-//! and the instance's id: a crash in between loses nothing. Deliberately absent: building images, registry logins.
+//! and the instance's id: a crash in between loses nothing. Deliberately absent: building images.
 
 mod container;
 mod data_folder;
@@ -15,21 +15,25 @@ mod log;
 mod moment;
 mod network;
 mod project_mark;
+mod registry;
 mod request;
 mod stats;
 mod sweep;
 mod watch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::Mutex;
 
+use registry::Logins;
+
 pub use engine::{Engine, EngineMark};
 pub use error::{ContainerError, EngineError};
-pub use image::{ImageFacts, OnPull, PullProgress};
+pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};
 pub use project_mark::ProjectMark;
+pub use registry::PullFault;
 pub use request::{ContainerRequest, DATA_DIR_INSIDE};
 pub use stats::{EngineStats, StatsStream, follow_stats};
 
@@ -39,8 +43,9 @@ pub struct DockerRuntime {
     engine: Arc<Engine>,
     project: ProjectMark,
     state_dir: PathBuf,
-    /// Held while an image is pulled.
-    pulling: Mutex<()>,
+    logins: Logins,
+    /// Held while an image is pulled; the images that were pulled because the file always wants that.
+    pulling: Mutex<BTreeSet<String>>,
 }
 
 impl DockerRuntime {
@@ -51,7 +56,8 @@ impl DockerRuntime {
             engine: Arc::new(Engine::of_environment(environment)),
             project: ProjectMark::of(state_dir),
             state_dir: state_dir.to_owned(),
-            pulling: Mutex::new(()),
+            logins: Logins::of_environment(environment),
+            pulling: Mutex::default(),
         }
     }
 

@@ -5,13 +5,16 @@ use std::path::PathBuf;
 
 use bollard::models::{
     ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
+    ResourcesUlimits,
 };
 
-use super::image::ImageFacts;
+use super::image::{ImageFacts, WantedImage};
 use super::labels;
 use super::project_mark::ProjectMark;
 use crate::clock::Timestamp;
-use crate::config::definition::{LogPattern, StopSignal, StopSpec, VolumeMount};
+use crate::config::definition::{
+    ContainerSettings, LogPattern, PortMapping, StopSignal, StopSpec, VolumeMount,
+};
 use crate::procfs::ProcessIdentity;
 use crate::runtime::instance::InstancePlace;
 
@@ -50,9 +53,11 @@ pub struct ContainerRequest {
     /// Limit of memory in bytes, swap included; `None` = none.
     pub memory_bytes: Option<u64>,
     /// Ports inside, each with the port of 127.0.0.1 that it is bound to; `None` = the engine chooses.
-    pub ports: Vec<(u16, Option<u16>)>,
+    pub ports: Vec<PortMapping>,
     /// Bind mounts.
     pub volumes: Vec<VolumeMount>,
+    /// What the file says beyond that.
+    pub settings: ContainerSettings,
     /// Whether it has a volume of its own at [`DATA_DIR_INSIDE`].
     pub data_volume: bool,
     /// Names of other services and their addresses in the project's network.
@@ -65,6 +70,17 @@ pub struct ContainerRequest {
     pub log_patterns: Vec<LogPattern>,
 }
 
+impl ContainerRequest {
+    /// The image that it is started from.
+    pub fn wanted_image(&self) -> WantedImage<'_> {
+        WantedImage {
+            name: &self.image,
+            platform: self.settings.platform.as_deref(),
+            pull: self.settings.pull,
+        }
+    }
+}
+
 /// What the engine is told.
 pub(super) fn body(
     request: &ContainerRequest,
@@ -72,14 +88,15 @@ pub(super) fn body(
     network_id: &str,
     project: &ProjectMark,
 ) -> ContainerCreateBody {
-    let key = |port: &u16| format!("{port}/tcp");
-    let bindings = request.ports.iter().map(|(inside, host)| {
+    let key = |port: &PortMapping| format!("{}/{}", port.container, port.protocol.word());
+    let bindings = request.ports.iter().map(|port| {
         let binding = PortBinding {
             host_ip: Some(HOST_IP.to_owned()),
-            host_port: Some(host.unwrap_or(0).to_string()),
+            host_port: Some(port.host.unwrap_or(0).to_string()),
         };
-        (key(inside), Some(vec![binding]))
+        (key(port), Some(vec![binding]))
     });
+    let settings = &request.settings;
     let memory = request
         .memory_bytes
         .and_then(|bytes| i64::try_from(bytes).ok());
@@ -96,19 +113,24 @@ pub(super) fn body(
             request
                 .hosts
                 .iter()
+                .chain(settings.extra_hosts.iter().map(|(name, at)| (name, at)))
                 .map(|(name, ip)| format!("{name}:{ip}"))
                 .collect(),
         ),
         // A shell as process 1 would ignore SIGTERM; anything else may insist on being process 1.
-        init: image
-            .runs_a_shell(request.entry_point.as_deref(), request.command.as_deref())
-            .then_some(true),
-        ..HostConfig::default()
+        init: settings.init.or_else(|| {
+            image
+                .runs_a_shell(request.entry_point.as_deref(), request.command.as_deref())
+                .then_some(true)
+        }),
+        ..of_settings(settings)
     };
     ContainerCreateBody {
         image: Some(request.image.clone()),
         entrypoint: request.entry_point.clone().map(as_engines_write_it),
         cmd: request.command.clone(),
+        user: settings.user.clone(),
+        hostname: settings.hostname.clone(),
         env: Some(
             request
                 .env
@@ -125,13 +147,7 @@ pub(super) fn body(
         open_stdin: Some(
             request.command.is_none() && request.entry_point.is_none() && image.waits_for_input(),
         ),
-        exposed_ports: Some(
-            request
-                .ports
-                .iter()
-                .map(|(inside, _)| key(inside))
-                .collect(),
-        ),
+        exposed_ports: Some(request.ports.iter().map(key).collect()),
         // The image's own choice stands unless the file states another.
         stop_signal: (request.stop.signal != StopSignal::Term)
             .then(|| signal_name(request.stop.signal).to_owned()),
@@ -150,6 +166,36 @@ fn log_config(limit_bytes: u64) -> HostConfigLogConfig {
             ("max-size".to_owned(), half.to_string()),
             ("max-file".to_owned(), "2".to_owned()),
         ])),
+    }
+}
+
+/// The settings that the engine counts to the machine's side.
+fn of_settings(settings: &ContainerSettings) -> HostConfig {
+    let stated = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let map = |map: &BTreeMap<String, String>| {
+        (!map.is_empty()).then(|| map.clone().into_iter().collect::<HashMap<_, _>>())
+    };
+    let ulimits = settings
+        .ulimits
+        .iter()
+        .map(|(name, limit)| ResourcesUlimits {
+            name: Some(name.clone()),
+            soft: Some(limit.soft),
+            hard: Some(limit.hard),
+        });
+    HostConfig {
+        privileged: settings.privileged.then_some(true),
+        readonly_rootfs: settings.read_only.then_some(true),
+        tmpfs: map(&settings.tmpfs),
+        shm_size: settings
+            .shm_bytes
+            .and_then(|bytes| i64::try_from(bytes).ok()),
+        ulimits: (!settings.ulimits.is_empty()).then(|| ulimits.collect()),
+        cap_add: stated(&settings.cap_add),
+        cap_drop: stated(&settings.cap_drop),
+        dns: stated(&settings.dns),
+        sysctls: map(&settings.sysctls),
+        ..HostConfig::default()
     }
 }
 
@@ -192,5 +238,8 @@ fn signal_name(signal: StopSignal) -> &'static str {
         StopSignal::Int => "SIGINT",
         StopSignal::Quit => "SIGQUIT",
         StopSignal::Hup => "SIGHUP",
+        StopSignal::Usr1 => "SIGUSR1",
+        StopSignal::Usr2 => "SIGUSR2",
+        StopSignal::Winch => "SIGWINCH",
     }
 }
