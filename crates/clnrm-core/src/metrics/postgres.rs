@@ -252,7 +252,7 @@ fn query_for(major_version: u32) -> &'static str {
                  xact_commit + xact_rollback AS requests, xact_rollback AS errors, ",
                 $active_ms,
                 " AS active_ms FROM pg_stat_database; \
-                 SELECT pg_postmaster_start_time() AS epoch, extract(epoch FROM now()) AS now, \
+                 SELECT extract(epoch FROM pg_postmaster_start_time()) AS epoch, extract(epoch FROM now()) AS now, \
                  pg_has_role(current_user, 'pg_read_all_stats', 'USAGE') AS shows_all_sessions, \
                  (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' \
                  AND pid <> pg_backend_pid()) AS connections, \

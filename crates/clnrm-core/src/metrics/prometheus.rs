@@ -3,6 +3,7 @@
 //! Deliberately absent: the protobuf form, quantiles and buckets, PromQL.
 
 mod counters;
+mod family;
 mod memory;
 mod page;
 mod status;
@@ -26,7 +27,7 @@ use crate::config::definition::PrometheusSpec;
 
 /// How often the first reading asks, one time right after the other: two workers that answer in turn show it, and a
 /// counter that counts clnrm's own requests, too.
-const FIRST_VISITS: usize = 3;
+const FIRST_VISITS: usize = 5;
 /// The first reading asks no further when it took so long already.
 const FIRST_VISITS_WITHIN: Duration = Duration::from_millis(100);
 

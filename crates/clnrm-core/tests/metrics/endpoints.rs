@@ -89,8 +89,8 @@ fn reason(reading: &Reading) -> String {
 #[tokio::test]
 async fn a_page_yields_rates() {
     let answer: Answer = |number| {
-        // The first reading asks three times, and sees that its own requests are not counted.
-        let count = number.saturating_sub(2);
+        // The first reading asks five times, and sees that its own requests are not counted.
+        let count = number.saturating_sub(4);
         page(&format!(
             "http_requests_total{{code=\"200\"}} {}\nhttp_requests_total{{code=\"500\"}} {}\n\
              http_request_duration_seconds_sum {}\nhttp_request_duration_seconds_count {}\n",
@@ -298,9 +298,9 @@ async fn our_own_requests_are_not_counted_whether_the_server_counts_them_or_not(
     let endpoint = Endpoint::start(counts_none, true).await;
     assert_eq!(request_rate(&endpoint).await, Ok(0.0));
 
-    // A page that nobody else asks for: ten more at every page but the first three.
+    // A page that nobody else asks for: ten more at every page but the first five.
     let grows: Answer = |number| {
-        let count = 10 * number.saturating_sub(2);
+        let count = 10 * number.saturating_sub(4);
         page(&format!("http_requests_total{{code=\"200\"}} {count}\n"))
     };
     let endpoint = Endpoint::start(grows, true).await;

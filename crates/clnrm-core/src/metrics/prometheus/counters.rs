@@ -2,7 +2,8 @@
 
 use std::collections::HashMap;
 
-use super::page::{Family, Page, created_name, other_form};
+use super::family::Family;
+use super::page::{Page, created_name, other_form};
 use super::status::Outcome;
 use super::unit::seconds_in_one;
 use crate::clock::Timestamp;

@@ -155,10 +155,12 @@ impl Counting {
             is_back |= returned;
             !returned
         });
+        let is_all_new = is_all_new(last, now);
         for (key, before) in last.values() {
-            let fell = now
-                .get(*key)
-                .is_some_and(|value| grown(*before, value).is_none());
+            let fell = match now.get(*key) {
+                Some(value) => grown(*before, value).is_none(),
+                None => is_all_new,
+            };
             if fell && visit.is_repeat {
                 is_back = true;
             } else if fell && self.fallen.len() < FOLLOWED_SERIES {
@@ -173,6 +175,11 @@ impl Counting {
     fn is_distrusted(&self, at: Instant) -> bool {
         self.distrusted_until.is_some_and(|until| at < until)
     }
+}
+
+/// Whether nothing is left of what there was, and other series stand in its place.
+fn is_all_new(last: &Series, now: &Series) -> bool {
+    !now.values().is_empty() && (last.values().iter()).all(|(key, _)| now.get(*key).is_none())
 }
 
 #[cfg(test)]
@@ -220,6 +227,18 @@ mod tests {
         for requests in &seen[2..] {
             assert_eq!(*requests, Err(Absent::UpAndDown));
         }
+    }
+
+    #[test]
+    fn processes_that_name_themselves_in_their_series_are_noticed_too() {
+        let a: &[(u64, f64)] = &[(1, 5_000.0)];
+        let b: &[(u64, f64)] = &[(2, 70.0)];
+        let turns = seen(&[a, b, a, a]);
+        assert!(turns[0].is_ok() && turns[1].is_ok());
+        assert_eq!(turns[2..], [Err(Absent::UpAndDown), Err(Absent::UpAndDown)]);
+        // One series of several that comes and goes is not that.
+        let both: &[(u64, f64)] = &[(1, 5_000.0), (2, 70.0)];
+        assert!(seen(&[both, a, both, a]).iter().all(Result::is_ok));
     }
 
     #[test]

@@ -1,29 +1,11 @@
 //! A page as what it is: families with a type and a unit, and series with their labels. Only what is asked for is kept,
 //! and of a series only a key, so that a page of 100 000 series stays small.
 
-use std::borrow::Cow;
 use std::collections::HashMap;
 
-use super::status::{self, Outcome};
-use super::text::{self, Kind, Line, Sample};
+use super::family::Family;
+use super::text::{self, Kind, Line};
 use crate::metrics::absent::{Absent, Measured};
-use crate::metrics::series::SeriesKey;
-
-/// Labels that usual instrumentations use for the path: a series with the scrape's own path counts our scrapes.
-const PATH_LABELS: [&str; 12] = [
-    "path",
-    "handler",
-    "route",
-    "endpoint",
-    "uri",
-    "url",
-    "url_path",
-    "http_path",
-    "http_route",
-    "http_target",
-    "request_path",
-    "target",
-];
 
 /// How many other names a reason suggests at most.
 const SUGGESTIONS: usize = 3;
@@ -37,29 +19,6 @@ pub(super) struct Page {
     /// Its histograms and summaries.
     timed: Vec<String>,
     pub(super) unreadable_lines: usize,
-}
-
-/// One metric's series and what is declared of it.
-#[derive(Debug, Default)]
-pub(super) struct Family {
-    pub(super) kind: Option<Kind>,
-    pub(super) unit: Option<String>,
-    /// Whether the page has any series of it, be it one that counts our own scrapes.
-    pub(super) has_series: bool,
-    /// By key; without those that count our own scrapes.
-    pub(super) values: HashMap<u64, Value>,
-    /// A series that stands on the page more than once, with different values.
-    is_contradictory: bool,
-    /// How a series says that its requests ended, if that is no status.
-    pub(super) bad_status: Option<Outcome>,
-}
-
-/// One series.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Value {
-    pub(super) number: f64,
-    timestamp: Option<f64>,
-    pub(super) has_failed: bool,
 }
 
 impl Page {
@@ -272,59 +231,6 @@ impl Page {
     }
 }
 
-impl Family {
-    fn add(&mut self, sample: &Sample<'_>, own_paths: &[String]) {
-        // Buckets are cumulative: the last one counts everything.
-        if (sample.label("le")).is_some_and(|bound| bound.parse() != Ok(f64::INFINITY)) {
-            return;
-        }
-        self.has_series = true;
-        let is_own = |label: &&str| {
-            (sample.label(label)).is_some_and(|value| {
-                let path = path_of(value);
-                own_paths.iter().any(|own| path_of(own) == path)
-            })
-        };
-        if PATH_LABELS.iter().any(is_own) {
-            return;
-        }
-        let outcome = status::outcome(sample);
-        let value = Value {
-            number: sample.value,
-            timestamp: sample.timestamp,
-            has_failed: outcome == Outcome::Failed,
-        };
-        if matches!(outcome, Outcome::Untold | Outcome::Unknown(_)) && self.bad_status.is_none() {
-            self.bad_status = Some(outcome);
-        }
-        let key = key(sample);
-        let Some(twin) = self.values.insert(key, value) else {
-            return;
-        };
-        // The same series again: the newer one, where their times say which that is.
-        if twin.timestamp > value.timestamp {
-            self.values.insert(key, twin);
-        } else if twin.timestamp == value.timestamp {
-            self.is_contradictory |= twin.number.to_bits() != value.number.to_bits();
-        }
-    }
-
-    /// Whether its values can be used.
-    fn sound(&self, name: &str) -> Measured<&Self> {
-        if self.is_contradictory {
-            return Err(Absent::Contradictory {
-                name: name.to_owned(),
-            });
-        }
-        if self.values.values().all(|value| value.number.is_finite()) {
-            return Ok(self);
-        }
-        Err(Absent::NotFinite {
-            what: name.to_owned(),
-        })
-    }
-}
-
 /// Names for a reason, without the one that was looked for.
 fn listed(names: &[String], name: &str) -> Option<String> {
     let others: Vec<&str> = (names.iter())
@@ -345,28 +251,4 @@ pub(super) fn other_form(name: &str) -> String {
         Some(bare) => bare.to_owned(),
         None => format!("{name}_total"),
     }
-}
-
-/// The same for `/metrics`, `/metrics/`, `/metrics?a=b` and `http://host/metrics`.
-fn path_of(value: &str) -> &str {
-    let path = match value.split_once("://") {
-        Some((_, rest)) => rest.find('/').and_then(|start| rest.get(start..)),
-        None => Some(value),
-    };
-    let path = path.unwrap_or_default();
-    let path = path.split(['?', '#']).next().unwrap_or(path);
-    path.trim_end_matches('/')
-}
-
-/// The same for the same labels in any order. A bucket's bound is left out: only one bucket is read.
-fn key(sample: &Sample<'_>) -> u64 {
-    let mut labels: Vec<&(Cow<'_, str>, Cow<'_, str>)> = (sample.labels.iter())
-        .filter(|(label, _)| label != "le")
-        .collect();
-    labels.sort_unstable();
-    (labels.iter())
-        .fold(SeriesKey::EMPTY, |key, (label, value)| {
-            key.with(label).with(value)
-        })
-        .value()
 }

@@ -34,10 +34,14 @@ pub(super) fn seconds_in_one(name: &str, declared: Option<&str>) -> Option<f64> 
     if let Some(declared) = declared {
         return seconds_in(declared);
     }
-    // The unit stands last, but for words such as `_total`, `_summary` or the name of a part.
+    // The unit stands last, but for words such as `_summary`.
     name.rsplit(|character: char| !character.is_alphanumeric())
-        .find_map(seconds_in)
+        .find(|word| !TAILS.iter().any(|tail| word.eq_ignore_ascii_case(tail)))
+        .and_then(seconds_in)
 }
+
+/// What may stand behind the unit.
+const TAILS: [&str; 6] = ["total", "summary", "histogram", "hist", "bucket", "sum"];
 
 fn seconds_in(word: &str) -> Option<f64> {
     (UNITS.iter())
@@ -59,6 +63,7 @@ mod tests {
             ("latency", Some("nanoseconds"), Some(1e-9)),
             ("latency_seconds", Some("milliseconds"), Some(1e-3)),
             ("latency", None, None),
+            ("ms_orders_duration", None, None),
             ("http_requests", None, None),
             ("latency_seconds", Some("bytes"), None),
         ] {

@@ -2,7 +2,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::metrics::reading::{
-    CollectorId, NetworkCounter, ResourceUsage, ResponseCounter, ServiceReading, Traffic,
+    CollectorId, Counter, NetworkCounter, ResourceUsage, ResponseCounter, ServiceCounters,
+    ServiceReading, Traffic,
 };
 use crate::metrics::root::{ContainerRoot, Root};
 use crate::procfs::ProcessIdentity;
