@@ -128,6 +128,25 @@ async fn a_step_that_hangs_is_ended_at_its_timeout() {
 }
 
 #[tokio::test]
+async fn a_step_may_be_expected_to_end_by_a_signal() {
+    let run = async |step: &str, expected: &str| {
+        let file = test_file("t", "", step);
+        let project = TestProject::with(&format!("{file}{expected}\n"));
+        project.run(&["run", "--stop"]).await
+    };
+    let kills_itself = "kill -9 $$";
+    let kills_another = "sleep 86400 & kill -9 $!; wait $!";
+    for step in [kills_itself, kills_another] {
+        run(step, "expected_signal = \"SIGKILL\"").await.expect(0);
+        run(step, "expected_exit_code = 137").await.expect(0);
+    }
+    let other = run("kill -15 $$", "expected_signal = \"KILL\"").await;
+    other
+        .expect(1)
+        .says("ended by signal 15 (SIGTERM), expected signal 9 (SIGKILL)");
+}
+
+#[tokio::test]
 async fn a_step_that_prints_100_mb_is_no_burden() {
     let project = TestProject::with(&test_file("t", "", "head -c 100000000 /dev/zero; exit 1"));
     let answer = project.run(&["run", "--stop"]).await.expect(1);

@@ -278,15 +278,7 @@ pub(super) async fn neighbours(
             continue;
         }
         let named = services.iter().filter(|service| service.name == *name);
-        let of_same_file = named.clone().find(|service| Some(&service.file) == file);
-        if let Some(job) = of_same_file.filter(|service| service.definition.is_job()) {
-            // It has run; its folder and what it waited for are still there.
-            let done = done_jobs.iter().find(|row| row.start.service == job.id);
-            found.extend(done.map(|row| (name.clone(), binding_of_done(binding(row)))));
-            wanted.extend(&job.definition.depends_on);
-            continue;
-        }
-        let candidates = named.flat_map(|service| {
+        let candidates = named.clone().flat_map(|service| {
             let ready = live.iter().filter(|row| {
                 row.start.service == service.id && row.state == InstanceState::Running
             });
@@ -297,6 +289,14 @@ pub(super) async fn neighbours(
         {
             found.insert(name.clone(), binding(instance));
             wanted.extend(&service.definition.depends_on);
+            continue;
+        }
+        let mut jobs = named.filter(|service| service.definition.is_job());
+        if let Some(job) = jobs.rfind(|service| Some(&service.file) == file) {
+            // It has run; its folder and what it waited for are still there.
+            let done = done_jobs.iter().find(|row| row.start.service == job.id);
+            found.extend(done.map(|row| (name.clone(), binding_of_done(binding(row)))));
+            wanted.extend(&job.definition.depends_on);
         }
     }
     Ok(found)

@@ -42,7 +42,8 @@ pub(super) async fn unwanted_end(
     };
     // What it wrote last is what matters; the shim ends once everything is in the log.
     let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
-    let _ = watched.wait_for(settled).await;
+    let patience = instance.definition.stop.grace + NEWS_PATIENCE;
+    let _ = timeout(patience, watched.wait_for(settled)).await;
     let fetched = project.runtime(instance.kind());
     let fetched = fetched.fetch_log(&instance.place(), LOG_TAIL_LINES).await;
     // An engine that is gone has no more to tell.
