@@ -159,7 +159,7 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
     if bytes.len() as u64 > LARGEST_FILE_BYTES {
         return Err(ConfigError::TooLarge { path: owned() });
     }
-    String::from_utf8(bytes).map_err(|error| {
+    let text = String::from_utf8(bytes).map_err(|error| {
         let valid = error.utf8_error().valid_up_to();
         let text = String::from_utf8_lossy(error.as_bytes());
         let (line, column) = reader::position(&text, valid);
@@ -168,7 +168,9 @@ fn read_text(path: &Path) -> Result<String, ConfigError> {
             line,
             column,
         }
-    })
+    })?;
+    // A checkout may have put in Windows line ends; they mean nothing to TOML, and another program to the shell.
+    Ok(text.replace("\r\n", "\n"))
 }
 
 /// The known name that `name` was probably meant to be, if any is close: at most one edit in three characters.

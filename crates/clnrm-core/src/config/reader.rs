@@ -5,6 +5,7 @@
 
 use std::cell::RefCell;
 use std::fmt;
+use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
@@ -52,6 +53,8 @@ pub(crate) fn read<T>(text: &str, build: impl FnOnce(Table<'_>) -> T) -> Result<
 pub(crate) struct Value<'a> {
     source: &'a Source<'a>,
     pub(crate) place: Place,
+    /// Where the value itself is in the text.
+    span: Range<usize>,
     value: &'a DeValue<'a>,
 }
 
@@ -65,6 +68,11 @@ impl<'a> Value<'a> {
     pub(crate) fn refuse_with(&self, message: impl Into<String>, hint: impl Into<String>) {
         self.source
             .report(&self.place, message.into(), Some(hint.into()));
+    }
+
+    /// The value as it stands in the file.
+    pub(crate) fn written(&self) -> &'a str {
+        self.source.text.get(self.span.clone()).unwrap_or_default()
     }
 
     pub(crate) fn raw(&self) -> &'a DeValue<'a> {
@@ -189,6 +197,7 @@ impl<'a> Value<'a> {
                 offset: element.span().start,
                 key: format!("{}[{}]", self.place.key, index + 1),
             },
+            span: element.span(),
             value: element.get_ref(),
         });
         Some(elements.collect())

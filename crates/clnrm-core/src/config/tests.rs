@@ -109,6 +109,20 @@ fn what_is_not_a_text_file_is_named() {
 }
 
 #[test]
+fn windows_line_ends_are_line_ends() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("x.clnrm.toml");
+    let text = "[[steps]]\ncommand = \"\"\"\nif true; then\n  echo \\r\\n\nfi\n\"\"\"\nenv.A = '''a\nb'''\n";
+    fs::write(&path, text).unwrap();
+    let unix = load_test(&path).unwrap();
+    fs::write(&path, text.replace('\n', "\r\n")).unwrap();
+    assert_eq!(load_test(&path).unwrap(), unix);
+    fs::write(&path, "a = 1\r\nb = \r\n").unwrap();
+    let error = load_test(&path).unwrap_err().to_string();
+    assert!(error.contains("x.clnrm.toml:2:"), "{error}");
+}
+
+#[test]
 fn services_and_steps_keep_the_order_of_the_file() {
     let text = "
         [services.z]

@@ -26,15 +26,13 @@ impl<'a> Table<'a> {
                 offset: key.span().start,
                 key: path,
             };
-            let value = value.get_ref();
-            (
-                name.as_ref(),
-                Value {
-                    source,
-                    place,
-                    value,
-                },
-            )
+            let value = Value {
+                source,
+                place,
+                span: value.span(),
+                value: value.get_ref(),
+            };
+            (name.as_ref(), value)
         };
         let mut entries: Vec<_> = table.iter().map(entry).collect();
         entries.sort_by_key(|(_, value)| value.place.offset);

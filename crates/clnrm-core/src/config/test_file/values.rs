@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use regex::Regex;
+use toml::de::DeValue;
 
 use crate::config::definition::CommandLine;
 use crate::config::reader::{Place, Value};
@@ -170,18 +171,13 @@ impl Value<'_> {
         environment
     }
 
-    /// A string, number or boolean, as text.
+    /// A string, or whatever else is not a list or table as it is written: `3.10` is a version, `0o755` a mode.
     pub(super) fn scalar(&self) -> Option<String> {
-        let raw = self.raw();
-        if raw.is_integer() {
-            return self.integer(i64::MIN..=i64::MAX).map(|n| n.to_string());
-        }
-        if raw.is_float() {
-            return self.number().map(|number| number.to_string());
-        }
-        match raw.as_bool() {
-            Some(boolean) => Some(boolean.to_string()),
-            None => self.string(),
+        match self.raw() {
+            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
+                Some(self.written().to_owned())
+            }
+            DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => self.string(),
         }
     }
 
