@@ -16,6 +16,7 @@ mod containers;
 mod crashes;
 #[path = "../support/docker.rs"]
 mod docker;
+mod environment;
 mod examples;
 mod faults;
 mod fixed_ports;

@@ -21,6 +21,7 @@ fn register(store: &mut Store, number: usize) -> ServiceId {
         name: format!("service-{number}"),
         launch: Launch::Process(CommandLine::Shell("true".into())),
         env: Default::default(),
+        env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
         fixed_ports: Vec::new(),

@@ -30,6 +30,7 @@ fn register(store: &mut Store, name: &str) -> ServiceId {
         name: name.into(),
         launch: Launch::Process(CommandLine::Shell("true".into())),
         env: Default::default(),
+        env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
         fixed_ports: Vec::new(),

@@ -113,6 +113,7 @@ fn definition(name: String) -> ServiceDefinition {
         name,
         launch: Launch::Process(CommandLine::Shell("true".into())),
         env: Default::default(),
+        env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
         fixed_ports: Vec::new(),

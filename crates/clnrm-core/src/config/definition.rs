@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: TOML, aliases and error positions, which end in `test_file.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -54,6 +54,9 @@ pub struct ServiceDefinition {
     pub launch: Launch,
     /// Added to the cleared environment of the instance; values may hold placeholders.
     pub env: BTreeMap<String, String>,
+    /// Variables that it gets from the command that starts it, where that has them.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub env_of_caller: BTreeSet<String>,
     /// Working directory, absolute; `None` = the folder of the test file.
     pub working_dir: Option<PathBuf>,
     /// The folder of the test file, absolute: what relative commands and paths start from.
@@ -396,6 +399,8 @@ pub struct CommandStep {
     pub service: Option<String>,
     /// Added to the inherited environment.
     pub env: BTreeMap<String, String>,
+    /// Variables that it gets from the caller, where that has them; inside a container nothing else of the caller's is there.
+    pub env_of_caller: BTreeSet<String>,
     /// Working directory, relative to the folder of the test file; absolute inside a container. `None` = that folder,
     /// the service's own, or the image's.
     pub working_dir: Option<PathBuf>,

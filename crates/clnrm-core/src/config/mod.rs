@@ -20,6 +20,7 @@ mod pool;
 pub mod project;
 mod reader;
 pub mod signal;
+pub mod step_variables;
 pub mod template;
 mod test_file;
 

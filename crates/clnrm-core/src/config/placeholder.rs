@@ -209,13 +209,22 @@ pub(crate) fn qualify(text: &str, service: &str) -> String {
     }
 }
 
+/// Whether an instance has a main port.
+pub(crate) fn has_main_port(service: &ServiceDefinition) -> bool {
+    states_a_port(service) || needed_ports(service).main
+}
+
+fn states_a_port(service: &ServiceDefinition) -> bool {
+    match &service.launch {
+        Launch::Process(_) => !service.fixed_ports.is_empty(),
+        Launch::Container(container) => !container.ports.is_empty(),
+    }
+}
+
 /// The ports that an instance needs beyond those that its file states: on this machine for a process, inside for a
 /// container.
 pub fn needed_ports(service: &ServiceDefinition) -> PortNeeds {
-    let states_one = match &service.launch {
-        Launch::Process(_) => !service.fixed_ports.is_empty(),
-        Launch::Container(container) => !container.ports.is_empty(),
-    };
+    let states_one = states_a_port(service);
     let mut needs = PortNeeds::default();
     for placeholder in own_placeholders(service) {
         needs.main |= placeholder.needs_main_port() && !states_one;

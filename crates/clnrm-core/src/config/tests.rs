@@ -8,7 +8,7 @@ use proptest::prelude::*;
 mod containers;
 mod files;
 
-use super::{AutoScaleConfig, ConfigError, load_test, parse_test, test_file};
+use super::{AutoScaleConfig, ConfigError, definition, load_test, parse_test, test_file};
 
 fn parse(text: &str) -> Result<super::TestDefinition, ConfigError> {
     let context = test_file::Context {
@@ -120,6 +120,39 @@ fn windows_line_ends_are_line_ends() {
     fs::write(&path, "a = 1\r\nb = \r\n").unwrap();
     let error = load_test(&path).unwrap_err().to_string();
     assert!(error.contains("x.clnrm.toml:2:"), "{error}");
+}
+
+#[test]
+fn variables_have_the_values_that_the_file_shows() {
+    let text = "
+        [services.a]
+        command = [\"true\"]
+        env = { A = 3.10, B = 1.0, C = 0o755, D = 0x1F, E = 1_000, F = true, G = 2026-01-02, H = 1e3, I = +inf, J = \"3.10\" }
+        [[steps]]
+        command = \"true\"
+        env = [\"TOKEN\", \"A=b\"]
+    ";
+    let test = parse(text).unwrap();
+    let values: Vec<&str> = test.services[0].env.values().map(String::as_str).collect();
+    assert_eq!(
+        values,
+        [
+            "3.10",
+            "1.0",
+            "0o755",
+            "0x1F",
+            "1_000",
+            "true",
+            "2026-01-02",
+            "1e3",
+            "+inf",
+            "3.10"
+        ]
+    );
+    let definition::StepAction::Command(step) = &test.steps[0].action else {
+        panic!("{:?}", test.steps[0]);
+    };
+    assert!(step.env.len() == 1 && step.env_of_caller.contains("TOKEN"));
 }
 
 #[test]

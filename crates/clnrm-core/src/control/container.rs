@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::lifecycle::{HOST, StartPlan};
-use super::preparation::{Prepared, render_environment};
+use super::preparation::Prepared;
 use super::project::Project;
 use super::start::StartCause;
 use crate::config::definition::{
     CommandLine, ContainerLaunch, Launch, PortMapping, Protocol, PullPolicy, ServiceDefinition,
 };
 use crate::config::placeholder::{
-    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render, render_command,
+    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render_command,
 };
 use crate::runtime::docker::{DATA_DIR_INSIDE, OnPull, WantedImage};
 use crate::runtime::process::data_dir;
@@ -52,12 +52,14 @@ impl Project {
             .map(|command| render_command(command, &seen))
             .transpose()
             .map_err(StartCause::Placeholder)?;
-        let entry_point = container.entry_point.as_ref().map(|words| {
-            let words = words.iter().map(|word| render(word, &seen));
-            words.collect::<Result<Vec<_>, _>>()
-        });
-        let entry_point = entry_point.transpose().map_err(StartCause::Placeholder)?;
-        let env = render_environment(definition, &seen).map_err(StartCause::Placeholder)?;
+        let entry_point = container.entry_point.clone().map(CommandLine::Exec);
+        let entry_point = entry_point
+            .map(|words| render_command(&words, &seen))
+            .transpose()
+            .map_err(StartCause::Placeholder)?;
+        let env = self
+            .environment_from(definition, &seen)
+            .map_err(StartCause::Placeholder)?;
         let request = ContainerRequest {
             place: InstancePlace {
                 id: id.0.clone(),

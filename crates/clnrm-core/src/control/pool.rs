@@ -9,7 +9,6 @@ use tokio::time::Instant;
 use super::clean::CleanError;
 use super::lifecycle::{Acquired, LiveInstance, StartPlan};
 use super::one_line;
-use super::preparation::environment_of;
 use super::project::{Project, place};
 use super::scale::binding;
 use super::start::StartFailure;
@@ -109,7 +108,7 @@ impl Project {
             dir: row.start.dir.clone(),
             binding,
             address: row.start.address.clone(),
-            env: environment_of(definition, &bindings).ok()?,
+            env: self.environment_of(definition, &bindings).ok()?,
             running,
             ready_in,
             acquired,

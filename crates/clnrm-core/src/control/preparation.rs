@@ -190,38 +190,42 @@ impl Project {
                 .to_string_lossy()
                 .into_owned();
         }
-        let env = render_environment(definition, bindings)?;
+        let env = self.environment_from(definition, bindings)?;
         Ok(Rendered { argv, env })
+    }
+
+    /// What the file says of a service's environment, filled in.
+    pub(super) fn environment_from(
+        &self,
+        definition: &ServiceDefinition,
+        bindings: &Bindings,
+    ) -> Result<BTreeMap<String, String>, PlaceholderError> {
+        let mut variables = self.passed_on(&definition.env_of_caller);
+        for (name, value) in &definition.env {
+            variables.insert(name.clone(), render(value, bindings)?);
+        }
+        Ok(variables)
+    }
+
+    /// The environment of an instance that was started earlier, without what was inherited.
+    pub(super) fn environment_of(
+        &self,
+        definition: &ServiceDefinition,
+        bindings: &Bindings,
+    ) -> Result<BTreeMap<String, String>, PlaceholderError> {
+        match &definition.launch {
+            Launch::Process(_) => self.environment_from(definition, bindings),
+            Launch::Container(_) => self.environment_from(
+                definition,
+                &bindings.seen_from_container(&definition.name, super::container::ANY_ADDRESS),
+            ),
+        }
     }
 }
 
 struct Rendered {
     argv: Vec<String>,
     env: BTreeMap<String, String>,
-}
-
-pub(super) fn render_environment(
-    definition: &ServiceDefinition,
-    bindings: &Bindings,
-) -> Result<BTreeMap<String, String>, PlaceholderError> {
-    let variables = definition.env.iter();
-    variables
-        .map(|(name, value)| Ok((name.clone(), render(value, bindings)?)))
-        .collect()
-}
-
-/// The environment of an instance that was started earlier, without what was inherited.
-pub(super) fn environment_of(
-    definition: &ServiceDefinition,
-    bindings: &Bindings,
-) -> Result<BTreeMap<String, String>, PlaceholderError> {
-    match &definition.launch {
-        Launch::Process(_) => render_environment(definition, bindings),
-        Launch::Container(_) => render_environment(
-            definition,
-            &bindings.seen_from_container(&definition.name, super::container::ANY_ADDRESS),
-        ),
-    }
 }
 
 /// What must hold before the instance counts as ready.

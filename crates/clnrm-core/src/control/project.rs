@@ -78,10 +78,17 @@ impl Project {
 
     /// The allow-listed part of the environment.
     pub fn inherited_environment(&self) -> BTreeMap<String, String> {
-        let inherited = INHERITED
-            .iter()
-            .filter_map(|name| self.environment.get_key_value(*name));
-        inherited
+        self.passed_on(&INHERITED)
+    }
+
+    /// Those of these variables that the environment has.
+    pub fn passed_on<'a, N: AsRef<str> + 'a>(
+        &self,
+        names: impl IntoIterator<Item = &'a N>,
+    ) -> BTreeMap<String, String> {
+        let names = names.into_iter();
+        let found = names.filter_map(|name| self.environment.get_key_value(name.as_ref()));
+        found
             .map(|(name, value)| (name.clone(), value.clone()))
             .collect()
     }

@@ -26,6 +26,8 @@ pub struct CheckedFile {
     pub steps: usize,
     /// Everything that is wrong with it; empty = valid.
     pub errors: Vec<String>,
+    /// What its author should know although the file is valid.
+    pub warnings: Vec<String>,
 }
 
 /// The written file. JSON: schema `clnrm.init/1`.

@@ -9,6 +9,7 @@ use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
 use crate::config::definition::{CommandStep, ExpectedEnd, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render, render_command};
+use crate::config::step_variables;
 use crate::control::lifecycle::HOST;
 use crate::control::{LiveInstance, one_line};
 use crate::runtime::command::CommandError;
@@ -116,15 +117,7 @@ pub(super) fn test_variables(
     ]);
     for (service, binding) in &bindings.services {
         if let Some(port) = binding.port {
-            let prefix: String = service
-                .chars()
-                .map(|letter| match letter.is_ascii_alphanumeric() {
-                    true => letter.to_ascii_uppercase(),
-                    false => '_',
-                })
-                .collect();
-            variables.insert(format!("{prefix}_HOST"), binding.host.clone());
-            variables.insert(format!("{prefix}_PORT"), port.to_string());
+            variables.extend(step_variables::of_service(service, &binding.host, port));
         }
     }
     variables
@@ -145,6 +138,7 @@ fn inside(
         .bindings
         .seen_from_container(&instance.definition.name, HOST);
     let mut env = test_variables(context.test_name, context.run, &bindings);
+    env.extend(context.project.passed_on(&command.env_of_caller));
     for (name, value) in &command.env {
         env.insert(name.clone(), render(value, &bindings)?);
     }
@@ -175,6 +169,7 @@ fn here(
     {
         env.extend(service_env.clone());
     }
+    env.extend(context.project.passed_on(&command.env_of_caller));
     for (name, value) in &command.env {
         env.insert(name.clone(), render(value, bindings)?);
     }

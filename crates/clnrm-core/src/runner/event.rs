@@ -98,6 +98,8 @@ pub struct RunReport {
     pub summary: RunSummary,
     /// Services that stay up, by name with their address.
     pub kept: Vec<KeptService>,
+    /// Services that earlier runs left up and that this one has nothing to do with: they were renamed, say.
+    pub kept_earlier: Vec<KeptService>,
     /// What the sweep at the end found.
     pub leaks: LeakReport,
     /// The signal that interrupted the run.

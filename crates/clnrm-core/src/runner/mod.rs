@@ -8,6 +8,7 @@ mod early_end;
 pub mod event;
 mod expectations;
 mod http_step;
+mod kept;
 mod pools;
 mod run;
 mod schedule;

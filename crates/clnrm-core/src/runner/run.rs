@@ -106,7 +106,11 @@ pub async fn run(
             used.afterwards = Some(afterwards);
         }
     }
-    let CleanedUp { kept, leaks } = shared.clean_up(&kept).await.map_err(RunError::Store)?;
+    let CleanedUp {
+        kept,
+        kept_earlier,
+        leaks,
+    } = shared.clean_up(&kept).await.map_err(RunError::Store)?;
     let not_recorded = shared.close().await.err();
     let report = RunReport {
         schema: RunReport::SCHEMA,
@@ -116,6 +120,7 @@ pub async fn run(
         summary: summarize(&tests),
         tests,
         kept,
+        kept_earlier,
         leaks,
         interrupted_by: None,
     };

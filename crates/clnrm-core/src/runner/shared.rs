@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{KeptService, RunEvent};
+use super::kept::in_use;
 use super::pools::{Pools, Verdict, lock};
 use super::run::Notify;
 use super::schedule::{cannot_stay, fixed_ports};
@@ -49,6 +50,7 @@ pub(super) struct Shared {
 /// What was found at the end.
 pub(super) struct CleanedUp {
     pub(super) kept: Vec<KeptService>,
+    pub(super) kept_earlier: Vec<KeptService>,
     pub(super) leaks: LeakReport,
 }
 
@@ -59,6 +61,7 @@ impl fmt::Debug for Shared {
             .finish_non_exhaustive()
     }
 }
+
 impl Shared {
     pub(super) fn service_id(&self, definition: &ServiceDefinition) -> ServiceId {
         *self
@@ -82,13 +85,6 @@ impl Shared {
             .store
             .call(move |store| {
                 let unfinished = store.unfinished_runs()?;
-                let in_use = |row: &InstanceRow| {
-                    row.start.owner.is_alive()
-                        && row
-                            .start
-                            .run
-                            .is_none_or(|run| unfinished.iter().any(|other| other.id == run))
-                };
                 let mut rows = store.live_instances()?;
                 rows.retain(|row| services.contains(&row.start.service));
                 let mut earlier = Vec::new();
@@ -98,7 +94,7 @@ impl Shared {
                         (!digests.contains(&row.start.digest) || is_outdated(&row))
                             && store.retire_warm(&row.start.id, None)?
                     } else {
-                        !in_use(&row)
+                        !in_use(&row, &unfinished)
                     };
                     earlier.extend(is_earlier.then_some(row));
                 }
@@ -349,6 +345,7 @@ impl Shared {
         });
         Ok(CleanedUp {
             kept: kept.collect(),
+            kept_earlier: self.kept_by_earlier_runs().await?,
             leaks,
         })
     }

@@ -41,6 +41,7 @@ pub(crate) fn definition(name: &str) -> ServiceDefinition {
         name: name.into(),
         launch: Launch::Process(CommandLine::Exec(vec!["redis-server".into()])),
         env: BTreeMap::from([("TZ".into(), "UTC".into())]),
+        env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/project".into(),
         fixed_ports: Vec::new(),

@@ -6,9 +6,9 @@ use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::ValidateOptions;
-use crate::config::definition::TestDefinition;
+use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::discovery::discover;
-use crate::config::{self, ConfigError};
+use crate::config::{self, ConfigError, step_variables};
 use crate::control::one_line;
 use crate::report::file_report::{CheckedFile, ValidateReport};
 use crate::report::{Format, Printer, unless_closed};
@@ -48,6 +48,7 @@ fn check(file: PathBuf, scale: &AutoScaleConfig) -> CheckedFile {
         }) => CheckedFile {
             file,
             name: Some(name),
+            warnings: warnings(&services),
             services: services.len(),
             steps: steps.len(),
             errors: Vec::new(),
@@ -58,8 +59,19 @@ fn check(file: PathBuf, scale: &AutoScaleConfig) -> CheckedFile {
             services: 0,
             steps: 0,
             errors: sentences(&error),
+            warnings: Vec::new(),
         },
     }
+}
+
+fn warnings(services: &[ServiceDefinition]) -> Vec<String> {
+    let left = step_variables::left_to_the_caller(services);
+    let sentence = |(service, variable, property)| {
+        format!(
+            "services.{service}: ${variable} stays as it is in steps, since programs read it; write {{{service}.{property}}}"
+        )
+    };
+    left.map(sentence).collect()
 }
 
 fn sentences(error: &ConfigError) -> Vec<String> {

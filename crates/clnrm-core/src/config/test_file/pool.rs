@@ -100,6 +100,12 @@ fn check_bonds(value: &Value<'_>, uses: &Uses, definition: &ServiceDefinition) {
             "leave the port of this machine out",
         );
     }
+    if let Some(variable) = definition.env_of_caller.first() {
+        value.refuse_with(
+            format!("an instance has the `{variable}` of the command that started it, and cannot be kept warm for another"),
+            "remove `pool`, or write its value into `env`",
+        );
+    }
     let other = uses.templates.iter().find_map(|template| {
         let named = placeholders_in(&template.text).into_iter();
         named

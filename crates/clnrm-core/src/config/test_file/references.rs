@@ -11,6 +11,7 @@ use crate::config::definition::{CommandLine, Launch, StepAction, StepDefinition}
 use crate::config::nearest;
 use crate::config::placeholder::{Placeholder, Property, near_misses, placeholders_in, qualify};
 use crate::config::reader::{Place, Source};
+use crate::config::step_variables;
 
 /// Checks dependencies between services, their placeholders and the ports that they ask for.
 pub(super) fn check_services(source: &Source<'_>, services: &[ReadService]) {
@@ -36,6 +37,33 @@ pub(super) fn check_services(source: &Source<'_>, services: &[ReadService]) {
         }
     }
     report_cycles(source, services);
+    report_same_variables(source, services);
+}
+
+/// Services of which only one could be found by its variables.
+fn report_same_variables(source: &Source<'_>, services: &[ReadService]) {
+    let mut first_with: BTreeMap<String, &str> = BTreeMap::new();
+    for service in services {
+        if service.ports.as_ref().is_some_and(|ports| !ports.main) {
+            continue;
+        }
+        let name = service.definition.name.as_str();
+        let prefix = step_variables::prefix(name);
+        let message = match first_with.get(&prefix) {
+            Some(first) => format!(
+                "steps would find both `{first}` and `{name}` in ${prefix}_HOST and ${prefix}_PORT"
+            ),
+            None => {
+                first_with.insert(prefix, name);
+                continue;
+            }
+        };
+        source.report(
+            &service.place,
+            message,
+            Some("rename one of them".to_owned()),
+        );
+    }
 }
 
 /// Checks what steps refer to, gives every step a name of its own, and makes bare placeholders name their service.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::values::Uses;
 use super::{Context, container, launch, lifetime, limits, metrics, pool, ready};
 use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
-use crate::config::placeholder::needed_ports;
+use crate::config::placeholder::{has_main_port, needed_ports};
 use crate::config::reader::{Place, Table, Value};
 
 /// Enough for the last minutes of a chatty server; what is on disk stays below this.
@@ -53,11 +53,13 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     let response_target = (table.take("response_target"))
         .and_then(|value| value.duration())
         .unwrap_or(DEFAULT_RESPONSE_TARGET);
+    let env = (table.take_any(&["env", "environment"]))
+        .map(|value| value.environment(&mut uses))
+        .unwrap_or_default();
     let mut definition = ServiceDefinition {
         name: name.to_owned(),
-        env: (table.take_any(&["env", "environment"]))
-            .map(|value| value.environment(&mut uses))
-            .unwrap_or_default(),
+        env: env.values,
+        env_of_caller: env.of_caller,
         working_dir: working_dir(&mut table, &launch, context),
         base_dir: context.base_dir.to_owned(),
         ready: ready.readiness,
@@ -105,14 +107,9 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
 }
 
 fn ports_of(definition: &ServiceDefinition) -> Ports {
-    let needs = needed_ports(definition);
-    let published = match &definition.launch {
-        Launch::Process(_) => !definition.fixed_ports.is_empty(),
-        Launch::Container(container) => !container.ports.is_empty(),
-    };
     Ports {
-        main: needs.main || published,
-        named: needs.named,
+        main: has_main_port(definition),
+        named: needed_ports(definition).named,
     }
 }
 

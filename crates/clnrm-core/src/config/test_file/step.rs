@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: what refers to services and other steps, which `references.rs` checks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -68,6 +68,7 @@ fn nothing() -> StepAction {
         command: CommandLine::Exec(Vec::new()),
         service: None,
         env: BTreeMap::new(),
+        env_of_caller: BTreeSet::new(),
         working_dir: None,
         end: ExpectedEnd::Code(0),
         output: Expectations::default(),
@@ -130,7 +131,7 @@ fn read_command(
     uses: &mut Uses,
 ) -> Option<StepAction> {
     let env = table.take_any(&["env", "environment"]);
-    let env = env.map(|value| value.environment(uses));
+    let env = env.map(|value| value.environment(uses)).unwrap_or_default();
     let working_dir = table.take_any(&["workdir", "working_dir"]);
     let working_dir = working_dir.and_then(|value| value.text());
     let end = read_end(table);
@@ -145,7 +146,8 @@ fn read_command(
     Some(StepAction::Command(CommandStep {
         command: command?,
         service: service.map(str::to_owned),
-        env: env.unwrap_or_default(),
+        env: env.values,
+        env_of_caller: env.of_caller,
         working_dir: working_dir.map(PathBuf::from),
         end,
         output,

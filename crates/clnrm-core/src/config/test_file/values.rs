@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: what they are used for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use regex::Regex;
@@ -36,6 +36,37 @@ impl Uses {
             place: place.clone(),
             text: text.to_owned(),
         });
+    }
+}
+
+/// Variables of a service or step.
+#[derive(Debug, Default)]
+pub(super) struct Environment {
+    pub(super) values: BTreeMap<String, String>,
+    /// Those that the caller's environment has the values of.
+    pub(super) of_caller: BTreeSet<String>,
+}
+
+impl Environment {
+    fn add(&mut self, name: &str, value: Option<&str>, at: &Value<'_>, uses: &mut Uses) {
+        let is_name = !name.is_empty() && !name.contains(['=', '\0']);
+        if !is_name || (value.is_none() && name.contains(char::is_whitespace)) {
+            at.refuse(format!("{name:?} cannot be the name of a variable"));
+            return;
+        }
+        if self.values.contains_key(name) || self.of_caller.contains(name) {
+            at.refuse(format!("variable `{name}` is given twice"));
+            return;
+        }
+        match value {
+            Some(value) => {
+                uses.template(&at.place, value);
+                self.values.insert(name.to_owned(), value.to_owned());
+            }
+            None => {
+                self.of_caller.insert(name.to_owned());
+            }
+        }
     }
 }
 
@@ -132,32 +163,23 @@ impl Value<'_> {
         Some(CommandLine::Exec(texts))
     }
 
-    /// A table, or a list of `K=V`. Numbers and booleans are taken as they are written.
-    pub(super) fn environment(&self, uses: &mut Uses) -> BTreeMap<String, String> {
-        let mut environment = BTreeMap::new();
-        let mut add = |name: &str, value: String, at: &Value<'_>| {
-            uses.template(&at.place, &value);
-            if name.is_empty() || name.contains(['=', '\0']) {
-                at.refuse(format!("{name:?} cannot be the name of a variable"));
-            } else if environment.insert(name.to_owned(), value).is_some() {
-                at.refuse(format!("variable `{name}` is given twice"));
-            }
-        };
+    /// A table, or a list of `K=V` and of names that the caller's environment has.
+    pub(super) fn environment(&self, uses: &mut Uses) -> Environment {
+        let mut environment = Environment::default();
         if self.raw().is_array() {
             for entry in self.list().unwrap_or_default() {
                 let Some(text) = entry.string() else { continue };
                 match text.split_once('=') {
-                    Some((name, value)) => add(name, value.to_owned(), &entry),
-                    None => entry.refuse_with(
-                        format!("{text:?} has no value"),
-                        format!("write \"{text}=...\""),
-                    ),
+                    Some((name, value)) => environment.add(name, Some(value), &entry, uses),
+                    None => environment.add(&text, None, &entry, uses),
                 }
             }
             return environment;
         }
         if !self.is_table() {
-            let _: Option<()> = self.expected("a table, or a list of \"NAME=value\"");
+            let _: Option<()> = self.expected(
+                "a table, or a list of \"NAME=value\" and names of the caller's variables",
+            );
             return environment;
         }
         for (name, value) in self
@@ -165,7 +187,7 @@ impl Value<'_> {
             .map_or_else(Vec::new, |table| table.into_entries())
         {
             if let Some(text) = value.scalar() {
-                add(name, text, &value);
+                environment.add(name, Some(&text), &value, uses);
             }
         }
         environment
@@ -174,9 +196,10 @@ impl Value<'_> {
     /// A string, or whatever else is not a list or table as it is written: `3.10` is a version, `0o755` a mode.
     pub(super) fn scalar(&self) -> Option<String> {
         match self.raw() {
-            DeValue::Integer(_) | DeValue::Float(_) | DeValue::Boolean(_) | DeValue::Datetime(_) => {
-                Some(self.written().to_owned())
-            }
+            DeValue::Integer(_)
+            | DeValue::Float(_)
+            | DeValue::Boolean(_)
+            | DeValue::Datetime(_) => Some(self.written().to_owned()),
             DeValue::String(_) | DeValue::Array(_) | DeValue::Table(_) => self.string(),
         }
     }

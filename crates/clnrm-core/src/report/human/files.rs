@@ -41,7 +41,9 @@ fn checked(out: &mut dyn Write, checked: &CheckedFile, view: View) -> io::Result
         view.paint.good("OK   "),
         units::count(checked.services, "service"),
         units::count(checked.steps, "step")
-    )
+    )?;
+    let label = format!("{} ", view.paint.warning("warning:"));
+    (checked.warnings.iter()).try_for_each(|warning| paragraph(out, "      ", &label, warning))
 }
 
 /// Says what was written and what to do with it.

@@ -2,15 +2,14 @@
 
 use std::io::{self, Write};
 
-use crate::clock::Timestamp;
 use crate::control::status_report::LeakReport;
 use crate::report::human::{View, block, failure, paragraph};
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
 use crate::runner::event::{
-    InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceUse, StepReport,
-    StepStatus, TestReport, TestStatus,
+    InstanceOrigin, Outcome, RunReport, RunSummary, ServiceUse, StepReport, StepStatus, TestReport,
+    TestStatus,
 };
 
 const MARGIN: &str = "      ";
@@ -34,7 +33,7 @@ pub fn run(out: &mut dyn Write, report: &RunReport, view: View) -> io::Result<()
     if let Some(signal) = report.interrupted_by {
         writeln!(out, "interrupted by {signal}")?;
     }
-    kept(out, &report.kept, report.started_at + report.duration)?;
+    kept(out, report)?;
     leaks(out, &report.leaks, view.paint)
 }
 
@@ -237,22 +236,31 @@ fn attempts(step: &StepReport) -> String {
     }
 }
 
-fn kept(out: &mut dyn Write, kept: &[KeptService], ended_at: Timestamp) -> io::Result<()> {
-    if kept.is_empty() {
-        return Ok(());
+fn kept(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
+    let ended_at = report.started_at + report.duration;
+    let groups = [
+        ("still running:", &report.kept),
+        ("still running, from earlier runs:", &report.kept_earlier),
+    ];
+    for (heading, services) in groups {
+        if !services.is_empty() {
+            writeln!(out, "{heading}")?;
+        }
+        for service in services {
+            let name = safe_line(&service.service);
+            let at = match &service.address {
+                Some(address) => format!(" at {}", safe_line(address)),
+                None => String::new(),
+            };
+            let warm = match service.warm_until {
+                Some(until) => format!("  (warm for {})", units::age(until.since(ended_at))),
+                None => String::new(),
+            };
+            writeln!(out, "  {name}{at}{warm}")?;
+        }
     }
-    writeln!(out, "still running:")?;
-    for service in kept {
-        let name = safe_line(&service.service);
-        let at = match &service.address {
-            Some(address) => format!(" at {}", safe_line(address)),
-            None => String::new(),
-        };
-        let warm = match service.warm_until {
-            Some(until) => format!("  (warm for {})", units::age(until.since(ended_at))),
-            None => String::new(),
-        };
-        writeln!(out, "  {name}{at}{warm}")?;
+    if groups.iter().all(|(_, services)| services.is_empty()) {
+        return Ok(());
     }
     writeln!(out, "  stop them with: clnrm services stop --all")
 }

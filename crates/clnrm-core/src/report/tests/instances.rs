@@ -162,6 +162,7 @@ fn validate_shows_everything_that_is_wrong() {
         services: 1,
         steps: 3,
         errors: vec![],
+        warnings: vec!["services.docker: $DOCKER_HOST stays".to_owned()],
     };
     let bad = CheckedFile {
         file: PathBuf::from("tests/bad.clnrm.toml"),
@@ -172,6 +173,7 @@ fn validate_shows_everything_that_is_wrong() {
             "line 3: unknown key `comand`\n3 | comand = 1".to_owned(),
             "line 9: steps must not be empty".to_owned(),
         ],
+        warnings: vec![],
     };
     let report = ValidateReport {
         schema: ValidateReport::SCHEMA,
@@ -180,6 +182,7 @@ fn validate_shows_everything_that_is_wrong() {
     let text = rendered(|out| files::validate(out, &report, PLAIN));
     insta::assert_snapshot!(text, @r#"
     OK    tests/api.clnrm.toml  (test api: 1 service, 3 steps)
+          warning: services.docker: $DOCKER_HOST stays
     ERROR tests/bad.clnrm.toml
           line 3: unknown key `comand`
             3 | comand = 1

@@ -169,6 +169,7 @@ pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
         },
         tests,
         kept: vec![],
+        kept_earlier: vec![],
         leaks: LeakReport {
             processes_checked: 9,
             containers_checked: 0,
