@@ -23,7 +23,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["services"],
     &["http", "procfs"],
-    &["clock"],
+    &["clock", "text"],
 ];
 
 /// The demonstration stands beside the command line: only that imports it, and it needs nothing of the house but time.

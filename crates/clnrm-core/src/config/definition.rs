@@ -238,6 +238,8 @@ pub struct LogPattern {
     pub pattern: String,
     /// How many lines must match it, at least 1.
     pub times: u32,
+    /// Matched with their escape sequences and carriage returns, which are left out otherwise.
+    pub raw: bool,
 }
 
 /// A pattern as it is kept; a text alone means one line.
@@ -245,23 +247,49 @@ pub struct LogPattern {
 #[serde(untagged)]
 enum WrittenPattern {
     Once(String),
-    Repeated { pattern: String, times: u32 },
+    Repeated {
+        pattern: String,
+        times: u32,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        raw: bool,
+    },
 }
 
 impl From<WrittenPattern> for LogPattern {
     fn from(written: WrittenPattern) -> Self {
         match written {
-            WrittenPattern::Once(pattern) => Self { pattern, times: 1 },
-            WrittenPattern::Repeated { pattern, times } => Self { pattern, times },
+            WrittenPattern::Once(pattern) => Self {
+                pattern,
+                times: 1,
+                raw: false,
+            },
+            WrittenPattern::Repeated {
+                pattern,
+                times,
+                raw,
+            } => Self {
+                pattern,
+                times,
+                raw,
+            },
         }
     }
 }
 
 impl From<LogPattern> for WrittenPattern {
-    fn from(LogPattern { pattern, times }: LogPattern) -> Self {
-        match times {
-            1 => Self::Once(pattern),
-            times => Self::Repeated { pattern, times },
+    fn from(written: LogPattern) -> Self {
+        let LogPattern {
+            pattern,
+            times,
+            raw,
+        } = written;
+        match (times, raw) {
+            (1, false) => Self::Once(pattern),
+            _ => Self::Repeated {
+                pattern,
+                times,
+                raw,
+            },
         }
     }
 }
@@ -447,6 +475,8 @@ pub struct Expectations {
     pub regex_not: Option<String>,
     /// Must occur.
     pub contains: Option<String>,
+    /// Matched with its escape sequences and carriage returns, which are left out otherwise.
+    pub raw: bool,
 }
 
 impl ExpectedEnd {
@@ -522,15 +552,22 @@ mod tests {
         let once = ReadyCheck::Log(LogPattern {
             pattern: "up".into(),
             times: 1,
+            raw: false,
         });
         let twice = ReadyCheck::Log(LogPattern {
             pattern: "up".into(),
             times: 2,
+            raw: false,
+        });
+        let raw = ReadyCheck::Log(LogPattern {
+            pattern: "up".into(),
+            times: 1,
+            raw: true,
         });
         let json = |check: &ReadyCheck| serde_json::to_string(check).unwrap();
         assert_eq!(json(&once), r#"{"log":"up"}"#);
         assert_eq!(json(&twice), r#"{"log":{"pattern":"up","times":2}}"#);
-        for check in [once, twice] {
+        for check in [once, twice, raw] {
             let read: ReadyCheck = serde_json::from_str(&json(&check)).unwrap();
             assert_eq!(read, check);
         }

@@ -4,7 +4,7 @@
 //! recolour what follows, and characters that reverse the reading direction. Sequences are removed whole,
 //! other control characters are shown as escapes, so that nothing is hidden and nothing acts.
 
-use std::str::Chars;
+use crate::text::{plain, without_sequences};
 
 /// One line: line breaks are shown as escapes too, so that a value cannot forge a line of its own.
 pub(crate) fn safe_line(text: &str) -> String {
@@ -13,8 +13,8 @@ pub(crate) fn safe_line(text: &str) -> String {
 
 /// The lines of a longer text, each safe. Windows line ends count as line ends.
 pub(crate) fn safe_lines(text: &str) -> impl Iterator<Item = String> {
-    text.lines()
-        .map(|line| safe_line(line.trim_end_matches('\r')))
+    let lines: Vec<String> = plain(text).lines().map(safe_line).collect();
+    lines.into_iter()
 }
 
 /// Text that may become XML 1.0 (§2.2 `Char`): sequences and characters that XML cannot hold are gone,
@@ -32,16 +32,11 @@ pub(crate) fn xml_characters(text: &str) -> String {
 
 fn clean(text: &str, show: impl Fn(char) -> String) -> String {
     let mut safe = String::with_capacity(text.len());
-    let mut characters = text.chars();
-    while let Some(character) = characters.next() {
-        match character {
-            '\u{1b}' => skip_escape_sequence(&mut characters),
-            '\u{9b}' => skip_control_sequence(&mut characters),
-            '\t' => safe.push('\t'),
-            _ if character.is_control() || reorders_text(character) => {
-                safe.push_str(&show(character));
-            }
-            _ => safe.push(character),
+    for character in without_sequences(text).chars() {
+        if character != '\t' && (character.is_control() || reorders_text(character)) {
+            safe.push_str(&show(character));
+        } else {
+            safe.push(character);
         }
     }
     safe
@@ -50,68 +45,6 @@ fn clean(text: &str, show: impl Fn(char) -> String) -> String {
 /// Unicode's directional overrides, embeddings and isolates (UAX #9): they make text read as what it is not.
 fn reorders_text(character: char) -> bool {
     matches!(character, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
-}
-
-/// Skips what follows ESC (ECMA-48 §5): a control sequence, a control string, or a short sequence.
-fn skip_escape_sequence(characters: &mut Chars<'_>) {
-    let mut ahead = characters.clone();
-    match ahead.next() {
-        Some('[') => {
-            *characters = ahead;
-            skip_control_sequence(characters);
-        }
-        Some(']' | 'P' | 'X' | '^' | '_') => {
-            *characters = ahead;
-            skip_control_string(characters);
-        }
-        // Intermediate bytes, then one final byte, e.g. `ESC ( B`.
-        Some(' '..='/') => {
-            while matches!(ahead.clone().next(), Some(' '..='/')) {
-                ahead.next();
-            }
-            ahead.next();
-            *characters = ahead;
-        }
-        Some('0'..='~') => *characters = ahead,
-        // Not a sequence; the next character is judged by itself.
-        Some(_) | None => {}
-    }
-}
-
-/// Skips parameter and intermediate bytes and the final byte `@`–`~`. Anything else ends the sequence unread.
-fn skip_control_sequence(characters: &mut Chars<'_>) {
-    loop {
-        let mut ahead = characters.clone();
-        match ahead.next() {
-            Some(' '..='?') => *characters = ahead,
-            Some('@'..='~') => {
-                *characters = ahead;
-                return;
-            }
-            Some(_) | None => return,
-        }
-    }
-}
-
-/// Skips to BEL or ST (`ESC \`), or to the end of the line where neither comes.
-fn skip_control_string(characters: &mut Chars<'_>) {
-    loop {
-        let mut ahead = characters.clone();
-        match ahead.next() {
-            Some('\n') | None => return,
-            Some('\u{7}' | '\u{9c}') => {
-                *characters = ahead;
-                return;
-            }
-            Some('\u{1b}') => {
-                if ahead.next() == Some('\\') {
-                    *characters = ahead;
-                }
-                return;
-            }
-            Some(_) => *characters = ahead,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,9 +1,12 @@
 //! Whether a text is what a step expects. Pure.
 
+use std::borrow::Cow;
+
 use regex::Regex;
 
 use crate::config::definition::Expectations;
 use crate::config::placeholder::{Bindings, render};
+use crate::text::plain;
 
 /// A text of which perhaps only the beginning was kept.
 #[derive(Debug, Clone, Copy)]
@@ -18,13 +21,20 @@ pub(super) struct Observed<'a> {
 
 /// The first expectation that does not hold, as a sentence.
 pub(super) fn first_violation(expected: &Expectations, observed: Observed<'_>) -> Option<String> {
-    let Observed { text, what, .. } = observed;
-    let kept_note = beyond_limit(observed);
-    if let Some(needle) = expected
-        .contains
-        .as_deref()
-        .filter(|needle| !text.contains(needle))
-    {
+    let what = observed.what;
+    let (text, needle) = match expected.raw {
+        true => (
+            Cow::Borrowed(observed.text),
+            expected.contains.as_deref().map(Cow::Borrowed),
+        ),
+        false => (
+            plain(observed.text),
+            expected.contains.as_deref().map(plain),
+        ),
+    };
+    let text = &*text;
+    let kept_note = beyond_limit(observed) + raw_note(expected, observed.text);
+    if let Some(needle) = needle.filter(|needle| !text.contains(&**needle)) {
         return Some(format!("the {what} does not contain `{needle}`{kept_note}"));
     }
     if let Some(pattern) = &expected.regex {
@@ -65,6 +75,21 @@ fn matches(pattern: &str, text: &str) -> Result<bool, String> {
     }
 }
 
+/// Said where the text had what was left out and the expectation is about it.
+fn raw_note(expected: &Expectations, text: &str) -> &'static str {
+    let asks = |pattern: &Option<String>| {
+        let signs = [
+            "\u{1b}", "\r", "\\x1b", "\\x1B", "\\u001b", "\\u001B", "\\r",
+        ];
+        (pattern.as_deref()).is_some_and(|pattern| signs.iter().any(|sign| pattern.contains(sign)))
+    };
+    let is_about_them = [&expected.regex, &expected.contains].into_iter().any(asks);
+    match !expected.raw && is_about_them && plain(text) != text {
+        true => "; colour codes and carriage returns are left out: `raw = true` keeps them",
+        false => "",
+    }
+}
+
 fn beyond_limit(observed: Observed<'_>) -> String {
     match observed.dropped {
         0 => String::new(),
@@ -94,6 +119,7 @@ mod tests {
             regex: given(regex),
             regex_not: given(regex_not),
             contains: given(contains),
+            raw: false,
         }
     }
 
@@ -113,6 +139,7 @@ mod tests {
         assert_eq!(violation(&expect("^PONG", "ERR", "ON"), "PONG\n", 0), None);
         assert_eq!(violation(&expect("^PONG$", "", ""), "PONG\n", 0), None);
         assert!(violation(&expect("", "^PONG$", ""), "PONG\r\n", 0).is_some());
+        assert_eq!(violation(&expect("^a\nb$", "", ""), "a\r\nb\r\n", 0), None);
         assert_eq!(
             violation(&expect("^PING", "", ""), "PONG", 0).unwrap(),
             "the output does not match `^PING`"
@@ -125,6 +152,24 @@ mod tests {
             violation(&expect("", "", "x"), "PONG", 0).unwrap(),
             "the output does not contain `x`"
         );
+    }
+
+    #[test]
+    fn what_is_shown_is_what_is_matched() {
+        let coloured = "\u{1b}[1mok\u{1b}[0m 12 passed\r\n\u{1b}[32mdone\u{1b}[0m";
+        let plain = expect("(?m)^ok 12 passed$", "\u{1b}", "ok 12 passed\r\ndone");
+        assert_eq!(violation(&plain, coloured, 0), None);
+        let raw = |regex, contains| Expectations {
+            raw: true,
+            ..expect(regex, "", contains)
+        };
+        assert_eq!(
+            violation(&raw("^\\x1b\\[1mok", "passed\r\n"), coloured, 0),
+            None
+        );
+        assert!(violation(&raw("^ok", ""), coloured, 0).is_some());
+        let told = violation(&expect("\\x1b\\[1m", "", ""), coloured, 0).unwrap();
+        assert!(told.ends_with("`raw = true` keeps them"), "{told}");
     }
 
     #[test]

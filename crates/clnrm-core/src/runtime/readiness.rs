@@ -280,7 +280,7 @@ async fn get(url: &str) -> Result<(), String> {
 }
 
 fn enough_lines(seen: u32, wanted: &LogPattern) -> Result<(), String> {
-    let LogPattern { pattern, times } = wanted;
+    let LogPattern { pattern, times, .. } = wanted;
     if seen >= *times {
         return Ok(());
     }

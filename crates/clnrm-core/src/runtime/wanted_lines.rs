@@ -6,6 +6,7 @@ use regex::Regex;
 use tokio::sync::watch;
 
 use crate::config::definition::LogPattern;
+use crate::text::plain;
 
 /// A line without an end is looked at when it is so long, and then forgotten.
 const LONGEST_LINE_BYTES: usize = 64 * 1024;
@@ -23,6 +24,7 @@ pub struct LineCounter {
 struct Wanted {
     pattern: Regex,
     times: u32,
+    raw: bool,
     /// Complete lines that matched.
     seen: u32,
 }
@@ -33,6 +35,7 @@ impl LineCounter {
         let wanted = patterns.iter().map(|pattern| Wanted {
             pattern: compiled(&pattern.pattern),
             times: pattern.times,
+            raw: pattern.raw,
             seen: 0,
         });
         Self {
@@ -90,8 +93,15 @@ impl LineCounter {
 
 impl Wanted {
     fn matches(&self, line: &[u8]) -> bool {
-        let line = line.strip_suffix(b"\r").unwrap_or(line);
-        self.seen < self.times && self.pattern.is_match(&String::from_utf8_lossy(line))
+        if self.seen >= self.times {
+            return false;
+        }
+        let line = String::from_utf8_lossy(line);
+        match self.raw {
+            true => self.pattern.is_match(&line),
+            // As a report shows it.
+            false => self.pattern.is_match(&plain(&line)),
+        }
     }
 }
 
@@ -136,6 +146,7 @@ mod tests {
             .map(|(pattern, times)| LogPattern {
                 pattern: (*pattern).to_owned(),
                 times: *times,
+                raw: pattern.contains("x1b"),
             })
             .collect();
         LineCounter::new(&patterns)
@@ -150,6 +161,13 @@ mod tests {
         assert_eq!(counter.feed(b"\n\nready"), Some(vec![2, 1]), "a prompt");
         assert_eq!(counter.feed(b"\n"), None);
         assert_eq!(counter.feed(b"ready\n"), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn colours_are_left_out_unless_the_file_wants_them() {
+        let mut counter = counter(&[("^ready on 8080$", 1), ("^\\x1b.*\r$", 1)]);
+        let line = b"\x1b[32mready\x1b[0m on 8080\r\n";
+        assert_eq!(counter.feed(line), Some(vec![1, 1]));
     }
 
     #[test]

@@ -80,11 +80,15 @@ fn read_ready(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
     })
 }
 
-/// A pattern, or `{ pattern, times }`.
+/// A pattern, or `{ pattern, times, raw }`.
 fn read_log(value: &Value<'_>) -> Option<LogPattern> {
     if !value.is_table() {
         let pattern = value.pattern()?;
-        return Some(LogPattern { pattern, times: 1 });
+        return Some(LogPattern {
+            pattern,
+            times: 1,
+            raw: false,
+        });
     }
     let mut table = value.table()?;
     let pattern = table.take("pattern");
@@ -93,10 +97,12 @@ fn read_log(value: &Value<'_>) -> Option<LogPattern> {
     }
     let times = table.take("times");
     let times = times.and_then(|value| value.integer(1..=MOST_LINES));
+    let raw = table.take("raw").and_then(|value| value.boolean());
     table.finish();
     Some(LogPattern {
         pattern: pattern?.pattern()?,
         times: times.unwrap_or(1),
+        raw: raw.unwrap_or(false),
     })
 }
 

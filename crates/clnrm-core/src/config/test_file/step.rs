@@ -76,7 +76,7 @@ fn nothing() -> StepAction {
 }
 
 /// Keys that only a command has, and what an HTTP step has instead.
-const COMMAND_KEYS: [(&str, &str); 10] = [
+const COMMAND_KEYS: [(&str, &str); 11] = [
     ("expected_output_regex", "write http = { body_regex = ... }"),
     (
         "expected_output_regex_not",
@@ -86,6 +86,7 @@ const COMMAND_KEYS: [(&str, &str); 10] = [
         "expected_output_contains",
         "write http = { body_contains = ... }",
     ),
+    ("raw", "write http = { raw = ... }"),
     ("expected_exit_code", "write http = { status = ... }"),
     ("expected_signal", "remove it"),
     ("env", "remove it"),
@@ -185,10 +186,23 @@ pub(super) fn read_expectations(
     [regex, regex_not, contains]: [&'static str; 3],
 ) -> Expectations {
     let mut pattern = |key| table.take(key).and_then(|value| value.pattern());
+    let (regex, regex_not) = (pattern(regex), pattern(regex_not));
+    let contains = table.take(contains).and_then(|value| value.string());
+    let raw = table.take("raw");
+    if let Some(raw) = raw
+        .as_ref()
+        .filter(|_| regex.is_none() && regex_not.is_none() && contains.is_none())
+    {
+        raw.refuse_with(
+            "does nothing here",
+            "say what is expected of the output or body, or remove it",
+        );
+    }
     Expectations {
-        regex: pattern(regex),
-        regex_not: pattern(regex_not),
-        contains: table.take(contains).and_then(|value| value.string()),
+        regex,
+        regex_not,
+        contains,
+        raw: raw.and_then(|value| value.boolean()).unwrap_or(false),
     }
 }
 
