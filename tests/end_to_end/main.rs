@@ -30,5 +30,6 @@ mod pool;
 mod pool_faults;
 mod project;
 mod readiness;
+mod reports;
 mod runtime;
 mod support;

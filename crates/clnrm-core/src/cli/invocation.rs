@@ -35,13 +35,15 @@ impl Invocation {
         let variables: BTreeMap<String, String> = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
             .collect();
+        let current_dir = env::current_dir().map_err(system("find the current folder"))?;
         let surroundings = Surroundings::from_variables(
             |name| variables.get(name).cloned(),
+            &current_dir,
             io::stdout().is_terminal(),
             io::stderr().is_terminal(),
         );
         Ok(Self {
-            current_dir: env::current_dir().map_err(system("find the current folder"))?,
+            current_dir,
             style: Style::resolve(global.color_choice().unwrap_or_default(), &surroundings),
             program: env::current_exe().map_err(system("find this program"))?,
             variables,
@@ -103,7 +105,7 @@ impl Invocation {
         Self {
             current_dir: self.current_dir.clone(),
             variables,
-            style: self.style,
+            style: self.style.clone(),
             program: self.program.clone(),
         }
     }
@@ -118,7 +120,7 @@ impl Invocation {
         Self {
             current_dir: dir,
             variables,
-            style: self.style,
+            style: self.style.clone(),
             program: self.program.clone(),
         }
     }

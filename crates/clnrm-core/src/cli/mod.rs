@@ -41,8 +41,12 @@ pub fn main() -> ExitCode {
     let (mut out, mut err) = (io::stdout(), io::stderr());
     match Invocation::read(&cli.global) {
         Ok(invocation) => {
-            let mut printer =
-                Printer::new(&mut out, &mut err, invocation.style, cli.global.verbose);
+            let mut printer = Printer::new(
+                &mut out,
+                &mut err,
+                invocation.style.clone(),
+                cli.global.verbose,
+            );
             execute(cli, &invocation, &mut printer).into()
         }
         Err(error) => {

@@ -26,6 +26,7 @@ mod test_file;
 
 use definition::TestDefinition;
 pub use reader::Problem;
+pub(crate) use test_file::name_of;
 
 /// No test file that people write comes near this size; a disk image given by mistake does.
 const LARGEST_FILE_BYTES: u64 = 1 << 20;

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
+use crate::text;
+
 /// The checked files. JSON: schema `clnrm.validate/1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct ValidateReport {
@@ -17,6 +19,7 @@ pub struct ValidateReport {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckedFile {
     /// The file, as given or discovered.
+    #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// The test's name; `None` when the file could not be read that far.
     pub name: Option<String>,
@@ -36,6 +39,7 @@ pub struct InitReport {
     /// Always [`InitReport::SCHEMA`].
     pub schema: &'static str,
     /// The file.
+    #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// An older file of that name was replaced (`--force`).
     pub replaced: bool,

@@ -4,16 +4,16 @@
 //! step or an assertion, `error` = a service or clnrm itself; its text is what the verbose human report says.
 //! Schema: <https://github.com/jenkinsci/xunit-plugin/blob/master/src/main/resources/org/jenkinsci/plugins/xunit/types/model/xsd/junit-10.xsd>.
 
-use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::Path;
 use std::time::Duration;
 
 use crate::report::human::View;
-use crate::report::human::run::test_details;
+use crate::report::human::run::{flaky, test_details};
+use crate::report::reason::reason;
 use crate::report::style::Paint;
 use crate::report::text::xml_characters;
-use crate::runner::event::{RunReport, StepStatus, TestReport, TestStatus};
+use crate::runner::event::{RunReport, TestReport, TestStatus};
 
 /// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
@@ -81,7 +81,8 @@ fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
     )?;
     let reason = attribute(&reason(test));
     match test.status {
-        TestStatus::Passed => return writeln!(out, "/>"),
+        TestStatus::Passed if !test.is_flaky() => return writeln!(out, "/>"),
+        TestStatus::Passed => flaky_steps(out, test)?,
         TestStatus::Skipped => writeln!(out, ">\n      <skipped message=\"{reason}\"/>")?,
         TestStatus::Failed | TestStatus::Contaminated => {
             unsuccessful(out, "failure", &reason, test)?
@@ -89,6 +90,19 @@ fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
         TestStatus::Error => unsuccessful(out, "error", &reason, test)?,
     }
     writeln!(out, "    </testcase>")
+}
+
+/// What Surefire writes of a test that passed when repeated; Jenkins and GitLab count it as passed.
+fn flaky_steps(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
+    writeln!(out, ">")?;
+    test.flaky_steps().try_for_each(|(step, earlier_failure)| {
+        let text = format!("step {} {}", step.name, flaky(step, earlier_failure));
+        let message = attribute(&text);
+        writeln!(
+            out,
+            "      <flakyFailure message=\"{message}\" type=\"flaky\"/>"
+        )
+    })
 }
 
 fn unsuccessful(
@@ -102,25 +116,6 @@ fn unsuccessful(
         out,
         ">\n      <{element} message=\"{reason}\" type=\"{element}\">{details}</{element}>"
     )
-}
-
-/// Why the test did not pass, from the first place that says so.
-pub(super) fn reason(test: &TestReport) -> Cow<'_, str> {
-    let step = || {
-        test.steps
-            .iter()
-            .filter(|step| step.status == StepStatus::Failed)
-            .find_map(|step| Some(format!("step {}: {}", step.name, step.reason.as_ref()?)))
-    };
-    let service = || {
-        test.service_failures
-            .first()
-            .map(|failure| format!("service {}: {}", failure.service, failure.message))
-    };
-    match &test.reason {
-        Some(reason) => Cow::Borrowed(reason),
-        None => Cow::Owned(service().or_else(step).unwrap_or_default()),
-    }
 }
 
 /// Services, steps and outputs as the verbose human report shows them.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use crate::control::status_report::InstanceState;
+use crate::text;
 
 /// The ends of the logs of one service's instances. JSON: schema `clnrm.logs/1`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -25,6 +26,7 @@ pub struct InstanceLog {
     /// Its state.
     pub state: InstanceState,
     /// Its log file.
+    #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// The last lines, oldest first.
     pub lines: Vec<String>,

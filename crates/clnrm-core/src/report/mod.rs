@@ -11,6 +11,7 @@ pub mod junit;
 pub mod log_report;
 pub mod progress;
 mod progress_lines;
+mod reason;
 pub mod style;
 pub mod tap;
 mod text;
@@ -200,7 +201,15 @@ impl<'w> Printer<'w> {
 
     /// Shows the events of a run on standard error.
     pub fn progress(&mut self) -> Progress<'_> {
-        Progress::new(self.style, self.verbose, self.err)
+        Progress::new(self.style.clone(), self.verbose, self.err)
+    }
+
+    /// Announces failures to GitHub that no event told of.
+    pub fn annotations(&mut self, report: &RunReport) -> io::Result<()> {
+        let Some(checkout) = &self.style.github_actions else {
+            return Ok(());
+        };
+        (report.tests.iter()).try_for_each(|test| github::annotation(self.err, test, checkout))
     }
 
     /// Appends the run to GitHub's step summary. A summary that cannot be written is a warning, never a failure.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::report::github;
+use crate::report::github::{self, Checkout};
 use crate::report::progress_lines::{Lines, Run};
 use crate::report::style::{Paint, ProgressKind, Style};
 use crate::runner::event::{RunEvent, TestReport};
@@ -22,7 +22,7 @@ pub struct Progress<'w> {
     bar: Option<ProgressBar>,
     lines: Lines,
     paint: Paint,
-    github_actions: bool,
+    github_actions: Option<Checkout>,
     run: Run,
 }
 
@@ -63,9 +63,9 @@ impl<'w> Progress<'w> {
             self.print(&line)?;
         }
         if let RunEvent::TestFinished { report, .. } = event
-            && self.github_actions
+            && let Some(checkout) = self.github_actions.clone()
         {
-            self.annotate(report)?;
+            self.annotate(report, &checkout)?;
         }
         self.run.apply(event);
         if let Some(bar) = &self.bar {
@@ -92,11 +92,11 @@ impl<'w> Progress<'w> {
         }
     }
 
-    fn annotate(&mut self, report: &TestReport) -> io::Result<()> {
+    fn annotate(&mut self, report: &TestReport, checkout: &Checkout) -> io::Result<()> {
         let err = &mut *self.err;
         match &self.bar {
-            Some(bar) => bar.suspend(|| github::annotation(err, report)),
-            None => github::annotation(err, report),
+            Some(bar) => bar.suspend(|| github::annotation(err, report, checkout)),
+            None => github::annotation(err, report, checkout),
         }
     }
 }

@@ -2,7 +2,11 @@
 //!
 //! Deliberately absent: reading the environment or asking whether a stream is a terminal. Both are inputs.
 
+use std::path::Path;
+
 use colored::{Color, Colorize};
+
+use crate::report::github::Checkout;
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -17,7 +21,7 @@ pub enum ColorChoice {
 }
 
 /// What the program can see of the place it runs in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Surroundings {
     /// `NO_COLOR` is set and not empty (<https://no-color.org>).
     pub no_color: bool,
@@ -25,8 +29,8 @@ pub struct Surroundings {
     pub clicolor_force: bool,
     /// `CI` is set and neither empty, `0` nor `false`.
     pub ci: bool,
-    /// `GITHUB_ACTIONS` is `true`.
-    pub github_actions: bool,
+    /// Where the repository is, if `GITHUB_ACTIONS` is `true`.
+    pub github_actions: Option<Checkout>,
     /// `TERM` is `dumb`: neither colour nor cursor movement.
     pub dumb_terminal: bool,
     /// Standard output is a terminal.
@@ -47,7 +51,7 @@ pub enum ProgressKind {
 }
 
 /// The look of everything that is printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Style {
     /// Colour on standard output.
     pub stdout: Paint,
@@ -55,8 +59,8 @@ pub struct Style {
     pub stderr: Paint,
     /// Progress of a run, on standard error.
     pub progress: ProgressKind,
-    /// Failures are announced as GitHub annotations too.
-    pub github_actions: bool,
+    /// Failures are announced as GitHub annotations too, about files of this repository.
+    pub github_actions: Option<Checkout>,
 }
 
 /// Colour on or off for one stream.
@@ -69,6 +73,7 @@ impl Surroundings {
     /// Reads the variables through `variable` (the environment, or a table in tests).
     pub fn from_variables(
         variable: impl Fn(&str) -> Option<String>,
+        current_dir: &Path,
         stdout_is_terminal: bool,
         stderr_is_terminal: bool,
     ) -> Self {
@@ -79,7 +84,12 @@ impl Surroundings {
             no_color: set("NO_COLOR", &[]),
             clicolor_force: set("CLICOLOR_FORCE", &["0"]),
             ci: set("CI", &["0", "false"]),
-            github_actions: variable("GITHUB_ACTIONS").as_deref() == Some("true"),
+            github_actions: (variable("GITHUB_ACTIONS").as_deref() == Some("true")).then(|| {
+                Checkout {
+                    workspace: variable("GITHUB_WORKSPACE").unwrap_or_default().into(),
+                    current_dir: current_dir.to_owned(),
+                }
+            }),
             dumb_terminal: variable("TERM").as_deref() == Some("dumb"),
             stdout_is_terminal,
             stderr_is_terminal,
@@ -109,7 +119,7 @@ impl Style {
             } else {
                 ProgressKind::Plain
             },
-            github_actions: surroundings.github_actions,
+            github_actions: surroundings.github_actions.clone(),
         }
     }
 }
@@ -177,7 +187,7 @@ mod tests {
                 .find(|(key, _)| *key == name)
                 .map(|(_, value)| (*value).to_owned())
         };
-        Surroundings::from_variables(lookup, terminal, terminal)
+        Surroundings::from_variables(lookup, Path::new("/"), terminal, terminal)
     }
 
     #[test]

@@ -6,7 +6,8 @@ use std::io::{self, Write};
 
 use serde_json::Value;
 
-use crate::report::junit::reason;
+use crate::report::human::run::flaky;
+use crate::report::reason::reason;
 use crate::report::text::{safe_line, safe_lines};
 use crate::report::units;
 use crate::runner::event::{RunReport, StepReport, StepStatus, TestReport, TestStatus};
@@ -32,6 +33,10 @@ fn test(out: &mut dyn Write, number: usize, test: &TestReport) -> io::Result<()>
     let name = escaped(&test.name);
     let why = escaped(&reason(test));
     match test.status {
+        TestStatus::Passed if test.is_flaky() => {
+            writeln!(out, "ok {number} - {name}")?;
+            writeln!(out, "# flaky: a step of {name} passed only when repeated")
+        }
         TestStatus::Passed => writeln!(out, "ok {number} - {name}"),
         TestStatus::Skipped => writeln!(out, "ok {number} - {name} # SKIP {why}"),
         TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated => {
@@ -57,7 +62,13 @@ fn step(out: &mut dyn Write, number: usize, step: &StepReport) -> io::Result<()>
     let name = escaped(&step.name);
     let reason = step.reason.as_deref().unwrap_or_default();
     match step.status {
-        StepStatus::Passed => writeln!(out, "    ok {number} - {name}"),
+        StepStatus::Passed => {
+            writeln!(out, "    ok {number} - {name}")?;
+            match &step.earlier_failure {
+                Some(earlier) => writeln!(out, "    # {name} {}", escaped(&flaky(step, earlier))),
+                None => Ok(()),
+            }
+        }
         StepStatus::Skipped => {
             writeln!(out, "    ok {number} - {name} # SKIP {}", escaped(reason))
         }

@@ -9,6 +9,7 @@ use serde::{Serialize, Serializer};
 
 use crate::clock::{Timestamp, rfc3339};
 use crate::control::status_report::LeakReport;
+use crate::text;
 
 /// Something that happened; tests are named by their index in the plan.
 #[derive(Debug, Clone)]
@@ -84,8 +85,8 @@ pub enum RunEvent {
 pub struct RunReport {
     /// Always [`RunReport::SCHEMA`].
     pub schema: &'static str,
-    /// Identifies the run in the history.
-    pub run_id: String,
+    /// Identifies the run in the history; `None` = nothing was run.
+    pub run_id: Option<String>,
     /// When it began.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: Timestamp,
@@ -131,6 +132,8 @@ pub struct RunSummary {
     pub skipped: usize,
     /// Failed on used instances and passed on fresh ones.
     pub contaminated: usize,
+    /// Of those that passed: a step passed only when it was repeated.
+    pub flaky: usize,
 }
 
 /// How a test ended.
@@ -171,6 +174,7 @@ pub struct TestReport {
     /// Its name.
     pub name: String,
     /// Its file.
+    #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// How it ended.
     pub status: TestStatus,
@@ -273,6 +277,7 @@ pub struct ServiceFailure {
     /// The last lines of its log.
     pub log_tail: Vec<String>,
     /// Where the whole log is.
+    #[serde(serialize_with = "text::serialize_optional_path")]
     pub log_file: Option<PathBuf>,
 }
 
@@ -300,6 +305,8 @@ pub struct StepReport {
     pub duration: Duration,
     /// Attempts made.
     pub attempts: u32,
+    /// Where it passed only when repeated: why the attempt before failed.
+    pub earlier_failure: Option<String>,
     /// Why it failed or was skipped.
     pub reason: Option<String>,
     /// The last attempt's exit code.
@@ -310,9 +317,67 @@ pub struct StepReport {
     pub output_tail: Option<String>,
 }
 
+impl TestReport {
+    /// A test of which no step ran.
+    pub(crate) fn not_run(name: String, file: PathBuf, status: TestStatus, reason: String) -> Self {
+        Self {
+            name,
+            file,
+            status,
+            duration: Duration::ZERO,
+            services: Vec::new(),
+            suspects: Vec::new(),
+            steps: Vec::new(),
+            reason: Some(reason),
+            service_failures: Vec::new(),
+        }
+    }
+
+    /// The steps that passed only when they were repeated, and why the attempt before failed.
+    pub(crate) fn flaky_steps(&self) -> impl Iterator<Item = (&StepReport, &str)> {
+        (self.steps.iter()).filter_map(|step| Some((step, step.earlier_failure.as_deref()?)))
+    }
+
+    /// Whether it passed, and would have failed without repeating a step.
+    pub(crate) fn is_flaky(&self) -> bool {
+        self.status == TestStatus::Passed && self.flaky_steps().next().is_some()
+    }
+}
+
+impl RunSummary {
+    /// Counts these tests.
+    pub(crate) fn of(tests: &[TestReport]) -> Self {
+        let count = |status| tests.iter().filter(|test| test.status == status).count();
+        Self {
+            passed: count(TestStatus::Passed),
+            failed: count(TestStatus::Failed),
+            errors: count(TestStatus::Error),
+            skipped: count(TestStatus::Skipped),
+            contaminated: count(TestStatus::Contaminated),
+            flaky: tests.iter().filter(|test| test.is_flaky()).count(),
+        }
+    }
+}
+
 impl RunReport {
     /// The name and version of this report's JSON form.
     pub const SCHEMA: &'static str = "clnrm.run/1";
+
+    /// Of a run that could not begin: what it would have run, and why not.
+    pub(crate) fn without_run(tests: Vec<TestReport>, now: Timestamp) -> Self {
+        Self {
+            schema: Self::SCHEMA,
+            run_id: None,
+            started_at: now,
+            duration: Duration::ZERO,
+            summary: RunSummary::of(&tests),
+            tests,
+            kept: Vec::new(),
+            kept_earlier: Vec::new(),
+            leaks: LeakReport::default(),
+            interrupted_by: None,
+        }
+    }
 }
 
 fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {

@@ -114,10 +114,10 @@ pub async fn run(
     let not_recorded = shared.close().await.err();
     let report = RunReport {
         schema: RunReport::SCHEMA,
-        run_id: shared.run.to_string(),
+        run_id: Some(shared.run.to_string()),
         started_at,
         duration: started.elapsed(),
-        summary: summarize(&tests),
+        summary: RunSummary::of(&tests),
         tests,
         kept,
         kept_earlier,
@@ -280,34 +280,20 @@ async fn run_one(
 }
 
 fn not_run(test: &TestDefinition, reason: &str) -> FinishedTest {
+    let steps = test.steps.iter();
     let report = TestReport {
-        name: test.name.clone(),
-        file: test.file.clone(),
-        status: TestStatus::Skipped,
-        duration: std::time::Duration::ZERO,
-        services: Vec::new(),
-        steps: test
-            .steps
-            .iter()
+        steps: steps
             .map(|step| step::skipped(step, reason.to_owned()))
             .collect(),
-        reason: Some(reason.to_owned()),
-        suspects: Vec::new(),
-        service_failures: Vec::new(),
+        ..TestReport::not_run(
+            test.name.clone(),
+            test.file.clone(),
+            TestStatus::Skipped,
+            reason.to_owned(),
+        )
     };
     FinishedTest {
         report,
         instances: Vec::new(),
-    }
-}
-
-fn summarize(tests: &[TestReport]) -> RunSummary {
-    let count = |status| tests.iter().filter(|test| test.status == status).count();
-    RunSummary {
-        passed: count(TestStatus::Passed),
-        failed: count(TestStatus::Failed),
-        errors: count(TestStatus::Error),
-        skipped: count(TestStatus::Skipped),
-        contaminated: count(TestStatus::Contaminated),
     }
 }

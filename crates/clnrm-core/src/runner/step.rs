@@ -68,6 +68,7 @@ impl Attempt {
 pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> StepReport {
     let started = Instant::now();
     let mut attempts = 0;
+    let mut earlier_failure = None;
     loop {
         attempts += 1;
         let attempt = match &step.action {
@@ -85,8 +86,13 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
             .clone()
             .filter(|_| attempts < step.retry.max_attempts && !context.cancel.is_cancelled());
         let Some(reason) = retry_reason else {
-            return report(step, attempt, attempts, started);
+            let passed = attempt.reason.is_none();
+            return StepReport {
+                earlier_failure: earlier_failure.filter(|_| passed),
+                ..report(step, attempt, attempts, started)
+            };
         };
+        earlier_failure = Some(reason.clone());
         (context.notify)(RunEvent::StepRetrying {
             test: context.test,
             step: step.name.clone(),
@@ -117,6 +123,7 @@ pub(super) fn skipped(step: &StepDefinition, reason: String) -> StepReport {
         status: StepStatus::Skipped,
         duration: std::time::Duration::ZERO,
         attempts: 0,
+        earlier_failure: None,
         reason: Some(reason),
         exit_code: None,
         http_status: None,
@@ -135,6 +142,7 @@ fn report(step: &StepDefinition, attempt: Attempt, attempts: u32, started: Insta
         },
         duration: started.elapsed(),
         attempts,
+        earlier_failure: None,
         reason: attempt.reason,
         exit_code: attempt.exit_code,
         http_status: attempt.http_status,

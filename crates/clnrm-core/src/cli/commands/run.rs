@@ -1,22 +1,24 @@
 //! `clnrm run`.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use super::validate::sentences;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types;
+use crate::clock::{Clock as _, SystemClock};
 use crate::config::definition::TestDefinition;
-use crate::config::discovery::discover;
+use crate::config::discovery::{DiscoveryError, discover};
 use crate::config::project::ProjectConfig;
 use crate::config::{self, ConfigError};
-use crate::control::Project;
+use crate::control::{Project, one_line};
 use crate::report::{Printer, RunFormat, unless_closed};
-use crate::runner::event::RunEvent;
+use crate::runner::event::{RunEvent, RunReport, TestReport, TestStatus};
 use crate::runner::{self, RunError, RunOptions, RunOutcome};
 
 /// Runs tests against their services.
@@ -26,54 +28,117 @@ pub(in crate::cli) async fn run(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
+    match plan_and_run(&options, invocation, printer).await {
+        Ok((outcome, signal)) => {
+            unless_closed(printer.run(&outcome.report, format))?;
+            summarize(&outcome.report, invocation, printer)?;
+            match (Exit::of_run(&outcome.report, signal), outcome.not_recorded) {
+                (Exit::Good, Some(error)) => Err(error.into()),
+                (exit, _) => Ok(exit),
+            }
+        }
+        Err(NoRun { error, tests }) => {
+            let report = RunReport::without_run(tests, SystemClock.now());
+            // The error says it all to people; a file that another program reads must never be empty.
+            if format != RunFormat::Human {
+                unless_closed(printer.run(&report, format))?;
+            }
+            unless_closed(printer.annotations(&report))?;
+            summarize(&report, invocation, printer)?;
+            Err(error)
+        }
+    }
+}
+
+/// Adds the run to GitHub's summary, where there is one.
+fn summarize(
+    report: &RunReport,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<(), CliError> {
+    let summary = invocation.variables.get("GITHUB_STEP_SUMMARY");
+    if let Some(summary) = summary.filter(|path| !path.is_empty()) {
+        unless_closed(printer.step_summary(Path::new(summary), report))?;
+    }
+    Ok(())
+}
+
+/// Why nothing was run, and what a report of it holds.
+struct NoRun {
+    error: CliError,
+    tests: Vec<TestReport>,
+}
+
+impl<E: Into<CliError>> From<E> for NoRun {
+    fn from(error: E) -> Self {
+        let error = error.into();
+        let tests = match &error {
+            CliError::Discovery(DiscoveryError::NothingFound { .. }) => Vec::new(),
+            other => vec![TestReport::not_run(
+                "clnrm".to_owned(),
+                PathBuf::new(),
+                TestStatus::Error,
+                one_line(other),
+            )],
+        };
+        Self { error, tests }
+    }
+}
+
+async fn plan_and_run(
+    options: &types::RunOptions,
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+) -> Result<(RunOutcome, Option<u8>), NoRun> {
     let settings = invocation.settings()?;
     let files = discover(&options.paths, &invocation.current_dir)?;
     let tests = load(&files, &settings.config, printer)?;
-    let run_options = resolve(&options, &settings.config, invocation);
+    let run_options = resolve(options, &settings.config, invocation);
     let project = invocation.open(&settings)?;
     let interrupt = Interrupt::listen()?;
-    let RunOutcome {
-        report,
-        not_recorded,
-    } = run_and_show(project, tests, run_options, &interrupt, printer).await?;
-    unless_closed(printer.run(&report, format))?;
-    if let Some(summary) = invocation
-        .variables
-        .get("GITHUB_STEP_SUMMARY")
-        .filter(|path| !path.is_empty())
-    {
-        unless_closed(printer.step_summary(Path::new(summary), &report))?;
-    }
-    match (Exit::of_run(&report, interrupt.signal()), not_recorded) {
-        (Exit::Good, Some(error)) => Err(error.into()),
-        (exit, _) => Ok(exit),
-    }
+    let outcome = run_and_show(project, tests, run_options, &interrupt, printer).await?;
+    Ok((outcome, interrupt.signal()))
 }
 
 /// All files are read before anything starts, and every mistake in them is told at once.
 fn load(
-    files: &[std::path::PathBuf],
+    files: &[PathBuf],
     config: &ProjectConfig,
     printer: &mut Printer<'_>,
-) -> Result<Vec<TestDefinition>, CliError> {
+) -> Result<Vec<TestDefinition>, NoRun> {
     let mut tests = Vec::new();
+    let mut reports = Vec::new();
     let mut wrong: Vec<ConfigError> = Vec::new();
     for file in files {
-        match config::load_test_with(file, &config.scale) {
-            Ok(test) => tests.push(test),
-            Err(error) => wrong.push(error),
-        }
+        let (name, status, reason) = match config::load_test_with(file, &config.scale) {
+            Ok(test) => {
+                let name = test.name.clone();
+                tests.push(test);
+                let reason = "not run: not every file could be read".to_owned();
+                (name, TestStatus::Skipped, reason)
+            }
+            Err(error) => {
+                let reason = sentences(&error).join("\n");
+                wrong.push(error);
+                (config::name_of(file), TestStatus::Error, reason)
+            }
+        };
+        reports.push(TestReport::not_run(name, file.clone(), status, reason));
     }
-    match wrong.len() {
-        0 => Ok(tests),
-        1 => Err(CliError::Config(wrong.remove(0))),
+    let error = match wrong.len() {
+        0 => return Ok(tests),
+        1 => CliError::Config(wrong.remove(0)),
         count => {
             for error in &wrong {
                 unless_closed(printer.error(error, None))?;
             }
-            Err(CliError::SeveralFiles { count })
+            CliError::SeveralFiles { count }
         }
-    }
+    };
+    Err(NoRun {
+        error,
+        tests: reports,
+    })
 }
 
 /// Flag, then variable or project file, then default: keep, but stop where `CI` is set.

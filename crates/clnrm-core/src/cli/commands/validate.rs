@@ -74,7 +74,8 @@ fn warnings(services: &[ServiceDefinition]) -> Vec<String> {
     left.map(sentence).collect()
 }
 
-fn sentences(error: &ConfigError) -> Vec<String> {
+/// One sentence for each mistake.
+pub(super) fn sentences(error: &ConfigError) -> Vec<String> {
     match error {
         ConfigError::Invalid { .. } => error.to_string().lines().map(str::to_owned).collect(),
         other => vec![one_line(other)],

@@ -73,8 +73,8 @@ pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>) -> TestDefinitio
     }
 }
 
-/// `api` of `tests/api.clnrm.toml`.
-fn name_of(file: &Path) -> String {
+/// `api` of `tests/api.clnrm.toml`: what a test is called that does not say.
+pub(crate) fn name_of(file: &Path) -> String {
     let name = file.file_name().unwrap_or_default().to_string_lossy();
     let name = name.strip_suffix(".toml").unwrap_or(&name);
     name.strip_suffix(".clnrm").unwrap_or(name).to_owned()

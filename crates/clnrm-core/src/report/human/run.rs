@@ -45,13 +45,14 @@ pub(crate) fn summary(summary: &RunSummary) -> String {
         errors,
         skipped,
         contaminated,
+        flaky,
     } = *summary;
     let total = passed + failed + errors + skipped + contaminated;
     if total == 0 {
         return "0 tests".to_owned();
     }
     let parts: Vec<String> = [
-        (passed, format!("{passed} passed")),
+        (passed, format!("{passed} passed{}", flaky_note(flaky))),
         (failed, format!("{failed} failed")),
         (errors, units::count(errors, "error")),
         (contaminated, format!("{contaminated} contaminated")),
@@ -62,6 +63,21 @@ pub(crate) fn summary(summary: &RunSummary) -> String {
     .map(|(_, text)| text)
     .collect();
     format!("{}: {}", units::count(total, "test"), parts.join(", "))
+}
+
+fn flaky_note(flaky: usize) -> String {
+    match flaky {
+        0 => String::new(),
+        number => format!(" ({number} flaky)"),
+    }
+}
+
+/// `passed at attempt 2, flaky: exit code 1, expected 0`.
+pub(crate) fn flaky(step: &StepReport, earlier_failure: &str) -> String {
+    format!(
+        "passed at attempt {}, flaky: {earlier_failure}",
+        step.attempts
+    )
 }
 
 /// The word for a status, five columns wide.
@@ -208,12 +224,13 @@ fn step(out: &mut dyn Write, step: &StepReport, margin: &str, view: View) -> io:
     let took = units::duration(step.duration);
     let reason = step.reason.as_deref().unwrap_or_default();
     match step.status {
+        StepStatus::Passed if step.earlier_failure.is_some() => {
+            let earlier_failure = step.earlier_failure.as_deref().unwrap_or_default();
+            let text = format!("step {name} {}", flaky(step, earlier_failure));
+            paragraph(out, margin, "", &text)
+        }
         StepStatus::Passed if view.verbose => {
-            writeln!(
-                out,
-                "{margin}step {name} passed in {took}{}",
-                attempts(step)
-            )
+            writeln!(out, "{margin}step {name} passed in {took}")
         }
         StepStatus::Skipped if view.verbose => {
             paragraph(out, margin, "", &format!("step {name} skipped: {reason}"))

@@ -2,12 +2,13 @@
 
 use serde_json::{Value, json};
 
+use super::NOW;
 use super::manage::{report as manage_report, service, with_prediction};
-use super::run_fixtures::{everything, failed, passed, report};
+use super::run_fixtures::{everything, failed, flaky, passed, report};
 use crate::control::manage_report::{Prediction, SampleCounts};
 use crate::report::human::tests::rendered;
 use crate::report::{json, junit, tap};
-use crate::runner::event::RunReport;
+use crate::runner::event::{RunReport, TestReport, TestStatus};
 
 fn value_of(report: &impl serde::Serialize) -> Value {
     let text = rendered(|out| json::write(out, report));
@@ -49,7 +50,7 @@ fn the_run_report_has_the_names_that_scripts_rely_on() {
     assert_eq!(value["schema"], "clnrm.run/1");
     assert_eq!(
         value["summary"],
-        json!({"passed": 1, "failed": 1, "errors": 1, "skipped": 1, "contaminated": 0})
+        json!({"passed": 1, "failed": 1, "errors": 1, "skipped": 1, "contaminated": 0, "flaky": 0})
     );
     assert_eq!(value["tests"][0]["status"], "passed");
     assert_eq!(value["tests"][0]["duration_ms"], 1234.0);
@@ -183,4 +184,71 @@ fn tap_of_nothing_and_of_an_interrupted_run() {
         text.ends_with("ok 1 - cache\nBail out! interrupted by SIGTERM\n"),
         "{text}"
     );
+}
+
+#[test]
+fn a_flaky_test_is_told_to_machines() {
+    let flaky = report(vec![flaky()]);
+    let text = rendered(|out| junit::write(out, &flaky));
+    assert!(
+        text.contains("<flakyFailure message=\"step second time passed at attempt 2, flaky: exit code 1, expected 0\" type=\"flaky\"/>\n    </testcase>"),
+        "{text}"
+    );
+    let text = rendered(|out| tap::write(out, &flaky));
+    assert!(
+        text.contains("    ok 1 - second time\n    # second time passed at attempt 2, flaky: exit code 1, expected 0\nok 1 - flaky\n# flaky: "),
+        "{text}"
+    );
+    let value = value_of(&flaky);
+    assert_eq!(value["summary"]["flaky"], 1);
+    assert_eq!(
+        value["tests"][0]["steps"][0]["earlier_failure"],
+        "exit code 1, expected 0"
+    );
+}
+
+#[test]
+fn a_reason_that_names_a_step_is_told_with_its_cause() {
+    let mut test = failed();
+    test.reason = Some("step `health #1` failed".to_owned());
+    let text = rendered(|out| junit::write(out, &report(vec![test])));
+    assert!(
+        text.contains("message=\"step `health #1` failed: the output does not match /ok/\""),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_path_that_is_not_utf8_does_not_cost_the_report() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let mut test = passed();
+    test.file = std::ffi::OsStr::from_bytes(b"caf\xe9.clnrm.toml").into();
+    let value = value_of(&report(vec![test]));
+    assert_eq!(value["tests"][0]["file"], "caf\u{fffd}.clnrm.toml");
+}
+
+#[test]
+fn a_run_that_could_not_begin_is_a_whole_document() {
+    let test = TestReport::not_run(
+        "broken".to_owned(),
+        "broken.clnrm.toml".into(),
+        TestStatus::Error,
+        "broken.clnrm.toml:2:1: unknown key `comand`".to_owned(),
+    );
+    let none = RunReport::without_run(vec![], NOW);
+    let broken = RunReport::without_run(vec![test], NOW);
+    let text = rendered(|out| junit::write(out, &broken));
+    assert!(
+        text.contains("<error message=\"broken.clnrm.toml:2:1: unknown key `comand`\""),
+        "{text}"
+    );
+    assert!(text.ends_with("</testsuites>\n"), "{text}");
+    let text = rendered(|out| tap::write(out, &broken));
+    assert!(text.contains("not ok 1 - broken\n"), "{text}");
+    let text = rendered(|out| junit::write(out, &none));
+    assert!(
+        text.contains("tests=\"0\"") && text.ends_with("</testsuites>\n"),
+        "{text}"
+    );
+    assert_eq!(value_of(&none)["run_id"], Value::Null);
 }

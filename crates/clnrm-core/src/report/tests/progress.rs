@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use super::milliseconds;
 use super::run_fixtures::{failed, passed, service_failure, step};
+use crate::report::github::Checkout;
 use crate::report::progress::Progress;
 use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
 use crate::runner::event::{RunEvent, StepStatus};
@@ -122,13 +123,16 @@ fn a_bar_that_cannot_be_drawn_becomes_lines() {
 #[test]
 fn github_gets_an_annotation_per_failed_test() {
     let style = Style {
-        github_actions: true,
+        github_actions: Some(Checkout {
+            workspace: PathBuf::from("/repo"),
+            current_dir: PathBuf::from("/repo/back"),
+        }),
         ..style(ProgressKind::None)
     };
     let lines = lines_of(style, false);
     assert!(
         lines.ends_with(
-            "::error file=./tests/api.clnrm.toml,title=clnrm%3A api::step `health #1`: the output does not match /ok/\n"
+            "::error file=back/tests/api.clnrm.toml,title=clnrm%3A api::step `health #1`: the output does not match /ok/\n"
         ),
         "{lines}"
     );

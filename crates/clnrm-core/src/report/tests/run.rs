@@ -1,6 +1,6 @@
 //! The report of `clnrm run` for people, and GitHub's summary.
 
-use super::run_fixtures::{contaminated, error, everything, failed, passed, report};
+use super::run_fixtures::{contaminated, error, everything, failed, flaky, passed, report};
 use crate::control::status_report::LeakReport;
 use crate::report::github::append_step_summary;
 use crate::report::human::run::{run, summary};
@@ -77,9 +77,10 @@ fn the_summary_counts_what_occurred() {
             errors,
             skipped,
             contaminated: 0,
+            flaky: passed / 2,
         })
     };
-    assert_eq!(of(2, 1, 0, 0), "3 tests: 2 passed, 1 failed");
+    assert_eq!(of(2, 1, 0, 0), "3 tests: 2 passed (1 flaky), 1 failed");
     assert_eq!(of(1, 0, 0, 0), "1 test: 1 passed");
     assert_eq!(of(0, 0, 2, 3), "5 tests: 2 errors, 3 skipped");
     assert_eq!(of(0, 0, 0, 0), "0 tests");
@@ -172,4 +173,68 @@ fn a_cell_of_the_step_summary_stays_one_cell() {
         text.contains("| a \\| b&#92;n&lt;script&gt; | ❌ failed |"),
         "{text}"
     );
+}
+
+#[test]
+fn a_step_that_passed_only_when_repeated_is_told() {
+    let text = rendered(|out| run(out, &report(vec![flaky()]), PLAIN));
+    insta::assert_snapshot!(text, @"
+    PASS  flaky  (tests/cache.clnrm.toml)  1.2 s
+          step second time passed at attempt 2, flaky: exit code 1, expected 0
+
+    1 test: 1 passed (1 flaky) in 4.2 s
+    0 leaked (9 processes checked)
+    ");
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("summary.md");
+    append_step_summary(&file, &report(vec![flaky()])).expect("creates the file");
+    let text = std::fs::read_to_string(&file).expect("reads");
+    assert!(
+        text.contains(
+            "| flaky | ⚠️ passed, flaky | 1.2 s | step second time passed at attempt 2, flaky: exit"
+        ),
+        "{text}"
+    );
+}
+
+#[test]
+fn the_step_summary_never_grows_beyond_what_github_takes() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let with_output = |output: Option<String>| {
+        let mut test = failed();
+        for step in &mut test.steps {
+            step.output_tail.clone_from(&output);
+        }
+        test
+    };
+    let (loud, silent) = (with_output(Some("_|&".repeat(2_700))), with_output(None));
+    let cases = [
+        (0, 60, &loud),
+        (1_000_000, 20, &loud),
+        (0, 13_000, &silent),
+        (1 << 20, 1, &loud),
+    ];
+    for (before, tests, test) in cases {
+        let file = folder.path().join(format!("{before}-{tests}.md"));
+        std::fs::write(&file, vec![b'x'; before]).expect("writes");
+        let many = |number: usize| report(vec![test.clone(); number]);
+        let written = append_step_summary(&file, &many(tests));
+        let text = std::fs::read_to_string(&file).expect("reads");
+        assert!(text.len() <= 1 << 20, "{} bytes", text.len());
+        if before == 1 << 20 {
+            assert!(written.is_err() && text.len() == before);
+            continue;
+        }
+        written.expect("appends");
+        let rows = text.matches("| ❌ failed |").count();
+        assert!(rows == tests || text.contains(&format!("{} tests left out", tests - rows)));
+        let outputs = if test.steps[0].output_tail.is_some() {
+            3 * tests
+        } else {
+            0
+        };
+        let left_out = outputs - text.matches("<details>").count();
+        assert!(left_out == 0 || text.contains(&format!("{left_out} outputs left out")));
+        assert!(text.ends_with("left out: GitHub shows 1 MiB at most.\n\n"));
+    }
 }

@@ -16,6 +16,7 @@ pub(super) fn step(name: &str, status: StepStatus, reason: Option<&str>) -> Step
         status,
         duration: milliseconds(12),
         attempts: 1,
+        earlier_failure: None,
         reason: reason.map(str::to_owned),
         exit_code: None,
         http_status: None,
@@ -46,6 +47,19 @@ pub(super) fn passed() -> TestReport {
         reason: None,
         suspects: Vec::new(),
         service_failures: vec![],
+    }
+}
+
+pub(super) fn flaky() -> TestReport {
+    TestReport {
+        name: "flaky".to_owned(),
+        steps: vec![StepReport {
+            attempts: 2,
+            earlier_failure: Some("exit code 1, expected 0".to_owned()),
+            ..step("second time", StepStatus::Passed, None)
+        }],
+        services: vec![],
+        ..passed()
     }
 }
 
@@ -154,19 +168,12 @@ pub(super) fn contaminated() -> TestReport {
 }
 
 pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
-    let number = |status| tests.iter().filter(|test| test.status == status).count();
     RunReport {
         schema: RunReport::SCHEMA,
-        run_id: "r1".to_owned(),
+        run_id: Some("r1".to_owned()),
         started_at: NOW,
         duration: milliseconds(4_200),
-        summary: RunSummary {
-            passed: number(TestStatus::Passed),
-            failed: number(TestStatus::Failed),
-            errors: number(TestStatus::Error),
-            skipped: number(TestStatus::Skipped),
-            contaminated: number(TestStatus::Contaminated),
-        },
+        summary: RunSummary::of(&tests),
         tests,
         kept: vec![],
         kept_earlier: vec![],
