@@ -58,6 +58,12 @@ impl Sums {
     }
 
     fn add_four(&mut self, rows: [&Row; 4], weights: [f32; 4], first: usize) {
+        let mut weighted = [[0.0_f32; COLUMNS]; 4];
+        for ((weighted, row), weight) in weighted.iter_mut().zip(rows).zip(weights) {
+            for column in 0..COLUMNS {
+                weighted[column] = weight * row[column];
+            }
+        }
         for (block, products) in self.products.iter_mut().enumerate().skip(first) {
             let mut columns = [[0.0_f32; LANES]; 4];
             for (columns, row) in columns.iter_mut().zip(rows) {
@@ -65,10 +71,10 @@ impl Sums {
             }
             let [a, b, c, d] = columns;
             for (place, sums) in products.iter_mut().enumerate().take((block + 1) * LANES) {
-                let p = weights[0] * rows[0][place];
-                let q = weights[1] * rows[1][place];
-                let r = weights[2] * rows[2][place];
-                let s = weights[3] * rows[3][place];
+                let p = weighted[0][place];
+                let q = weighted[1][place];
+                let r = weighted[2][place];
+                let s = weighted[3][place];
                 for lane in 0..LANES {
                     sums[lane] += (p * a[lane] + q * b[lane]) + (r * c[lane] + s * d[lane]);
                 }

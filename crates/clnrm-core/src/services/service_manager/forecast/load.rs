@@ -221,19 +221,19 @@ impl Seen {
     /// `None` = it was never measured.
     fn of(history: &MetricsHistory, metric: Metric, tier: Tier) -> Option<Self> {
         let newest = history.latest()?.sampled_at;
-        let (mut points, mut left_out) = in_proportion(history.summaries(metric, tier));
+        let (mut points, mut left_out) = in_proportion(history, metric, tier);
         if let Some(width) = tier.width() {
             // The newest rollup has only begun, perhaps with a single sample: as long a time before the newest sample
             // says more.
             let has_it = |rollup: &&Rollup| rollup.get(metric).is_some();
             let begun = history.rollups(tier).rev().find(has_it)?.start + width / 2;
-            let (raw, wild) = in_proportion(history.summaries(metric, Tier::Raw));
-            if let Some(mean) = mean_since(&raw, newest - width) {
+            let (recent, wild) = mean_since(history, metric, newest - width);
+            if let Some(mean) = recent {
                 points.pop_if(|last| last.0 == begun);
                 points.push((begun, mean));
                 left_out.retain(|at| *at != begun);
             }
-            left_out.extend(wild.into_iter().filter(|at| *at > newest - width));
+            left_out.extend(wild);
         }
         Some(Self {
             since: newest.since(points.first()?.0),
@@ -243,27 +243,44 @@ impl Seen {
     }
 }
 
-/// The means of what was seen, without what is out of all proportion, and the times of that.
-fn in_proportion(seen: Vec<(Timestamp, Summary)>) -> (Vec<(Timestamp, f64)>, Vec<Timestamp>) {
-    let point = |(at, seen): (Timestamp, Summary)| (at, seen.mean);
-    let Some(bounds) = Proportion::violated_by(seen.iter().map(|(_, seen)| seen.mean)) else {
-        return (seen.into_iter().map(point).collect(), Vec::new());
+/// One metric at one resolution, oldest first, without what is out of all proportion, and the times of that.
+fn in_proportion(
+    history: &MetricsHistory,
+    metric: Metric,
+    tier: Tier,
+) -> (Vec<(Timestamp, f64)>, Vec<Timestamp>) {
+    let points = history.series(metric, tier);
+    let Some(bounds) = Proportion::violated_by(points.iter().map(|point| point.1)) else {
+        return (points, Vec::new());
     };
-    let is_wild = |(_, seen): &(Timestamp, Summary)| bounds.is_broken_by(seen);
-    let (wild, kept): (Vec<_>, Vec<_>) = seen.into_iter().partition(is_wild);
+    let seen = history.summaries(metric, tier).into_iter();
+    let (wild, kept): (Vec<_>, Vec<_>) = seen.partition(|(_, seen)| bounds.is_broken_by(seen));
     (
-        kept.into_iter().map(point).collect(),
+        kept.into_iter().map(|(at, seen)| (at, seen.mean)).collect(),
         wild.into_iter().map(|(at, _)| at).collect(),
     )
 }
 
-/// The mean of the `points` after `moment`; `None` = there is none.
-fn mean_since(points: &[(Timestamp, f64)], moment: Timestamp) -> Option<f64> {
-    let recent = points.iter().rev().take_while(|point| point.0 > moment);
-    let mut values = recent.map(|point| point.1);
-    let mut mean = Summary::of(values.next()?);
-    values.for_each(|value| mean.fold(value));
-    Some(mean.mean)
+/// The mean of a metric over the raw samples after `moment` (`None` = it was not measured since), and the times of those
+/// that were left out of it.
+fn mean_since(
+    history: &MetricsHistory,
+    metric: Metric,
+    moment: Timestamp,
+) -> (Option<f64>, Vec<Timestamp>) {
+    let values = history.samples().filter_map(|sample| sample.get(metric));
+    let bounds = Proportion::violated_by(values);
+    let recent = history.samples().rev();
+    let recent = recent.take_while(|sample| sample.sampled_at > moment);
+    let (mut mean, mut wild) = (None, Vec::new());
+    for (at, value) in recent.filter_map(|sample| Some((sample.sampled_at, sample.get(metric)?))) {
+        match &mut mean {
+            _ if bounds.is_some_and(|bounds| !bounds.holds(value)) => wild.push(at),
+            None => mean = Some(Summary::of(value)),
+            Some(mean) => mean.fold(value),
+        }
+    }
+    (mean.map(|mean| mean.mean), wild)
 }
 
 #[cfg(test)]

@@ -154,7 +154,10 @@ impl Rounds<'_> {
         let mut sums = shared;
         let ones = vec![1.0; known];
         sums.add_targets(self.rows.get(..known)?, &ones, &changes);
-        let errors = self.errors(&changes, &sums.solve(&self.squares, RIDGE));
+        let first = sums.solve(&self.squares, RIDGE);
+        let rows = self.rows.get(..changes.len())?.iter();
+        let predicted: Vec<f32> = rows.map(|row| predict(row, &first)).collect();
+        let errors = differences(&changes, &predicted);
 
         // What the second round has seen: rows whose change was complete before the kept end.
         let seen = before.checked_sub(self.first + step)?;
@@ -162,25 +165,25 @@ impl Rounds<'_> {
         let mut sums = Sums::new();
         self.add_weighted(&mut sums, &changes, &errors, 0..seen)?;
         let second = sums.solve(&self.squares, RIDGE);
-        let errors = self.errors(&changes, &second);
+        let predicted: Vec<f32> = self.rows.iter().map(|row| predict(row, &second)).collect();
+        let errors = differences(&changes, &predicted);
         self.add_weighted(&mut sums, &changes, &errors, seen..errors.len())?;
         let third = sums.solve(&self.squares, RIDGE);
 
-        let newest = self.rows.len() - 1;
-        let origins = self
-            .rows
-            .iter()
-            .zip(self.values.get(self.first..)?)
-            .enumerate();
-        let forecasts = origins.map(|(place, (row, value))| {
-            let coefficients = if place == newest { &third } else { &second };
-            value + predict(row, coefficients)
-        });
+        let known = self.values.get(self.first..)?.iter();
+        let mut forecasts: Vec<f32> = known
+            .zip(&predicted)
+            .map(|(value, change)| value + change)
+            .collect();
+        let newest = forecasts.last_mut().zip(self.values.last());
+        if let (Some((forecast, value)), Some(row)) = (newest, self.rows.last()) {
+            *forecast = value + predict(row, &third);
+        }
         Some(Fit {
             step: self.step,
             track: Track {
                 first: self.first,
-                forecasts: forecasts.collect(),
+                forecasts,
             },
             first_errors,
         })
@@ -191,12 +194,6 @@ impl Rounds<'_> {
         let from = self.values.iter().skip(self.first);
         let came = self.values.iter().skip(self.first + self.step as usize);
         came.zip(from).map(|(came, from)| came - from).collect()
-    }
-
-    fn errors(&self, changes: &[f32], coefficients: &Row) -> Vec<f32> {
-        let rows = self.rows.iter().zip(changes);
-        rows.map(|(row, change)| change - predict(row, coefficients))
-            .collect()
     }
 
     /// Adds `some` rows, weighted by their `errors`.
@@ -225,6 +222,14 @@ impl Rounds<'_> {
         sums.add_targets(rows, &weights, changes.get(some)?);
         Some(())
     }
+}
+
+/// What came minus what was predicted, as far as it came.
+fn differences(came: &[f32], predicted: &[f32]) -> Vec<f32> {
+    came.iter()
+        .zip(predicted)
+        .map(|(came, predicted)| came - predicted)
+        .collect()
 }
 
 /// The columns that do not depend on the step, for each origin from `first` on.

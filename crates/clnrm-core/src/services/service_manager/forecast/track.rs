@@ -59,11 +59,11 @@ impl Scaled {
     }
 
     /// A forecast with the quantiles of past `errors` around it.
-    pub(super) fn around(&self, step: u32, point: f32, mut errors: Vec<f32>) -> StepForecast {
+    pub(super) fn around(&self, step: u32, point: f32, errors: Vec<f32>) -> StepForecast {
         let spread = if errors.is_empty() {
             borrowed_spread(self, step)
         } else {
-            quantiles(&mut errors)
+            quantiles(errors.into_iter())
         };
         self.step_forecast(step, point, spread.map(|error| point + error))
     }
@@ -107,6 +107,17 @@ impl Track {
             .collect()
     }
 
+    /// As [`Track::errors`], newest first.
+    pub(super) fn newest_errors<'a>(
+        &'a self,
+        values: &'a [f32],
+        step: usize,
+    ) -> impl ExactSizeIterator<Item = f32> + 'a {
+        let came = values.get(self.first + step..).unwrap_or_default();
+        let pairs = came.iter().zip(&self.forecasts).rev();
+        pairs.map(|(came, forecast)| came - forecast)
+    }
+
     /// The forecast from the newest origin, with the quantiles of past errors around it.
     pub(super) fn step_forecast(&self, scaled: &Scaled, step: u32) -> StepForecast {
         let point = self.forecasts.last().copied().unwrap_or_default();
@@ -120,47 +131,68 @@ impl Track {
 fn borrowed_spread(scaled: &Scaled, step: u32) -> [f32; 5] {
     let pairs = scaled.values.iter().zip(scaled.values.iter().skip(1));
     let wider = (step as f32).sqrt();
-    let mut changes: Vec<f32> = pairs
-        .flat_map(|(from, to)| [wider * (to - from), wider * (from - to)])
-        .collect();
-    quantiles(&mut changes)
+    quantiles(pairs.flat_map(|(from, to)| [wider * (to - from), wider * (from - to)]))
 }
 
-/// The [`LEVELS`] of `values`, which are reordered; zeros where there are none.
+/// The [`LEVELS`] of `values`; zeros where there are none.
 ///
 /// Of n values the level p lies at rank p·(n+1), between neighbours in proportion, and never beyond the extremes: so
 /// the next of exchangeable values stays below it with probability p (Vovk, Gammerman, Shafer, 2005).
-pub(super) fn quantiles(values: &mut [f32]) -> [f32; 5] {
+pub(super) fn quantiles(values: impl Iterator<Item = f32>) -> [f32; 5] {
     quantiles_at(values, LEVELS)
 }
 
 /// As [`quantiles`], at increasing `levels`.
-pub(super) fn quantiles_at<const N: usize>(values: &mut [f32], levels: [f64; N]) -> [f32; N] {
-    let count = values.len();
-    let mut found = [0.0; N];
-    let mut rest = values;
-    let mut passed = 0;
-    for (quantile, level) in found.iter_mut().zip(levels) {
-        let rank = (level * (count + 1) as f64 - 1.0).clamp(0.0, count.saturating_sub(1) as f64);
-        let (whole, share) = (rank.floor() as usize, rank.fract() as f32);
-        // Values before `passed` are known to be smaller, so the search goes on behind them.
-        let Some(place) = whole
-            .checked_sub(passed)
-            .filter(|place| *place < rest.len())
-        else {
-            break;
-        };
-        let (_, value, above) = rest.select_nth_unstable_by(place, f32::total_cmp);
-        let next = above
-            .iter()
-            .copied()
-            .min_by(f32::total_cmp)
-            .unwrap_or(*value);
-        *quantile = *value + share * (next - *value);
-        rest = rest.get_mut(place..).unwrap_or_default();
-        passed = whole;
+pub(super) fn quantiles_at<const N: usize>(
+    values: impl Iterator<Item = f32>,
+    levels: [f64; N],
+) -> [f32; N] {
+    let mut keys: Vec<i32> = values.map(key).collect();
+    let Some(last) = keys.len().checked_sub(1) else {
+        return [0.0; N];
+    };
+    let ranks = levels.map(|level| {
+        let rank = (level * (last + 2) as f64 - 1.0).clamp(0.0, last as f64);
+        (rank.floor() as usize, rank.fract() as f32)
+    });
+    let mut places: Vec<usize> = ranks.iter().flat_map(|rank| [rank.0, rank.0 + 1]).collect();
+    places.dedup();
+    settle(&mut keys, 0, &places);
+    ranks.map(|(place, share)| {
+        let at = |place: usize| keys.get(place).copied().map(value_of);
+        let value = at(place).unwrap_or_default();
+        value + share * (at(place + 1).unwrap_or(value) - value)
+    })
+}
+
+/// Puts in order what belongs in these increasing `places`, the middle one first, so that each of the others is looked
+/// for among fewer. `keys` begin at place `first`.
+fn settle(keys: &mut [i32], first: usize, places: &[usize]) {
+    let (sooner, rest) = places.split_at(places.len() / 2);
+    let Some((place, later)) = rest.split_first() else {
+        return;
+    };
+    let here = place.saturating_sub(first);
+    if here >= keys.len() {
+        return settle(keys, first, sooner);
     }
-    found
+    let (before, _, after) = keys.select_nth_unstable(here);
+    settle(before, first, sooner);
+    settle(after, place + 1, later);
+}
+
+/// A number that is ordered as the value is by [`f32::total_cmp`], and compared faster.
+fn key(value: f32) -> i32 {
+    swapped(value.to_bits().cast_signed())
+}
+
+fn value_of(key: i32) -> f32 {
+    f32::from_bits(swapped(key).cast_unsigned())
+}
+
+/// Negative floating-point numbers count the other way round.
+fn swapped(bits: i32) -> i32 {
+    bits ^ ((bits >> 31).cast_unsigned() >> 1).cast_signed()
 }
 
 #[cfg(test)]
@@ -169,11 +201,33 @@ mod tests {
 
     #[test]
     fn quantiles_are_those_of_the_sorted_values() {
-        let mut values: Vec<f32> = (1..=99).rev().map(|value| value as f32).collect();
-        assert_eq!(quantiles(&mut values), [5.0, 10.0, 50.0, 90.0, 95.0]);
-        assert_eq!(quantiles(&mut [3.0, 1.0]), [1.0, 1.0, 2.0, 3.0, 3.0]);
-        assert_eq!(quantiles(&mut [7.0]), [7.0; 5]);
-        assert_eq!(quantiles(&mut []), [0.0; 5]);
+        let of = |values: &[f32]| quantiles(values.iter().copied());
+        let values: Vec<f32> = (1..=99).rev().map(|value| value as f32).collect();
+        assert_eq!(of(&values), [5.0, 10.0, 50.0, 90.0, 95.0]);
+        assert_eq!(of(&[3.0, 1.0]), [1.0, 1.0, 2.0, 3.0, 3.0]);
+        assert_eq!(of(&[7.0]), [7.0; 5]);
+        assert_eq!(of(&[]), [0.0; 5]);
+    }
+
+    #[test]
+    fn quantiles_of_any_number_of_values_are_those_of_the_sorted_ones() {
+        let mut state = 1_u32;
+        for count in 1..200 {
+            let mut values: Vec<f32> = (0..count)
+                .map(|_| {
+                    state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                    ((state >> 24) as f32 - 128.0) / 8.0
+                })
+                .collect();
+            let found = quantiles(values.iter().copied());
+            values.sort_unstable_by(f32::total_cmp);
+            for (found, level) in found.into_iter().zip(LEVELS) {
+                let rank = (level * (count + 1) as f64 - 1.0).clamp(0.0, (count - 1) as f64);
+                let value = values[rank as usize];
+                let next = values.get(rank as usize + 1).copied().unwrap_or(value);
+                assert_eq!(found, value + rank.fract() as f32 * (next - value));
+            }
+        }
     }
 
     #[test]

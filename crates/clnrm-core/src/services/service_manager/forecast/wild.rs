@@ -69,6 +69,9 @@ impl Extremes {
         };
         for value in values {
             extremes.count += 1;
+            if extremes.lowest[MOST] <= value && value <= extremes.highest[MOST] {
+                continue;
+            }
             insert(&mut extremes.lowest, value, |new, held| new < held);
             insert(&mut extremes.highest, value, |new, held| new > held);
         }

@@ -68,9 +68,8 @@ impl Snapshot {
     pub(super) fn at(experts: &Experts, end: usize) -> Self {
         let all = &experts.scaled.values;
         let values = all.get(..end).unwrap_or_default();
-        let mut sample = sample(values, end < all.len());
         Self {
-            window: quantiles_at(&mut sample, WINDOW_LEVELS),
+            window: quantiles_at(sample(values, end < all.len()), WINDOW_LEVELS),
             shape: shape_of(values, experts.has_period),
             knots: experts
                 .knots
@@ -98,8 +97,8 @@ impl Snapshot {
         shared.extend(self.window.map(|value| compressed(value - newest)));
         shared.extend(self.shape);
         shared.push(compressed(newest - experts.scaled.floor()));
-        let mut recent: Vec<f32> = values.iter().rev().take(RECENT_MEDIAN).copied().collect();
-        let [middle] = quantiles_at(&mut recent, [0.5]);
+        let recent = values.iter().rev().take(RECENT_MEDIAN).copied();
+        let [middle] = quantiles_at(recent, [0.5]);
         shared.push(compressed(middle - newest));
         let [_, _, window_median, ..] = self.window;
         let [_, _, _, _, fast, _, slow, _] = levels;
@@ -140,20 +139,22 @@ impl KnotSnapshot {
 
 fn knot_at(knot: &Knot, values: &[f32], past: bool) -> KnotSnapshot {
     let naive: Vec<f32> = changes(values, knot.step);
+    let sums = Sizes::of(naive.iter().rev().copied());
     let skill = |track: &Track| {
-        let errors = track.errors(values, knot.step);
-        [RECENT, usize::MAX].map(|count| log_ratio(&errors, &naive, count))
+        let sizes = Sizes::of(track.newest_errors(values, knot.step));
+        [RECENT, usize::MAX].map(|count| sizes.log_ratio(&sums, count))
     };
-    let errors = knot.regressed().errors(values, knot.step);
-    let mut regressed = [RECENT, usize::MAX].map(|count| log_ratio(&errors, &naive, count));
+    let mut regressed = skill(knot.regressed());
     if past && !knot.first_errors.is_empty() {
         // The fit has seen these errors, the one before it has not.
         let [recent, _] = &mut regressed;
-        *recent = log_ratio(&knot.first_errors, &naive, knot.first_errors.len());
+        let first = Sizes::of(knot.first_errors.iter().rev().copied());
+        *recent = first.log_ratio(&sums, knot.first_errors.len());
     }
+    let errors = knot.regressed().errors(values, knot.step);
     let (errors, changes) = (
-        quantiles(&mut sample(&errors, past)),
-        quantiles(&mut sample(&naive, past)),
+        quantiles(sample(&errors, past)),
+        quantiles(sample(&naive, past)),
     );
     let skills = [
         skill(&knot.smoothed),
@@ -173,9 +174,9 @@ fn knot_at(knot: &Knot, values: &[f32], past: bool) -> KnotSnapshot {
 }
 
 /// For a look back, every third value of a long window is enough to know its quantiles.
-fn sample(values: &[f32], past: bool) -> Vec<f32> {
+fn sample(values: &[f32], past: bool) -> impl Iterator<Item = f32> {
     let apart = if past && values.len() > 300 { 3 } else { 1 };
-    values.iter().step_by(apart).copied().collect()
+    values.iter().step_by(apart).copied()
 }
 
 fn changes(values: &[f32], distance: usize) -> Vec<f32> {
@@ -183,27 +184,36 @@ fn changes(values: &[f32], distance: usize) -> Vec<f32> {
     later.zip(values).map(|(to, from)| to - from).collect()
 }
 
-/// ln of the newest errors' mean size ÷ that of the last value.
-fn log_ratio(errors: &[f32], naive: &[f32], count: usize) -> f32 {
-    let count = count.min(errors.len()).min(naive.len());
-    if count == 0 {
-        return 0.0;
+/// The sizes of some errors, summed up from the newest on: place n holds the sum of the newest n.
+struct Sizes(Vec<f32>);
+
+impl Sizes {
+    fn of(newest_first: impl ExactSizeIterator<Item = f32>) -> Self {
+        let mut sums = Vec::with_capacity(newest_first.len() + 1);
+        let mut sum = -0.0;
+        sums.push(sum);
+        for error in newest_first {
+            sum += error.abs();
+            sums.push(sum);
+        }
+        Self(sums)
     }
-    let sum = |values: &[f32]| -> f32 {
-        values
-            .iter()
-            .rev()
-            .take(count)
-            .map(|value| value.abs())
-            .sum()
-    };
-    let nothing = NOTHING * count as f32;
-    ((sum(errors) + nothing) / (sum(naive) + nothing)).ln()
+
+    /// ln of the newest errors' mean size ÷ that of the last value.
+    fn log_ratio(&self, naive: &Self, count: usize) -> f32 {
+        let count = count.min(self.0.len() - 1).min(naive.0.len() - 1);
+        if count == 0 {
+            return 0.0;
+        }
+        let sum = |sizes: &Self| sizes.0.get(count).copied().unwrap_or_default();
+        let nothing = NOTHING * count as f32;
+        ((sum(self) + nothing) / (sum(naive) + nothing)).ln()
+    }
 }
 
 /// How the window moves.
 fn shape_of(values: &[f32], has_period: bool) -> [f32; 7] {
-    let mut sizes: Vec<f32> = changes(values, 1)
+    let sizes: Vec<f32> = changes(values, 1)
         .iter()
         .map(|change| change.abs())
         .collect();
@@ -219,7 +229,7 @@ fn shape_of(values: &[f32], has_period: bool) -> [f32; 7] {
         .iter()
         .map(|value| (value - average) * (value - average))
         .sum();
-    let [median] = quantiles_at(&mut sizes, [0.5]);
+    let [median] = quantiles_at(sizes.iter().copied(), [0.5]);
     let ln = |value: f32| (value + NOTHING).ln();
     [
         f32::from(u8::from(has_period)),

@@ -162,7 +162,7 @@ fn width_of(values: &[f32], origins: &[usize], past: &[Vec<[f32; 5]>]) -> f32 {
     if scores.is_empty() {
         return 1.0;
     }
-    let [needed] = quantiles_at(&mut scores, [0.9]);
+    let [needed] = quantiles_at(scores.into_iter(), [0.9]);
     let origins = origins.len() as f32;
     needed
         .clamp(1.0 / MOST_WIDENED, MOST_WIDENED)
