@@ -9,7 +9,9 @@ use clnrm_core::config::definition::{
     CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
     StopSpec,
 };
-use clnrm_core::services::service_manager::{AutoScaleConfig, Metric, ServiceMetrics, Tier};
+use clnrm_core::services::service_manager::{
+    AutoScaleConfig, Metric, ServiceMetrics, Tier, Wanted,
+};
 use clnrm_core::store::{ServiceId, Store};
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -110,7 +112,11 @@ fn history(criterion: &mut Criterion) {
     group.bench_function("load all tiers of 1000 services", |bencher| {
         bencher.iter(|| {
             for service in &services {
-                black_box(store.history(*service).expect("it is sound"));
+                black_box(
+                    store
+                        .history(*service, |_| Wanted::ALL)
+                        .expect("it is sound"),
+                );
             }
         });
     });

@@ -1,7 +1,7 @@
 //! What the history says of every service, spread over the cores.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::evidence;
 use super::manage::{ManageError, ManageOptions, finished};
@@ -105,36 +105,44 @@ impl Decider {
     ) -> Result<Vec<Decided>, StoreError> {
         let cores = std::thread::available_parallelism().map_or(1, usize::from);
         let readers = (services.len() / WORTH_A_READER).clamp(1, cores);
-        let share = services.len().div_ceil(readers);
-        let mut rest = services;
+        let queue = Arc::new(Mutex::new(services.into_iter().enumerate()));
         let mut others = Vec::with_capacity(readers);
-        while rest.len() > share {
-            let last = rest.split_off(rest.len() - share);
+        for _ in 1..readers {
+            let (decider, queue) = (self.clone(), Arc::clone(&queue));
             let another = store.another().await?;
-            let decider = self.clone();
-            others.push(tokio::spawn(
-                async move { decider.decide(&another, last).await },
-            ));
+            others.push(tokio::spawn(async move {
+                decider.work_off(&another, queue).await
+            }));
         }
-        let mut decided = self.decide(store, rest).await?;
-        for other in others.into_iter().rev() {
+        let mut decided = self.work_off(store, queue).await?;
+        for other in others {
             decided.extend(finished(other.await)?);
         }
-        Ok(decided)
+        decided.sort_unstable_by_key(|(place, _)| *place);
+        Ok(decided.into_iter().map(|(_, decided)| decided).collect())
     }
 
-    async fn decide(
+    /// Takes services one by one, so that a core that is busy with something else takes fewer.
+    async fn work_off(
         self,
         store: &StoreHandle,
-        services: Vec<Undecided>,
-    ) -> Result<Vec<Decided>, StoreError> {
+        queue: Arc<Queue>,
+    ) -> Result<Vec<(usize, Decided)>, StoreError> {
+        let next = move || {
+            let mut queue = queue.lock().unwrap_or_else(PoisonError::into_inner);
+            queue.next()
+        };
         store
             .call(move |store| {
-                services
-                    .into_iter()
-                    .map(|service| evidence::decide_one(store, service, &self))
+                std::iter::from_fn(next)
+                    .map(|(place, service)| {
+                        Ok((place, evidence::decide_one(store, service, &self)?))
+                    })
                     .collect()
             })
             .await
     }
 }
+
+/// Services that nobody has taken yet, each with its place.
+type Queue = Mutex<std::iter::Enumerate<std::vec::IntoIter<Undecided>>>;

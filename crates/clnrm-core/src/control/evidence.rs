@@ -7,8 +7,8 @@ use crate::clock::Timestamp;
 use crate::config::definition::{PoolSpec, ServiceDefinition};
 use crate::config::project::CostRates;
 use crate::services::service_manager::{
-    Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, MetricsHistory, PastAction,
-    PoolCounts, PoolDemand, PoolUsage, PoolWorth, ServiceView, assess,
+    Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, PastAction, PoolCounts, PoolDemand,
+    PoolUsage, PoolWorth, ServiceView, assess, wanted,
 };
 use crate::store::{InstanceRow, InstanceState, LeaseSpan, ServiceId, Store, StoreError};
 
@@ -30,8 +30,8 @@ pub(super) fn decide_one(
 ) -> Result<Decided, StoreError> {
     let Undecided { row, live, sources } = service;
     let requested = &decider.requested;
-    let history = store.history(row.id)?;
-    let history = MetricsHistory::from_parts(history.raw, history.minute, history.quarter_hour);
+    let instances = u32::try_from(live.len()).unwrap_or(u32::MAX);
+    let history = store.history(row.id, |raw| wanted(raw, requested, instances))?;
     let actions = store.actions(row.id, LOOK_BACK)?;
     let past_actions: Vec<PastAction> = actions
         .iter()
@@ -81,7 +81,7 @@ pub(super) fn decide_one(
         limits: limits(&row.definition),
         allotment: allotment(&row.definition, &decider.cost),
         fleet: Fleet {
-            instances: count(live.len()),
+            instances,
             leased: counts.in_use,
             newest_start: newest.map(|started_at| InstanceStart {
                 started_at,

@@ -203,6 +203,21 @@ mod tests {
 
     const HOUR: i64 = 3_600_000;
 
+    /// All three tiers of a service.
+    struct Everything {
+        raw: Vec<ServiceMetrics>,
+        minute: Vec<Rollup>,
+        quarter_hour: Vec<Rollup>,
+    }
+
+    fn everything(store: &Store, service: ServiceId) -> Everything {
+        Everything {
+            raw: store.raw_samples(service).unwrap(),
+            minute: store.rollups(service, Tier::Minute).unwrap(),
+            quarter_hour: store.rollups(service, Tier::QuarterHour).unwrap(),
+        }
+    }
+
     /// A machine that started at 0, whose clock is `ahead` milliseconds of the truth.
     fn record(store: &mut Store, service: ServiceId, truth: i64, ahead: i64) -> bool {
         let sample = ServiceMetrics {
@@ -228,7 +243,7 @@ mod tests {
                 assert!(record(&mut store, service, truth, ahead), "{step} {second}");
             }
         }
-        let history = store.history(service).unwrap();
+        let history = everything(&store, service);
         let truths: Vec<f64> = history.raw.iter().filter_map(|s| s.request_rate).collect();
         assert_eq!(truths.len(), 500);
         assert!(truths.is_sorted(), "in recorded order");
@@ -326,7 +341,7 @@ mod tests {
                 }
             }
             prop_assert!(recorded + steps.len() >= taken);
-            let history = store.history(service).unwrap();
+            let history = everything(&store, service);
             prop_assert_eq!(history.raw.len(), recorded);
             prop_assert!(history.raw.is_sorted_by(|one, next| one.sampled_at < next.sampled_at));
             let last = history.raw.last().unwrap();

@@ -10,6 +10,7 @@ mod actions;
 mod clocks;
 mod error;
 mod handle;
+mod history;
 mod instances;
 mod leases;
 mod open;
@@ -39,7 +40,7 @@ pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
     NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
-    RuntimeKind, ServiceId, ServiceRow, StartedContainer, StoredHistory, StoredReading, TierSpan,
+    RuntimeKind, ServiceId, ServiceRow, StartedContainer, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -11,7 +11,6 @@ use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InsideBinding;
 use crate::procfs::ProcessIdentity;
-use crate::services::service_manager::{Rollup, ServiceMetrics};
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -306,17 +305,6 @@ pub struct TierSpan {
     pub oldest: Timestamp,
     /// Time of the sample that was recorded last.
     pub newest: Timestamp,
-}
-
-/// All three tiers of a service, each oldest first.
-#[derive(Debug, Clone, Default, PartialEq)]
-pub struct StoredHistory {
-    /// As sampled.
-    pub raw: Vec<ServiceMetrics>,
-    /// One minute each.
-    pub minute: Vec<Rollup>,
-    /// Fifteen minutes each.
-    pub quarter_hour: Vec<Rollup>,
 }
 
 /// How a scaling action went.

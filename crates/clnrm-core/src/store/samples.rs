@@ -11,16 +11,15 @@ use rusqlite::{Connection, Transaction, params};
 use super::clocks::{ClockSetting, follow};
 use super::rings::{Rings, slot, slots};
 use super::rollups::{merge, read_rollups, write_rollup};
-use super::rows::{ServiceId, StoredHistory, TierSpan};
+use super::rows::ServiceId;
 use super::{Store, StoreError};
-use crate::clock::Timestamp;
 use crate::services::service_manager::{Rollup, ServiceMetrics, Tier};
 
 /// Samples of a service that follow each other faster than this are of two samplers at once. More than half of the usual
 /// interval of 1 s: then of two samplers only one is recorded, whatever their phase.
 pub const LEAST_SAMPLE_GAP: Duration = Duration::from_millis(600);
 
-const READING: &str = "read the history";
+pub(super) const READING: &str = "read the history";
 
 impl Store {
     /// Records the samples of one tick in one transaction. Says of each whether it was recorded: one that lies within
@@ -73,43 +72,6 @@ impl Store {
         })
     }
 
-    /// What one tier of a service holds; `None` = nothing.
-    pub fn tier_span(
-        &self,
-        service: ServiceId,
-        tier: Tier,
-    ) -> Result<Option<TierSpan>, StoreError> {
-        self.read(READING, |connection| {
-            let Some(rings) = Rings::read(connection, service)? else {
-                return Ok(None);
-            };
-            let kept = rings.kept(tier);
-            let newest = match tier {
-                Tier::Raw => rings.newest_at,
-                Tier::Minute | Tier::QuarterHour => Rollup::bucket_start(tier, rings.newest_at),
-            };
-            let oldest: Timestamp = match tier {
-                _ if kept.is_empty() => newest,
-                Tier::Raw => connection
-                    .prepare_cached(
-                        "SELECT sampled_at FROM raw_samples WHERE service_id = ?1 AND slot = ?2",
-                    )?
-                    .query_row(params![service, slot(kept.start)], |row| row.get(0))?,
-                Tier::Minute | Tier::QuarterHour => connection
-                    .prepare_cached(
-                        "SELECT start_at FROM rollups WHERE service_id = ?1 AND slot = ?2 AND tier = ?3",
-                    )?
-                    .query_row(params![service, slot(kept.start), tier], |row| row.get(0))?,
-            };
-            let open = u32::from(tier != Tier::Raw);
-            Ok(Some(TierSpan {
-                samples: u32::try_from(kept.end - kept.start).unwrap_or_default() + open,
-                oldest,
-                newest,
-            }))
-        })
-    }
-
     /// The raw samples of a service, oldest first.
     pub fn raw_samples(&self, service: ServiceId) -> Result<Vec<ServiceMetrics>, StoreError> {
         self.read(READING, |connection| {
@@ -127,20 +89,6 @@ impl Store {
                 Some(rings) => rollups_in_order(connection, service, &rings, tier),
                 None => Ok(Vec::new()),
             }
-        })
-    }
-
-    /// All that was measured of a service.
-    pub fn history(&self, service: ServiceId) -> Result<StoredHistory, StoreError> {
-        self.read(READING, |connection| {
-            let Some(rings) = Rings::read(connection, service)? else {
-                return Ok(StoredHistory::default());
-            };
-            Ok(StoredHistory {
-                raw: raw_in_order(connection, service, &rings)?,
-                minute: rollups_in_order(connection, service, &rings, Tier::Minute)?,
-                quarter_hour: rollups_in_order(connection, service, &rings, Tier::QuarterHour)?,
-            })
         })
     }
 }
@@ -213,7 +161,7 @@ fn open_quarter_hour(
 }
 
 /// Recorded order is time's order.
-fn raw_in_order(
+pub(super) fn raw_in_order(
     connection: &Connection,
     service: ServiceId,
     rings: &Rings,
@@ -221,7 +169,7 @@ fn raw_in_order(
     read_raw(connection, service, rings.kept(Tier::Raw))
 }
 
-fn rollups_in_order(
+pub(super) fn rollups_in_order(
     connection: &Connection,
     service: ServiceId,
     rings: &Rings,
@@ -307,6 +255,7 @@ mod tests {
     use super::super::tests::{at, service, store};
     use super::*;
     use crate::services::service_manager::Metric;
+    use crate::services::service_manager::{MetricsHistory, Wanted};
 
     fn sample(seconds: f64, cpu_percent: Option<f64>) -> ServiceMetrics {
         ServiceMetrics {
@@ -320,7 +269,8 @@ mod tests {
     fn what_was_recorded_comes_back() {
         let (_dir, mut store) = store();
         let service = service(&mut store, "cache");
-        assert_eq!(store.history(service).unwrap(), StoredHistory::default());
+        let nothing = store.history(service, |_| Wanted::ALL).unwrap();
+        assert_eq!(nothing, MetricsHistory::new());
         assert_eq!(store.tier_span(service, Tier::Raw).unwrap(), None);
 
         let mut full = sample(1.0, Some(45.2));
@@ -361,18 +311,16 @@ mod tests {
             assert_eq!(span.newest, at(i64::from(minute) * 60_000));
             assert_eq!(span.oldest, at(i64::from((minute - 999).max(0)) * 60_000));
         }
-        let history = store.history(cache).unwrap();
-        assert_eq!(history.raw.len(), 1_000);
-        assert_eq!(history.minute.len(), 1_000);
-        assert_eq!(history.quarter_hour.len(), 167);
-        assert!(history.raw.is_sorted_by_key(|sample| sample.sampled_at));
-        assert_eq!(history.raw[0].sampled_at, at(1_503 * 60_000));
-        assert_eq!(history.minute[999].start, at(2_502 * 60_000));
-        assert!(
-            history.quarter_hour[..166]
-                .iter()
-                .all(|rollup| rollup.count == 15)
-        );
+        let raw = store.raw_samples(cache).unwrap();
+        assert_eq!(raw.len(), 1_000);
+        assert!(raw.is_sorted_by_key(|sample| sample.sampled_at));
+        assert_eq!(raw[0].sampled_at, at(1_503 * 60_000));
+        let minutes = store.rollups(cache, Tier::Minute).unwrap();
+        assert_eq!(minutes.len(), 1_000);
+        assert_eq!(minutes[999].start, at(2_502 * 60_000));
+        let quarters = store.rollups(cache, Tier::QuarterHour).unwrap();
+        assert_eq!(quarters.len(), 167);
+        assert!(quarters[..166].iter().all(|rollup| rollup.count == 15));
         assert_eq!(
             store.raw_samples(web).unwrap().len(),
             3,
@@ -408,8 +356,8 @@ mod tests {
         let batch: Vec<_> = samples.into_iter().map(|sample| (other, sample)).collect();
         store.append_samples(&batch).unwrap();
         assert_eq!(
-            store.history(other).unwrap(),
-            store.history(service).unwrap()
+            store.history(other, |_| Wanted::ALL).unwrap(),
+            store.history(service, |_| Wanted::ALL).unwrap()
         );
         assert_eq!(store.rollups(other, Tier::Raw).unwrap(), []);
     }

@@ -9,13 +9,13 @@ use serde::Serialize;
 use super::autoscale::{
     AutoScaleConfig, InstanceCap, InstanceStart, PastAction, ScalingDecision, ScalingInputs, decide,
 };
-use super::cost::{Allotment, CostRecommendation, recommend};
-use super::forecast::{Auto, LoadPrediction, NotEnoughData};
+use super::cost::{self, Allotment, CostRecommendation, recommend};
+use super::forecast::{AutoOnce, LoadPrediction, NotEnoughData};
 use super::health::{Health, HealthLimits};
-use super::history::MetricsHistory;
+use super::history::{MetricsHistory, Tier, Wanted};
 use super::metrics::{Metric, ServiceMetrics};
 use super::pool::{PoolCounts, PoolDemand, PoolReport};
-use super::time_to_limit::{Alert, alerts};
+use super::time_to_limit::{self, Alert, alerts};
 use crate::clock::Timestamp;
 
 /// What is asked of an assessment.
@@ -86,6 +86,22 @@ pub struct Assessment {
     pub recommendations: Vec<CostRecommendation>,
 }
 
+/// What an assessment of a service with so many instances looks at, as far as its raw samples and the spans of its tiers
+/// tell.
+pub fn wanted(history: &MetricsHistory, requested: &Requested, instances: u32) -> Wanted {
+    let looks_ahead = requested.predict_load || (requested.auto_scale && instances > 0);
+    let near = looks_ahead.then_some(requested.horizon);
+    let far = requested
+        .predict_load
+        .then(|| time_to_limit::reach(history, requested.horizon));
+    let tiers = [near, far].map(|ahead| Some(history.tier_for_horizon(ahead?)));
+    Wanted {
+        minute: tiers.contains(&Some(Tier::Minute)),
+        quarter_hour: tiers.contains(&Some(Tier::QuarterHour)),
+        peaks: requested.optimize_resources && cost::is_under_utilized(history),
+    }
+}
+
 /// Assesses one service.
 pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> Assessment {
     let current = view.history.latest().copied();
@@ -95,8 +111,9 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
         (false, true) if view.fleet.instances > 0 => &LoadPrediction::SCALED,
         (false, _) => &[],
     };
+    let auto = AutoOnce::default();
     let prediction = (!metrics.is_empty())
-        .then(|| LoadPrediction::of_metrics(metrics, view.history, requested.horizon, &Auto));
+        .then(|| LoadPrediction::of_metrics(metrics, view.history, requested.horizon, &auto));
     let expected = prediction.as_ref().and_then(|made| made.as_ref().ok());
     let scaling = (requested.auto_scale && view.fleet.instances > 0)
         .then(|| decide_scaling(view, expected, now));
@@ -109,7 +126,9 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
     Assessment {
         current_health: Health::of(&current.unwrap_or_default(), &view.limits),
         predicted_health: shown.map(|made| Health::of(&made.expected(), &view.limits)),
-        alerts: shown.map(|made| alerts(view, made)).unwrap_or_default(),
+        alerts: shown
+            .map(|made| alerts(view, made, &auto))
+            .unwrap_or_default(),
         scaling,
         pool,
         recommendations: if optimize {

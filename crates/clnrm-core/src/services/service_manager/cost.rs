@@ -140,11 +140,9 @@ pub fn recommend(
     if history.len() < SAMPLES_NEEDED {
         return Vec::new();
     }
-    let average = |metric| measured(history, metric).and_then(|values| mean(&values));
+    let average = |metric| average(history, metric);
     let mut found = Vec::new();
-    if average(Metric::CpuPercent).is_some_and(|cpu| cpu < 20.0)
-        && average(Metric::MemoryMb).is_some_and(|memory| memory < 100.0)
-    {
+    if is_under_utilized(history) {
         found.extend(downsize(service_name, history, allotment, instances));
     }
     if average(Metric::ErrorRate).is_some_and(|rate| rate > 0.05) {
@@ -161,6 +159,16 @@ pub fn recommend(
     }
     sort(&mut found);
     found
+}
+
+/// Whether less might do. Only then recommendations rest on peaks that are older than the raw samples.
+pub(super) fn is_under_utilized(history: &MetricsHistory) -> bool {
+    average(history, Metric::CpuPercent).is_some_and(|cpu| cpu < 20.0)
+        && average(history, Metric::MemoryMb).is_some_and(|memory| memory < 100.0)
+}
+
+fn average(history: &MetricsHistory, metric: Metric) -> Option<f64> {
+    measured(history, metric).and_then(|values| mean(&values))
 }
 
 /// By priority, then by savings, then by name.

@@ -2,7 +2,7 @@
 //!
 //! Deliberately absent: interpolation. A field that was not measured leaves a gap, and the gap survives in every tier.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -140,6 +140,71 @@ pub struct MetricsHistory {
     raw: VecDeque<ServiceMetrics>,
     minute: VecDeque<Rollup>,
     quarter_hour: VecDeque<Rollup>,
+    /// What is known of more, that was not read.
+    pub(crate) unread: Unread,
+}
+
+/// What is looked at besides the raw samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The rollups of [`Tier::Minute`].
+    pub minute: bool,
+    /// The rollups of [`Tier::QuarterHour`].
+    pub quarter_hour: bool,
+    /// [`MetricsHistory::peak`].
+    pub peaks: bool,
+}
+
+impl Wanted {
+    /// All there is.
+    pub const ALL: Self = Self {
+        minute: true,
+        quarter_hour: true,
+        peaks: true,
+    };
+}
+
+/// What is known of rollups that were left in the store: what they span, and the peaks among them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Unread {
+    minute: Duration,
+    quarter_hour: Duration,
+    peaks: BTreeMap<Metric, f64>,
+}
+
+impl Unread {
+    /// A tier has entries from `first` to `last`, each named by its start.
+    pub fn note_span(&mut self, tier: Tier, first: Timestamp, last: Timestamp) {
+        let span = certain_span(tier, first, last);
+        match tier {
+            Tier::Raw => {}
+            Tier::Minute => self.minute = span,
+            Tier::QuarterHour => self.quarter_hour = span,
+        }
+    }
+
+    /// The largest value of a metric is at least this.
+    pub fn note_peak(&mut self, metric: Metric, value: f64) {
+        let held = self.peaks.entry(metric).or_insert(value);
+        *held = held.max(value);
+    }
+
+    fn span(&self, tier: Tier) -> Duration {
+        match tier {
+            Tier::Raw => Duration::ZERO,
+            Tier::Minute => self.minute,
+            Tier::QuarterHour => self.quarter_hour,
+        }
+    }
+}
+
+/// The time that entries from `first` to `last` certainly cover.
+///
+/// Of the first and last rollup only an unknown part was measured, so they do not count: otherwise two
+/// samples on either side of a full minute would seem to span two minutes.
+fn certain_span(tier: Tier, first: Timestamp, last: Timestamp) -> Duration {
+    let whole = last.since(first);
+    whole.saturating_sub(tier.width().unwrap_or_default())
 }
 
 impl MetricsHistory {
@@ -158,6 +223,17 @@ impl MetricsHistory {
             raw: newest_sorted(raw, |sample| sample.sampled_at),
             minute: newest_sorted(minute, |rollup| rollup.start),
             quarter_hour: newest_sorted(quarter_hour, |rollup| rollup.start),
+            unread: Unread::default(),
+        }
+    }
+
+    /// Adds the rollups of a tier that had none. Input may be unsorted; the newest [`TIER_CAPACITY`] are kept.
+    pub fn add_rollups(&mut self, tier: Tier, rollups: Vec<Rollup>) {
+        let ring = newest_sorted(rollups, |rollup| rollup.start);
+        match tier {
+            Tier::Raw => {}
+            Tier::Minute => self.minute = ring,
+            Tier::QuarterHour => self.quarter_hour = ring,
         }
     }
 
@@ -252,6 +328,7 @@ impl MetricsHistory {
         let raw = self.raw.iter().filter_map(|sample| sample.get(metric));
         let rolled = self.minute.iter().chain(&self.quarter_hour);
         raw.chain(rolled.filter_map(|rollup| Some(rollup.get(metric)?.max)))
+            .chain(self.unread.peaks.get(&metric).copied())
             .reduce(f64::max)
     }
 
@@ -277,9 +354,6 @@ impl MetricsHistory {
     }
 
     /// The time that a tier certainly covers.
-    ///
-    /// Of the first and last rollup only an unknown part was measured, so they do not count: otherwise two
-    /// samples on either side of a full minute would seem to span two minutes.
     fn span(&self, tier: Tier) -> Duration {
         let ends = match tier {
             Tier::Raw => self
@@ -294,8 +368,10 @@ impl MetricsHistory {
                     .map(|first| (first, starts.next_back().unwrap_or(first)))
             }
         };
-        let whole = ends.map_or(Duration::ZERO, |(first, last)| last.since(first));
-        whole.saturating_sub(tier.width().unwrap_or_default())
+        let read = ends.map_or(Duration::ZERO, |(first, last)| {
+            certain_span(tier, first, last)
+        });
+        read.max(self.unread.span(tier))
     }
 }
 

@@ -20,7 +20,7 @@ pub mod pool;
 mod statistics;
 pub mod time_to_limit;
 
-pub use assess::{Assessment, Fleet, Requested, ServiceView, assess};
+pub use assess::{Assessment, Fleet, Requested, ServiceView, assess, wanted};
 pub use autoscale::{
     AutoScaleConfig, InstanceCap, InstanceStart, PastAction, ScalingAction, ScalingDecision,
     ScalingInputs, decide,
@@ -31,7 +31,7 @@ pub use forecast::{
     PathStep, Series, SeriesForecaster, Skill, StepForecast, Steps, Window, choose,
 };
 pub use health::{Health, HealthLimits, HealthStatus};
-pub use history::{MetricsHistory, Rollup, Summary, Tier};
+pub use history::{MetricsHistory, Rollup, Summary, Tier, Unread, Wanted};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{
     PoolAdvice, PoolCounts, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool,

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::assess::ServiceView;
 use super::autoscale::InstanceCap;
-use super::forecast::{Auto, Forecast, LoadPrediction, ModelName, as_seconds};
+use super::forecast::{AutoOnce, Forecast, LoadPrediction, ModelName, as_seconds};
 use super::history::MetricsHistory;
 use super::metrics::{Metric, ServiceMetrics};
 use crate::clock::Timestamp;
@@ -84,16 +84,19 @@ struct Limited {
 }
 
 /// The limits that are reached, or that a forecast reaches; of the instances only what needs too many first.
-pub(super) fn alerts(view: &ServiceView<'_>, prediction: &LoadPrediction) -> Vec<Alert> {
+pub(super) fn alerts(
+    view: &ServiceView<'_>,
+    prediction: &LoadPrediction,
+    forecaster: &AutoOnce,
+) -> Vec<Alert> {
     let Some(current) = view.history.latest() else {
         return Vec::new();
     };
     let outlook = Outlook {
         history: view.history,
         near: prediction,
-        reach: (view.history.longest_span() / SHARE_OF_HISTORY)
-            .min(FARTHEST)
-            .max(prediction.horizon),
+        forecaster,
+        reach: reach(view.history, prediction.horizon),
     };
     let alert = |limited: Limited| outlook.alert(limited, current.get(limited.metric)?);
     let mut found: Vec<Alert> = own_limits(view).into_iter().filter_map(alert).collect();
@@ -103,6 +106,13 @@ pub(super) fn alerts(view: &ServiceView<'_>, prediction: &LoadPrediction) -> Vec
         .min_by_key(|alert| (alert.reached_in.unwrap_or(Duration::MAX), alert.earliest));
     found.extend(first);
     found
+}
+
+/// How far ahead limits are looked for.
+pub(super) fn reach(history: &MetricsHistory, horizon: Duration) -> Duration {
+    (history.longest_span() / SHARE_OF_HISTORY)
+        .min(FARTHEST)
+        .max(horizon)
 }
 
 fn own_limits(view: &ServiceView<'_>) -> [Limited; 4] {
@@ -147,6 +157,7 @@ struct Outlook<'a> {
     history: &'a MetricsHistory,
     /// To the horizon.
     near: &'a LoadPrediction,
+    forecaster: &'a AutoOnce,
     reach: Duration,
 }
 
@@ -213,7 +224,8 @@ impl Outlook<'_> {
         if limit > highest + (highest - lowest) {
             return None;
         }
-        let made = LoadPrediction::of_metrics(&[metric], self.history, self.reach, &Auto).ok()?;
+        let made = LoadPrediction::of_metrics(&[metric], self.history, self.reach, self.forecaster)
+            .ok()?;
         made.get(metric).cloned()
     }
 }

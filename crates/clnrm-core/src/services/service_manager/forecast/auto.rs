@@ -1,21 +1,52 @@
 //! The forecast that `ai-manage` makes: whichever model has proven to be the best on this very history.
 
+use std::cell::RefCell;
+use std::rc::Rc;
 use std::time::Duration;
 
+use super::choice::Contest;
 use super::even::Even;
 use super::{
     Basis, Chosen, Forecast, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster,
-    Skill, StepForecast, Steps, Window, choose,
+    Skill, StepForecast, Steps, Window, learned,
 };
+use crate::services::service_manager::Metric;
 
 /// Fewest checked forecasts for quantiles: with fewer, the 5 % and 95 % quantiles lie beyond the extremes.
 const ERRORS_FOR_QUANTILES: usize = 19;
 
-/// Cuts the series into an even window and lets the models compete on it (see [`choose`]).
+/// Cuts the series into an even window and lets the models compete on it (see [`super::choose`]).
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Auto;
 
 impl SeriesForecaster for Auto {
+    fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
+        AutoOnce::default().forecast(series, horizon)
+    }
+}
+
+/// As [`Auto`], for several horizons of one history: what is fitted to a window is fitted once.
+#[derive(Debug, Default)]
+pub struct AutoOnce {
+    fitted: RefCell<Vec<(Metric, Window, Rc<Contest>)>>,
+}
+
+impl AutoOnce {
+    fn contest(&self, metric: Metric, window: Window) -> Result<Rc<Contest>, NotEnoughData> {
+        let mut fitted = self.fitted.borrow_mut();
+        let known = fitted
+            .iter()
+            .find(|(of, over, _)| (*of, over) == (metric, &window));
+        if let Some((_, _, contest)) = known {
+            return Ok(Rc::clone(contest));
+        }
+        let contest = Rc::new(Contest::of(&window)?);
+        fitted.push((metric, window, Rc::clone(&contest)));
+        Ok(contest)
+    }
+}
+
+impl SeriesForecaster for AutoOnce {
     fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
         let have = u32::try_from(series.len()).unwrap_or(u32::MAX);
         let too_few = NotEnoughData {
@@ -33,7 +64,10 @@ impl SeriesForecaster for Auto {
         let steps = Steps::path(even.steps);
         let window = Window::new(even.values.clone(), series.metric().range());
         // A window of fewer values than samples can be too short for any model.
-        let chosen = window.ok().and_then(|window| choose(&window, &steps).ok());
+        let contest = window
+            .ok()
+            .and_then(|window| self.contest(series.metric(), window).ok());
+        let chosen = contest.map(|contest| contest.choose(&steps, learned::shipped()));
         let forecast = chosen.and_then(|chosen| spoken(&even, chosen));
         Ok(forecast.unwrap_or_else(|| unchanged(&even, newest)))
     }
@@ -112,7 +146,6 @@ fn shown_skill(chosen: &Chosen) -> Option<Skill> {
 mod tests {
     use super::*;
     use crate::clock::Timestamp;
-    use crate::services::service_manager::Metric;
 
     const MINUTE: Duration = Duration::from_secs(60);
 
@@ -186,6 +219,29 @@ mod tests {
             changes <= models.len() / 4 && returns <= models.len() / 10,
             "{changes} and {returns} in {}: {models:?}",
             models.len()
+        );
+    }
+
+    /// Samples that are farther apart than the horizon are cut into the same window for every horizon.
+    #[test]
+    fn what_was_fitted_for_one_horizon_answers_for_another() {
+        let at = |quarter: i64| Timestamp::from_millis(quarter * 900_000);
+        let points: Vec<_> = (0..)
+            .map(at)
+            .zip(noise().take(300).map(|v| 9.0 + v))
+            .collect();
+        let once = AutoOnce::default();
+        for metric in [Metric::MemoryMb, Metric::CpuPercent] {
+            let series = Series::new(metric, points.clone());
+            for horizon in [5, 60, 30, 600].map(|minutes| MINUTE * minutes) {
+                let again = once.forecast(&series, horizon);
+                assert_eq!(again, Auto.forecast(&series, horizon), "{horizon:?}");
+            }
+        }
+        assert_eq!(
+            once.fitted.borrow().len(),
+            4,
+            "one for each metric and width"
         );
     }
 

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::last_value::Repeat;
 use super::learned::{self, Network};
 use super::model::{ModelName, Tracker, enough};
-use super::tournament::Tournament;
+use super::tournament::{Fit, Tournament};
 use super::track::Scaled;
 use super::{NotEnoughData, Skill, StepForecast, Steps, Window};
 
@@ -89,24 +89,50 @@ pub fn choose_with(
     steps: &Steps,
     networks: &[Network],
 ) -> Result<Chosen, NotEnoughData> {
-    let scaled = enough(window)?;
-    let knots = knots_for(steps);
-    let count = scaled.values.len();
-    if scaled.unit == 0.0 || count < FEWEST_VALUES {
-        let basis = if scaled.unit == 0.0 {
-            Basis::Constant
+    Ok(Contest::of(window)?.choose(steps, networks))
+}
+
+/// The models of one window, ready to be asked for any steps.
+#[derive(Debug)]
+pub(super) enum Contest {
+    /// There is nothing to fit to.
+    LastValue(Scaled, Basis),
+    Fitted(Fit),
+}
+
+impl Contest {
+    pub(super) fn of(window: &Window) -> Result<Self, NotEnoughData> {
+        let scaled = enough(window)?;
+        Ok(if scaled.unit == 0.0 {
+            Self::LastValue(scaled, Basis::Constant)
+        } else if scaled.values.len() < FEWEST_VALUES {
+            Self::LastValue(scaled, Basis::TooShort)
         } else {
-            Basis::TooShort
+            Self::Fitted(Fit::of(scaled))
+        })
+    }
+
+    pub(super) fn choose(&self, steps: &Steps, networks: &[Network]) -> Chosen {
+        let knots = knots_for(steps);
+        let tournament = match self {
+            Self::LastValue(scaled, basis) => {
+                let steps = on_path(&Repeat, scaled, &knots, steps);
+                return unjudged(ModelName::LastValue, *basis, steps);
+            }
+            Self::Fitted(fit) => Tournament::of(fit, networks, &knots),
         };
-        let steps = on_path(&Repeat, &scaled, &knots, steps);
-        return Ok(unjudged(ModelName::LastValue, basis, steps));
+        let preferred = tournament.preferred();
+        if tournament.origins() < FEWEST_ORIGINS {
+            let steps = interpolate(&tournament.forecast(preferred), steps);
+            return unjudged(preferred, Basis::Prior, steps);
+        }
+        judged(&tournament, steps)
     }
-    let tournament = Tournament::of(scaled, networks, &knots);
+}
+
+/// The forecast of the best model of a tournament.
+fn judged(tournament: &Tournament<'_>, steps: &Steps) -> Chosen {
     let preferred = tournament.preferred();
-    if tournament.origins() < FEWEST_ORIGINS {
-        let steps = interpolate(&tournament.forecast(preferred), steps);
-        return Ok(unjudged(preferred, Basis::Prior, steps));
-    }
     let origins = u32::try_from(tournament.origins()).unwrap_or(u32::MAX);
     let table = tournament.table();
     let best = best_of(&table, preferred);
@@ -123,7 +149,7 @@ pub fn choose_with(
             made.quantiles = spread.quantiles;
         }
     }
-    Ok(Chosen {
+    Chosen {
         steps: interpolate(&made, steps),
         model: best.model,
         basis: Basis::Tournament { origins },
@@ -133,7 +159,7 @@ pub fn choose_with(
         }),
         table,
         muted,
-    })
+    }
 }
 
 fn unjudged(model: ModelName, basis: Basis, steps: Vec<StepForecast>) -> Chosen {

@@ -29,7 +29,7 @@ mod track;
 mod wild;
 mod window;
 
-pub use auto::Auto;
+pub use auto::{Auto, AutoOnce};
 pub use choice::{Basis, Chosen, ModelScore, choose, choose_with};
 pub use ema::Ema;
 pub use last_value::LastValue;

@@ -4,7 +4,7 @@ use super::StepForecast;
 use super::choice::ModelScore;
 use super::experts::{Experts, Knot};
 use super::last_value::Repeat;
-use super::learned::{FEWEST_VALUES, Judge, Network};
+use super::learned::{FEWEST_VALUES, Judge, Network, Seen};
 use super::model::{ModelName, Tracker};
 use super::regression::{judged, seen_before};
 use super::track::Scaled;
@@ -12,20 +12,40 @@ use super::track::Scaled;
 /// Origins lie so many values apart: neighbours would tell nearly the same, and each costs a pass through a network.
 const APART: usize = 3;
 
+/// The models of one window, fitted: whatever the steps are that they are asked for.
+#[derive(Debug)]
+pub(super) struct Fit {
+    experts: Experts,
+    /// `None` = too few values to ask a network about.
+    seen: Option<Seen>,
+}
+
+impl Fit {
+    pub(super) fn of(scaled: Scaled) -> Self {
+        let is_enough = scaled.values.len() >= FEWEST_VALUES;
+        let experts = Experts::of(scaled);
+        Self {
+            seen: is_enough.then(|| Seen::of(&experts)),
+            experts,
+        }
+    }
+}
+
 /// The models of one window and how they did.
 #[derive(Debug)]
 pub(super) struct Tournament<'a> {
-    experts: Experts,
+    experts: &'a Experts,
     networks: &'a [Network],
     /// How many of them were asked for.
     knots: usize,
     origins: Vec<usize>,
-    learned: Option<Judge>,
+    learned: Option<Judge<'a>>,
 }
 
 impl<'a> Tournament<'a> {
-    pub(super) fn of(scaled: Scaled, networks: &'a [Network], knots: &[u32]) -> Self {
-        let count = scaled.values.len();
+    pub(super) fn of(fit: &'a Fit, networks: &'a [Network], knots: &[u32]) -> Self {
+        let experts = &fit.experts;
+        let count = experts.scaled.values.len();
         let farthest = knots.last().map_or(1, |knot| *knot as usize);
         let newest = count.saturating_sub(1 + farthest);
         let oldest = seen_before(count).max(newest.saturating_sub(judged(count)));
@@ -33,9 +53,8 @@ impl<'a> Tournament<'a> {
         if count < FEWEST_VALUES {
             origins.clear();
         }
-        let experts = Experts::of(scaled);
-        let learned = (count >= FEWEST_VALUES && !networks.is_empty())
-            .then(|| Judge::of(&experts, networks, &origins));
+        let seen = fit.seen.as_ref().filter(|_| !networks.is_empty());
+        let learned = seen.map(|seen| Judge::of(experts, seen, networks, &origins));
         Self {
             experts,
             networks,
@@ -63,7 +82,7 @@ impl<'a> Tournament<'a> {
     pub(super) fn forecast(&self, model: ModelName) -> Vec<StepForecast> {
         let scaled = &self.experts.scaled;
         if let (ModelName::Learned, Some(judge)) = (model, &self.learned) {
-            let mut forecasts = judge.forecast(&self.experts, self.networks);
+            let mut forecasts = judge.forecast(self.experts, self.networks);
             forecasts.truncate(self.knots);
             return forecasts;
         }

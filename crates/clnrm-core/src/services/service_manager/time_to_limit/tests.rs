@@ -37,8 +37,9 @@ fn alerts_of(history: &MetricsHistory, memory_limit_mb: f64, instances: u32) -> 
         },
         pool: None,
     };
-    let prediction = LoadPrediction::of(history, HORIZON, &Auto).unwrap();
-    alerts(&view, &prediction)
+    let auto = AutoOnce::default();
+    let prediction = LoadPrediction::of(history, HORIZON, &auto).unwrap();
+    alerts(&view, &prediction, &auto)
 }
 
 fn minutes(duration: Option<Duration>) -> f64 {
@@ -115,7 +116,7 @@ fn a_forecast_that_is_muted_says_nothing() {
         (levels[(minute * 6.0).round() as usize], 1.0)
     });
     let newest = levels[999];
-    let prediction = LoadPrediction::of(&history, HORIZON, &Auto).unwrap();
+    let prediction = LoadPrediction::of(&history, HORIZON, &AutoOnce::default()).unwrap();
     assert!(prediction.get(Metric::MemoryMb).unwrap().muted);
     assert_eq!(alerts_of(&history, newest + 0.1, 1), []);
 }

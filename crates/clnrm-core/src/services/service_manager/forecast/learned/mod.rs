@@ -88,22 +88,42 @@ pub(super) fn shipped() -> &'static [Network] {
 /// See `MODEL_CARD.md` beside it.
 const WEIGHTS: &[u8] = include_bytes!("weights.bin");
 
+/// What networks see of a window, now and from its past.
+#[derive(Debug)]
+pub(super) struct Seen {
+    before: inputs::Snapshot,
+    now: Inputs,
+}
+
+impl Seen {
+    pub(super) fn of(experts: &Experts) -> Self {
+        let count = experts.scaled.values.len();
+        Self {
+            before: inputs::Snapshot::at(experts, seen_before(count)),
+            now: inputs::Snapshot::at(experts, count).inputs(experts, count - 1),
+        }
+    }
+}
+
 /// What the networks answered from past origins, and what they see now.
 #[derive(Debug)]
-pub(super) struct Judge {
+pub(super) struct Judge<'a> {
     /// Quantiles at the knots, from each origin, scaled.
     pub(super) past: Vec<Vec<[f32; 5]>>,
-    now: Inputs,
+    now: &'a Inputs,
     /// How much wider the quantiles must be to have covered what came.
     width: f32,
 }
 
-impl Judge {
+impl<'a> Judge<'a> {
     /// Asks the first of the `networks` what it would have forecast from `origins`, with what was known before the
     /// first of them.
-    pub(super) fn of(experts: &Experts, networks: &[Network], origins: &[usize]) -> Self {
-        let count = experts.scaled.values.len();
-        let before = inputs::Snapshot::at(experts, seen_before(count));
+    pub(super) fn of(
+        experts: &Experts,
+        seen: &'a Seen,
+        networks: &[Network],
+        origins: &[usize],
+    ) -> Self {
         let first = networks.get(..1).unwrap_or_default();
         let answer = |origin: &usize| -> Vec<[f32; 5]> {
             let newest = experts
@@ -112,7 +132,7 @@ impl Judge {
                 .get(*origin)
                 .copied()
                 .unwrap_or_default();
-            let answers = mean_answer(first, &before.inputs(experts, *origin)).into_iter();
+            let answers = mean_answer(first, &seen.before.inputs(experts, *origin)).into_iter();
             let restored = answers.map(|quantiles| quantiles.map(|value| value + newest));
             restored.map(in_order).collect()
         };
@@ -120,13 +140,13 @@ impl Judge {
         Self {
             width: width_of(&experts.scaled.values, origins, &past),
             past,
-            now: inputs::Snapshot::at(experts, count).inputs(experts, count - 1),
+            now: &seen.now,
         }
     }
 
     /// The networks' forecasts at the knots.
     pub(super) fn forecast(&self, experts: &Experts, networks: &[Network]) -> Vec<StepForecast> {
-        let knots = KNOTS.iter().zip(mean_answer(networks, &self.now));
+        let knots = KNOTS.iter().zip(mean_answer(networks, self.now));
         let forecast = |(step, quantiles): (&u32, [f32; 5])| {
             let quantiles = in_order(quantiles);
             let middle = quantiles[2];
