@@ -18,7 +18,7 @@ use crate::procfs::ProcessIdentity;
 /// times is no more than that.
 const NEGLIGIBLE_DIVISOR: u64 = 100;
 /// All trees together are asked so seldom that it takes at most one part in this many of one core.
-const REST_PER_WORK: u32 = 200;
+const REST_PER_WORK: u32 = 400;
 /// No value is kept for longer, whatever a new one costs.
 const LONGEST_REST: Duration = Duration::from_secs(60);
 
@@ -184,8 +184,7 @@ mod tests {
 
     #[test]
     fn the_longer_it_takes_the_more_seldom_the_kernel_is_asked() {
-        for (takes_millis, trees, expected) in
-            [(1, 1, 100), (10, 1, 50), (10, 4, 13), (5_000, 1, 2)]
+        for (takes_millis, trees, expected) in [(1, 1, 100), (10, 1, 25), (10, 4, 7), (5_000, 1, 2)]
         {
             let (mut shared, watch) = (SharedMemory::default(), Watch::default());
             let asked = AtomicU64::new(0);
