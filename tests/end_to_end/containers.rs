@@ -118,7 +118,7 @@ async fn a_container_is_run_measured_and_ended_like_a_process() {
     );
 
     let logs = project.run(&["services", "logs", "app"]).await.expect(0);
-    assert!(logs.out.contains("cache is at clnrm-"), "{logs:#?}");
+    assert!(logs.out.contains("cache is at cache-in-"), "{logs:#?}");
     project
         .run(&["services", "stop", "--all"])
         .await

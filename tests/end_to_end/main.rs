@@ -11,6 +11,7 @@ mod accuracy;
 mod container_habits;
 mod container_images;
 mod container_keys;
+mod container_names;
 mod container_ownership;
 mod containers;
 mod crashes;

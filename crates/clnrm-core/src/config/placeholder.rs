@@ -107,6 +107,9 @@ pub struct InstanceBinding {
 pub struct InsideBinding {
     /// Its name there.
     pub name: String,
+    /// The names by which it finds others, each with what it stands for there.
+    #[serde(default)]
+    pub links: BTreeMap<String, String>,
     /// Its address there.
     pub ip: Option<String>,
     /// Main port, if it has one.

@@ -14,7 +14,7 @@ use crate::config::definition::{
 use crate::config::placeholder::{
     InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render_command,
 };
-use crate::runtime::docker::{DATA_DIR_INSIDE, OnPull, WantedImage};
+use crate::runtime::docker::{DATA_DIR_INSIDE, NetworkNames, OnPull, WantedImage};
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -38,7 +38,13 @@ impl Project {
         self.check_fixed_ports(definition).await?;
         let id = self.new_instance_id(&definition.name);
         let dir = self.instance_dir(&id);
-        let inside = inside(container, needed_ports(definition));
+        let container_name = self.containers.container_name(&id.0);
+        let names = names(plan, &container_name);
+        let inside = InsideBinding {
+            name: names.own.clone(),
+            links: names.links.clone(),
+            ..inside(container, needed_ports(definition))
+        };
         let own = InstanceBinding {
             host: HOST.to_owned(),
             data_dir: data_dir(&dir),
@@ -82,7 +88,7 @@ impl Project {
             volumes: container.volumes.clone(),
             settings: (*container.settings).clone(),
             data_volume: needs_data_dir(definition),
-            hosts: hosts(plan),
+            names,
             stop: definition.stop,
             log_limit_bytes: definition.log_limit_bytes,
             log_patterns: definition.ready.log_patterns(),
@@ -137,7 +143,6 @@ impl Prepared {
         };
         let binding = self.bindings.services.get_mut(service)?;
         let inside = binding.inside.as_mut()?;
-        inside.name.clone_from(&published.name);
         inside.ip.clone_from(&published.ip);
         self.ports = outside(inside, published);
         binding.port = self.ports.main;
@@ -218,12 +223,39 @@ fn is_free(port: u16, protocol: Protocol) -> bool {
     }
 }
 
-/// The neighbours that are containers, by the names that they have in the file.
-fn hosts(plan: &StartPlan<'_>) -> BTreeMap<String, String> {
+/// By which names of its file the container finds others: always the same, whether they run already or not. An instance
+/// of a pool has a name of its own, which is known once it is there.
+fn names(plan: &StartPlan<'_>, container_name: &str) -> NetworkNames {
+    let mut names = plan.names.clone();
     let neighbours = plan.neighbours.iter();
-    neighbours
-        .filter_map(|(name, binding)| Some((name.clone(), binding.inside.as_ref()?.ip.clone()?)))
-        .collect()
+    for (name, binding) in neighbours {
+        let Some(inside) = &binding.inside else {
+            continue;
+        };
+        if plan.definition.depends_on.contains(name) {
+            let link = names.links.entry(name.clone());
+            link.or_insert_with(|| inside.name.clone());
+        }
+        if let Some(ip) = &inside.ip {
+            names.addresses.insert(name.clone(), ip.clone());
+        }
+    }
+    // Its own name is itself, also where several of it share a name in the network.
+    let own = plan.definition.name.clone();
+    names.links.insert(own, container_name.to_owned());
+    if names.own.is_empty() {
+        container_name.clone_into(&mut names.own);
+    }
+    names
+}
+
+/// The names that another container of the same service has.
+pub(super) fn names_like(inside: Option<&InsideBinding>) -> NetworkNames {
+    inside.map_or_else(NetworkNames::default, |inside| NetworkNames {
+        own: inside.name.clone(),
+        links: inside.links.clone(),
+        addresses: BTreeMap::new(),
+    })
 }
 
 fn outside(inside: &InsideBinding, published: &Published) -> InstancePorts {

@@ -16,7 +16,7 @@ use super::project::Project;
 use super::recover::RecoverError;
 use super::sampler::{Sampler, Warn};
 use crate::clock::Timestamp;
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::runtime::guard;
 use crate::store::{
     GivenBack, InstanceRow, InstanceState, PoolSlots, ServiceId, ServiceRow, StoreError,
@@ -157,6 +157,7 @@ impl Project {
             definition: &service.definition,
             run: None,
             neighbours: &BTreeMap::new(),
+            names: NetworkNames::default(),
             preferred: None,
             cancel: cancel.clone(),
             on_pull: OnPull::default(),

@@ -15,7 +15,7 @@ use super::start::{StartCause, StartFailure};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::procfs::{ProcessStat, ProcessTable};
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::runtime::process::log_path;
 use crate::runtime::{
     ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, RecordedContainer, Running,
@@ -44,6 +44,8 @@ pub struct StartPlan<'a> {
     pub run: Option<RunId>,
     /// Ready instances of the services that it depends on, by name.
     pub neighbours: &'a BTreeMap<String, InstanceBinding>,
+    /// Of a container: how it and the others of its file find each other.
+    pub names: NetworkNames,
     /// Ports to take again where they are free (a restart).
     pub preferred: Option<InstancePorts>,
     /// Gives the start up.

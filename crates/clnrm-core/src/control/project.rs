@@ -116,8 +116,12 @@ impl Project {
 
     /// A new instance's id, e.g. `cache-7f3a9c`.
     pub fn new_instance_id(&self, service: &str) -> InstanceId {
-        let number: u32 = self.with_rng(|rng| rng.random_range(0..1 << 24));
-        InstanceId(format!("{service}-{number:06x}"))
+        InstanceId(format!("{service}-{:06x}", self.random_number()))
+    }
+
+    /// One of 16 million, for names.
+    pub fn random_number(&self) -> u32 {
+        self.with_rng(|rng| rng.random_range(0..1 << 24))
     }
 
     /// A port that is free now and that no live instance was given.

@@ -80,6 +80,7 @@ impl Project {
         let folders = self.instance_folders();
         let looked_at = folders.clone();
         let instances_dir = self.instances_dir();
+        let had_network = self.containers.had_network();
         let (rows, runs, known, knows_containers) = self
             .store
             .call(move |store| {
@@ -90,7 +91,7 @@ impl Project {
                         known.insert(id);
                     }
                 }
-                let knows_containers = store.has_containers()?;
+                let knows_containers = had_network || store.has_containers()?;
                 Ok((
                     store.live_instances()?,
                     store.unfinished_runs()?,

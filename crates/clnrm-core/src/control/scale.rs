@@ -9,6 +9,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::assessment_view;
+use super::container::names_like;
 use super::decide::Decided;
 use super::job::binding_of_done;
 use super::lifecycle::{HOST, StartPlan};
@@ -17,7 +18,7 @@ use super::project::Project;
 use super::start::StartFailure;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::runtime::process::data_dir;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{
@@ -132,8 +133,14 @@ impl Scaling {
             }
         };
         let mut starting = JoinSet::new();
+        let sibling = (self.live.iter()).rfind(|row| row.start.ports.inside.is_some());
+        let names = match &self.definition.pool {
+            pool if pool.is_wanted() => NetworkNames::default(),
+            _ => names_like(sibling.and_then(|row| row.start.ports.inside.as_ref())),
+        };
         for _ in 0..by {
             let (project, neighbours) = (Arc::clone(project), Arc::clone(&neighbours));
+            let names = names.clone();
             let (service, definition) = (self.service, self.definition.clone());
             starting.spawn(async move {
                 let plan = StartPlan {
@@ -141,6 +148,7 @@ impl Scaling {
                     definition: &definition,
                     run: None,
                     neighbours: &neighbours,
+                    names,
                     preferred: None,
                     cancel: CancellationToken::new(),
                     on_pull: OnPull::default(),

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::container::names_like;
 use super::lifecycle::StartPlan;
 use super::project::{Project, place};
 use super::recover::RecoverError;
@@ -281,6 +282,8 @@ impl Project {
             definition: &service.definition,
             run: None,
             neighbours: &neighbours,
+            // The same as before: who knows it finds it again.
+            names: names_like(row.start.ports.inside.as_ref()),
             preferred: Some(row.start.ports.clone()),
             cancel: CancellationToken::new(),
             on_pull: OnPull::default(),

@@ -178,10 +178,10 @@ impl Project {
             .call(|store| {
                 let live = store.live_instances()?;
                 let is_container = |row: &InstanceRow| row.start.runtime == RuntimeKind::Container;
-                Ok(store.has_containers()? && !live.iter().any(is_container))
+                Ok(!live.iter().any(is_container))
             })
             .await?;
-        if is_idle {
+        if is_idle && self.containers.had_network() {
             // Best effort: a network that stays is found by the next command.
             let _ = self.containers.tidy().await;
         }

@@ -9,6 +9,7 @@ pub mod event;
 mod expectations;
 mod http_step;
 mod kept;
+mod neighbourhood;
 mod pools;
 mod run;
 mod schedule;

@@ -13,7 +13,7 @@ use super::shared::Shared;
 use crate::config::definition::ServiceDefinition;
 use crate::control::pool::Wanted;
 use crate::control::{LiveInstance, StartPlan, one_line};
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::store::{GivenBack, InstanceId, PoolSlots, StoreError};
 
 /// What a run knows of its pools.
@@ -168,6 +168,7 @@ impl Shared {
             definition,
             run: Some(self.run),
             neighbours: &std::collections::BTreeMap::new(),
+            names: NetworkNames::default(),
             preferred: None,
             cancel: self.no_more_refills.clone(),
             on_pull: OnPull::default(),

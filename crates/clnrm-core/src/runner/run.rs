@@ -67,6 +67,11 @@ pub async fn run(
 ) -> Result<RunOutcome, RunError> {
     let started = Instant::now();
     let started_at = project.now();
+    if tests.iter().any(has_containers) {
+        let project = Arc::clone(&project);
+        // Meanwhile the rest of the run begins.
+        tokio::spawn(async move { project.containers.prepare_network().await });
+    }
     let recovered = project.recover().await.map_err(RunError::Recover)?;
     for message in recovered.notes {
         notify(RunEvent::Warning { message });
@@ -128,6 +133,11 @@ pub async fn run(
         report,
         not_recorded,
     })
+}
+
+fn has_containers(test: &TestDefinition) -> bool {
+    let mut services = test.services.iter();
+    services.any(|service| service.launch.image().is_some())
 }
 
 async fn begin(

@@ -7,11 +7,12 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::{RunEvent, ServiceFailure};
+use super::neighbourhood::Neighbourhood;
 use super::shared::Shared;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};
-use crate::runtime::docker::OnPull;
+use crate::runtime::docker::{NetworkNames, OnPull};
 
 /// Which test wants its services, and how.
 #[derive(Debug, Clone)]
@@ -43,6 +44,7 @@ pub(super) async fn start_all(
     let mut set = ServiceSet::default();
     let mut bindings: BTreeMap<String, InstanceBinding> = BTreeMap::new();
     let mut starting = JoinSet::new();
+    let neighbourhood = Neighbourhood::of(services, shared.project.random_number());
     loop {
         if !cancel.is_cancelled() {
             let (startable, blocked): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|service| {
@@ -61,7 +63,10 @@ pub(super) async fn start_all(
                     Arc::clone(shared),
                     wish.clone(),
                     service.clone(),
-                    bindings.clone(),
+                    Surroundings {
+                        names: neighbourhood.names_of(&service.name, &bindings),
+                        neighbours: bindings.clone(),
+                    },
                     cancel.clone(),
                 ));
             }
@@ -110,12 +115,20 @@ fn ready_event(test: usize, instance: &LiveInstance) -> RunEvent {
     }
 }
 
+/// What a service that starts knows of others.
+struct Surroundings {
+    /// Those that are ready.
+    neighbours: BTreeMap<String, InstanceBinding>,
+    /// How containers find each other.
+    names: NetworkNames,
+}
+
 /// A warm instance where there is one, else a cold start.
 async fn get_one(
     shared: Arc<Shared>,
     wish: Wish,
     definition: ServiceDefinition,
-    neighbours: BTreeMap<String, InstanceBinding>,
+    surroundings: Surroundings,
     cancel: CancellationToken,
 ) -> Result<LiveInstance, StartFailure> {
     if !wish.fresh_only {
@@ -136,7 +149,8 @@ async fn get_one(
         service,
         definition: &definition,
         run: Some(shared.run),
-        neighbours: &neighbours,
+        neighbours: &surroundings.neighbours,
+        names: surroundings.names,
         preferred: None,
         cancel,
         on_pull: OnPull::new({

@@ -357,6 +357,7 @@ impl Shared {
             .store
             .call(move |store| store.finish_run(run, now))
             .await?;
+        self.project.containers.release_network();
         self.project.tidy_containers().await?;
         self.project.ensure_guard().await?;
         self.project.prune(KEPT_LOGS).await

@@ -83,8 +83,6 @@ pub struct Running {
 /// The addresses of a container.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Its name in the project's network.
-    pub name: String,
     /// Its address in that network.
     pub ip: Option<String>,
     /// Ports on 127.0.0.1, by the port inside.

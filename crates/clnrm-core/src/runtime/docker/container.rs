@@ -12,7 +12,7 @@ use super::engine::EngineMark;
 use super::error::{ContainerError, EngineError};
 use super::image::{ImageFacts, OnPull};
 use super::labels::{INSTANCE, PROJECT};
-use super::request::{ContainerRequest, body};
+use super::request::{Attachment, ContainerRequest, body};
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
 use crate::config::definition::Protocol;
@@ -64,15 +64,18 @@ impl DockerRuntime {
         let mut warnings = Vec::new();
         let mut remedies = Remedies::default();
         let lines_seen = loop {
-            let network = self.network().await?;
-            let mut body = body(request, &image, &network, &self.project);
+            let attachment = Attachment {
+                network_id: self.network().await?,
+                has_links: self.engine.has_links().await?,
+            };
+            let mut body = body(request, &image, &attachment, &self.project);
             remedies.apply(&mut body);
             let error = match self.create_and_start(&name, body, request, &image).await {
                 Ok(lines_seen) => break lines_seen,
                 Err(error) => error,
             };
             if !self
-                .can_be_remedied(&error, &network, &mut remedies)
+                .can_be_remedied(&error, &attachment.network_id, &mut remedies)
                 .await?
             {
                 return Err(ContainerError::from_start(error, request));
@@ -96,7 +99,7 @@ impl DockerRuntime {
             published: Some(Published {
                 // It has just done all this, so it will tell.
                 engine: self.engine.mark().await.ok().cloned(),
-                ..published(&found, &name)
+                ..published(&found)
             }),
             cpus: cpus(&found),
             warnings,
@@ -167,6 +170,7 @@ impl DockerRuntime {
             && (says(network) || says("not found"))
         {
             remedies.networks += 1;
+            self.forget_network().await;
         } else {
             return Ok(false);
         }
@@ -331,7 +335,7 @@ pub(super) fn main_pid(container: &ContainerInspectResponse) -> Option<i32> {
     i32::try_from(pid).ok().filter(|pid| *pid > 0)
 }
 
-fn published(container: &ContainerInspectResponse, name: &str) -> Published {
+fn published(container: &ContainerInspectResponse) -> Published {
     let settings = container.network_settings.as_ref();
     let ports = settings.and_then(|settings| settings.ports.as_ref());
     let mut host_ports = BTreeMap::new();
@@ -352,7 +356,6 @@ fn published(container: &ContainerInspectResponse, name: &str) -> Published {
         .find_map(|(_, endpoint)| endpoint.ip_address.clone())
         .filter(|ip| !ip.is_empty());
     Published {
-        name: name.to_owned(),
         ip,
         host_ports,
         image_id: container.image.clone(),

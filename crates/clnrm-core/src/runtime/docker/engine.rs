@@ -64,6 +64,16 @@ impl Engine {
         }
     }
 
+    /// Whether it is on this machine, as far as its address says.
+    pub(super) async fn is_here(&self) -> Result<bool, EngineError> {
+        Ok(self.connected().await?.address.starts_with("unix://"))
+    }
+
+    /// Whether a container may be given names of its own for others, which the engine resolves: Docker, not Podman.
+    pub(super) async fn has_links(&self) -> Result<bool, EngineError> {
+        Ok(!self.mark().await?.id.contains(' '))
+    }
+
     /// Which engine this is.
     pub async fn mark(&self) -> Result<&EngineMark, EngineError> {
         let id = async || {
@@ -76,7 +86,8 @@ impl Engine {
     }
 
     /// The network without a network was made with Docker's data folder and stays with it; asking for the id that the
-    /// engine itself has takes some 25 ms. Podman has no such network, and tells another id every time.
+    /// engine itself has takes some 25 ms. Podman has no such network, and tells another id every time: then it is its
+    /// machine and its folder, with a space between.
     async fn id(&self) -> Result<String, EngineError> {
         let none = self
             .ask("look at a network", async |client| {

@@ -188,6 +188,12 @@ impl EngineError {
             Self::Refused { message, .. } if message.contains("no space left") => {
                 "make room on the engine's disk, e.g. with `docker system df` and `docker image prune`".to_owned()
             }
+            Self::Refused { message, .. } if message.contains("address pool") => {
+                "the engine has no range of addresses left for another network: `clnrm services stop --all` in other \
+                 projects (`docker network ls --filter label=clnrm.project` lists theirs) and `docker network prune` \
+                 free some; the engine's `default-address-pools` says how many there are"
+                    .to_owned()
+            }
             Self::Refused { .. } => return None,
         })
     }

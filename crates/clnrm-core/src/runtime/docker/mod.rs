@@ -18,12 +18,14 @@ mod project_mark;
 mod registry;
 mod request;
 mod stats;
+mod subnet;
 mod sweep;
 mod watch;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use tokio::sync::Mutex;
 
@@ -34,7 +36,7 @@ pub use error::{ContainerError, EngineError};
 pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};
 pub use project_mark::ProjectMark;
 pub use registry::PullFault;
-pub use request::{ContainerRequest, DATA_DIR_INSIDE};
+pub use request::{ContainerRequest, DATA_DIR_INSIDE, NetworkNames};
 pub use stats::{EngineStats, StatsStream, follow_stats};
 
 /// Starts containers of one project.
@@ -46,6 +48,10 @@ pub struct DockerRuntime {
     logins: Logins,
     /// Held while an image is pulled; the images that were pulled because the file always wants that.
     pulling: Mutex<BTreeSet<String>>,
+    /// The id of the project's network, once this command knows it; held while it is made.
+    network: Mutex<Option<String>>,
+    /// This command is about to make containers.
+    needs_network: AtomicBool,
 }
 
 impl DockerRuntime {
@@ -58,7 +64,14 @@ impl DockerRuntime {
             state_dir: state_dir.to_owned(),
             logins: Logins::of_environment(environment),
             pulling: Mutex::default(),
+            network: Mutex::new(None),
+            needs_network: AtomicBool::new(false),
         }
+    }
+
+    /// The name of an instance's container.
+    pub fn container_name(&self, instance: &str) -> String {
+        self.project.container_name(instance)
     }
 
     /// The engine.

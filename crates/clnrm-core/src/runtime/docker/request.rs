@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
 
 use bollard::models::{
-    ContainerCreateBody, HostConfig, HostConfigLogConfig, Mount, MountType, PortBinding,
-    ResourcesUlimits,
+    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
+    NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 
 use super::image::{ImageFacts, WantedImage};
@@ -60,8 +60,8 @@ pub struct ContainerRequest {
     pub settings: ContainerSettings,
     /// Whether it has a volume of its own at [`DATA_DIR_INSIDE`].
     pub data_volume: bool,
-    /// Names of other services and their addresses in the project's network.
-    pub hosts: BTreeMap<String, String>,
+    /// How it and others find each other.
+    pub names: NetworkNames,
     /// How it is asked to stop.
     pub stop: StopSpec,
     /// Cap of the log that is kept.
@@ -81,11 +81,30 @@ impl ContainerRequest {
     }
 }
 
+/// How a container and others of the project's network find each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkNames {
+    /// What others look for in the network; empty = the container's own name.
+    pub own: String,
+    /// Names that it may use, each with the name in the network that it stands for: several tests may have a `db` each.
+    pub links: BTreeMap<String, String>,
+    /// Where those are now that run already, for an engine that knows no such names.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// The network that a container is on.
+#[derive(Debug, Clone)]
+pub(super) struct Attachment {
+    pub(super) network_id: String,
+    /// Whether the engine resolves [`NetworkNames::links`].
+    pub(super) has_links: bool,
+}
+
 /// What the engine is told.
 pub(super) fn body(
     request: &ContainerRequest,
     image: &ImageFacts,
-    network_id: &str,
+    attachment: &Attachment,
     project: &ProjectMark,
 ) -> ContainerCreateBody {
     let key = |port: &PortMapping| format!("{}/{}", port.container, port.protocol.word());
@@ -101,7 +120,7 @@ pub(super) fn body(
         .memory_bytes
         .and_then(|bytes| i64::try_from(bytes).ok());
     let host_config = HostConfig {
-        network_mode: Some(network_id.to_owned()),
+        network_mode: Some(attachment.network_id.clone()),
         log_config: Some(log_config(request.log_limit_bytes)),
         port_bindings: Some(bindings.collect::<HashMap<_, _>>()),
         nano_cpus: request.cpus.map(nano_cpus),
@@ -109,14 +128,7 @@ pub(super) fn body(
         // The same value means "no swap": a limit of memory must be one.
         memory_swap: memory,
         mounts: Some(mounts(request)),
-        extra_hosts: Some(
-            request
-                .hosts
-                .iter()
-                .chain(settings.extra_hosts.iter().map(|(name, at)| (name, at)))
-                .map(|(name, ip)| format!("{name}:{ip}"))
-                .collect(),
-        ),
+        extra_hosts: Some(extra_hosts(request, attachment)),
         // A shell as process 1 would ignore SIGTERM; anything else may insist on being process 1.
         init: settings.init.or_else(|| {
             image
@@ -152,6 +164,7 @@ pub(super) fn body(
         stop_signal: (request.stop.signal != StopSignal::Term)
             .then(|| signal_name(request.stop.signal).to_owned()),
         labels: Some(labels::of_container(request, project)),
+        networking_config: Some(networking(&request.names, attachment)),
         host_config: Some(host_config),
         ..ContainerCreateBody::default()
     }
@@ -205,6 +218,33 @@ fn as_engines_write_it(entry_point: Vec<String>) -> Vec<String> {
         return vec![String::new()];
     }
     entry_point
+}
+
+fn networking(names: &NetworkNames, attachment: &Attachment) -> NetworkingConfig {
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![names.own.clone()]).filter(|_| !names.own.is_empty()),
+        links: attachment.has_links.then(|| {
+            let links = names.links.iter();
+            links
+                .map(|(name, target)| format!("{target}:{name}"))
+                .collect()
+        }),
+        ..EndpointSettings::default()
+    };
+    NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(attachment.network_id.clone(), endpoint)])),
+    }
+}
+
+/// Those of the file; where the engine does not resolve names, also where others are now.
+fn extra_hosts(request: &ContainerRequest, attachment: &Attachment) -> Vec<String> {
+    let addresses = request.names.addresses.iter();
+    let addresses = addresses.filter(|_| !attachment.has_links);
+    let stated = request.settings.extra_hosts.iter();
+    addresses
+        .chain(stated.map(|(name, at)| (name, at)))
+        .map(|(name, at)| format!("{name}:{at}"))
+        .collect()
 }
 
 #[expect(

@@ -30,8 +30,7 @@ impl DockerRuntime {
     ///
     /// Only on an engine of this machine: elsewhere a folder that is not here may well be there.
     pub async fn end_abandoned(&self, now: Timestamp) -> Result<Vec<String>, EngineError> {
-        let address = &self.engine.connected().await?.address;
-        if !address.starts_with("unix://") {
+        if !self.engine.is_here().await? {
             return Ok(Vec::new());
         }
         let mut ended = Vec::new();
@@ -58,7 +57,7 @@ impl DockerRuntime {
 
     /// By their hashes.
     async fn networks_of_gone_projects(&self) -> Result<BTreeSet<String>, EngineError> {
-        let networks = self.labelled_networks(labels::HOME).await?.into_iter();
+        let networks = self.list_networks(Some(labels::HOME)).await?.into_iter();
         let gone = networks.filter_map(|network| {
             let labels = network.labels?;
             let project = labels.get(labels::PROJECT)?.clone();
