@@ -8,6 +8,7 @@
 )]
 
 mod accuracy;
+mod callers;
 mod container_habits;
 mod container_images;
 mod container_keys;

@@ -111,7 +111,7 @@ async fn a_tree_that_hides_in_every_way_is_ended_whole() {
         "hider-1",
         dir.path(),
         shim(&instance),
-        Duration::from_secs(1),
+        &Duration::from_secs(1).into(),
     )
     .await
     .unwrap();
@@ -195,7 +195,7 @@ async fn a_service_that_daemonizes_stays_alive_until_it_is_stopped() {
         "daemon-1",
         dir.path(),
         shim(&instance),
-        Duration::from_secs(5),
+        &Duration::from_secs(5).into(),
     )
     .await
     .unwrap();

@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use rand::SeedableRng;
 use rand::rngs::StdRng;
+use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
 use super::types::GlobalOptions;
@@ -63,7 +64,12 @@ impl Invocation {
     }
 
     /// Opens the project's state, making it where there is none.
-    pub(super) fn open(&self, settings: &project::Project) -> Result<Arc<Project>, CliError> {
+    /// `hurry` ends every grace period.
+    pub(super) fn open(
+        &self,
+        settings: &project::Project,
+        hurry: &CancellationToken,
+    ) -> Result<Arc<Project>, CliError> {
         let store = Store::open(&settings.state_dir)?;
         let system = |what| move |source| CliError::System { what, source };
         let owner = i32::try_from(std::process::id()).map_err(io::Error::other);
@@ -84,17 +90,21 @@ impl Invocation {
             owner,
             clnrm: self.program.clone(),
             environment: self.variables.clone(),
+            hurry: hurry.clone(),
             rng: Mutex::new(StdRng::seed_from_u64(rand::random())),
         }))
     }
 
     /// Opens the project's state; `None` where there never was any.
-    pub(super) fn open_existing(&self) -> Result<Option<Arc<Project>>, CliError> {
+    pub(super) fn open_existing(
+        &self,
+        hurry: &CancellationToken,
+    ) -> Result<Option<Arc<Project>>, CliError> {
         let settings = self.settings()?;
         if !settings.state_dir.exists() {
             return Ok(None);
         }
-        self.open(&settings).map(Some)
+        self.open(&settings, hurry).map(Some)
     }
 
     /// The same surroundings for a project whose state is there.

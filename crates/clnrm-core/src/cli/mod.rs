@@ -23,6 +23,9 @@ use crate::runtime::{shim, shim_protocol::SHIM_SUBCOMMAND};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    // What the caller has open besides the standard streams (the lock of a `flock`, the pipe of a `$(…)`) is his alone:
+    // nothing that is executed from here on may hold it open.
+    close_fds::set_fds_cloexec(3, &[]);
     // Before anything else: a shim must stay small.
     if std::env::args_os()
         .nth(1)

@@ -30,7 +30,7 @@ impl Project {
             .map_err(StartCause::Job)?;
         let place = prepared.place();
         self.runtime(prepared.kind())
-            .end(&place, plan.definition.stop.grace)
+            .end(&place, &self.patience(plan.definition.stop.grace))
             .await
             .map_err(|source| {
                 StartCause::Leftovers(EndError::Stop {

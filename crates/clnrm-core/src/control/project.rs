@@ -43,6 +43,8 @@ pub struct Project {
     pub clnrm: PathBuf,
     /// The environment that this command was given.
     pub environment: BTreeMap<String, String>,
+    /// Cancelled when nothing that ends gets time for it any more.
+    pub hurry: CancellationToken,
     /// For ids and ports.
     pub rng: Mutex<StdRng>,
 }

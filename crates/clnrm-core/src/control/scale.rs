@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::assessment_view;
 use super::container::names_like;
@@ -150,7 +149,7 @@ impl Scaling {
                     neighbours: &neighbours,
                     names,
                     preferred: None,
-                    cancel: CancellationToken::new(),
+                    cancel: project.hurry.clone(),
                     on_pull: OnPull::default(),
                 };
                 project.start_spare(&plan).await.map(drop)

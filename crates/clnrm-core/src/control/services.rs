@@ -285,7 +285,7 @@ impl Project {
             // The same as before: who knows it finds it again.
             names: names_like(row.start.ports.inside.as_ref()),
             preferred: Some(row.start.ports.clone()),
-            cancel: CancellationToken::new(),
+            cancel: self.hurry.clone(),
             on_pull: OnPull::default(),
         };
         let instance = self

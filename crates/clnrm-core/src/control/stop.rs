@@ -12,7 +12,7 @@ use super::project::{Project, place};
 use super::status_report::{LeakReport, StoppedInstance};
 use crate::runtime::process::data_dir;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
-use crate::runtime::{InstanceError, InstancePlace};
+use crate::runtime::{InstanceError, InstancePlace, Patience};
 use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.
@@ -204,6 +204,14 @@ impl Project {
             .await
     }
 
+    /// That grace period, as long as nobody hurries.
+    pub(super) fn patience(&self, grace: Duration) -> Patience {
+        Patience {
+            grace,
+            hurry: self.hurry.clone(),
+        }
+    }
+
     /// Ends whatever there is of an instance. Its log stays, its data goes.
     pub async fn end_instance(
         &self,
@@ -213,7 +221,7 @@ impl Project {
     ) -> Result<Ended, EndError> {
         let ended = self
             .runtime(kind)
-            .end(place, grace)
+            .end(place, &self.patience(grace))
             .await
             .map_err(|source| EndError::Stop {
                 id: InstanceId(place.id.clone()),

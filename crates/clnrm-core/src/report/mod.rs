@@ -9,6 +9,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod log_report;
+mod narrow_terminal;
 pub mod progress;
 mod progress_lines;
 mod reason;

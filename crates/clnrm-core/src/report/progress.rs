@@ -9,12 +9,15 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
 use crate::report::github::{self, Checkout};
+use crate::report::narrow_terminal::NarrowTerminal;
 use crate::report::progress_lines::{Lines, Run};
 use crate::report::style::{Paint, ProgressKind, Style};
 use crate::runner::event::{RunEvent, TestReport};
 
 const BAR: &str = "{spinner} {elapsed} [{bar:24}] {pos}/{len} {wide_msg}";
 const REDRAW: Duration = Duration::from_millis(120);
+/// Per second, at most.
+const REDRAWS: u8 = 20;
 
 /// Consumes the events of one run.
 pub struct Progress<'w> {
@@ -29,10 +32,10 @@ pub struct Progress<'w> {
 impl<'w> Progress<'w> {
     /// Progress of the given style, with lines written to `err`. A bar always draws on the terminal.
     pub fn new(style: Style, verbose: bool, err: &'w mut (dyn Write + Send)) -> Self {
-        let bar = (style.progress == ProgressKind::Bar)
-            .then(bar)
-            // Hidden = standard error is no terminal after all: lines instead of nothing.
-            .filter(|bar| !bar.is_hidden());
+        // Hidden = standard error is no terminal after all: lines instead of nothing.
+        let has_bar =
+            style.progress == ProgressKind::Bar && !ProgressDrawTarget::stderr().is_hidden();
+        let bar = has_bar.then(bar);
         let lines = match style.progress {
             ProgressKind::None => Lines::Warnings,
             ProgressKind::Bar | ProgressKind::Plain if verbose => Lines::Steps,
@@ -54,7 +57,7 @@ impl<'w> Progress<'w> {
         if let RunEvent::Interrupted { .. } = event
             && let Some(bar) = self.bar.take()
         {
-            // The terminal has written `^C` into the bar's line: what follows are plain lines.
+            // The terminal has written `^C` beside the bar: what follows are plain lines.
             bar.finish_and_clear();
         }
         if let Some((level, line)) = self.run.line(event, self.paint)
@@ -114,12 +117,11 @@ fn bar() -> ProgressBar {
     let style = ProgressStyle::with_template(BAR)
         .expect("the template is a constant and valid")
         .progress_chars("━╸ ");
-    let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr())
+    let target = ProgressDrawTarget::term_like_with_hz(Box::new(NarrowTerminal::stderr()), REDRAWS);
+    let bar = ProgressBar::with_draw_target(Some(0), target)
         .with_style(style)
         // Also when it is dropped on the way out of an error.
         .with_finish(ProgressFinish::AndClear);
-    if !bar.is_hidden() {
-        bar.enable_steady_tick(REDRAW);
-    }
+    bar.enable_steady_tick(REDRAW);
     bar
 }

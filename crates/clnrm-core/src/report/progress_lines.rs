@@ -74,7 +74,8 @@ impl Run {
             | RunEvent::StepRetrying { .. }
             | RunEvent::StepFinished { .. }
             | RunEvent::Warning { .. }
-            | RunEvent::Interrupted { .. } => {}
+            | RunEvent::Interrupted { .. }
+            | RunEvent::InterruptedAgain => {}
         }
     }
 
@@ -125,6 +126,10 @@ impl Run {
             RunEvent::Interrupted { signal } => {
                 let line = format!("interrupted by {signal}: stopping what was started");
                 Some((Lines::Warnings, paint.warning(&line)))
+            }
+            RunEvent::InterruptedAgain => {
+                let line = "interrupted again: killing what still runs";
+                Some((Lines::Warnings, paint.warning(line)))
             }
             RunEvent::ImagePulling { image, .. }
                 if self.pulling.contains_key(&safe_line(image)) =>
@@ -226,7 +231,8 @@ fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
         | RunEvent::TestStarted { .. }
         | RunEvent::TestFinished { .. }
         | RunEvent::Warning { .. }
-        | RunEvent::Interrupted { .. } => None,
+        | RunEvent::Interrupted { .. }
+        | RunEvent::InterruptedAgain => None,
     }
 }
 

@@ -78,6 +78,8 @@ pub enum RunEvent {
     Warning { message: String },
     /// Ctrl-C or SIGTERM: cleaning up.
     Interrupted { signal: &'static str },
+    /// Another signal came later: what still runs is killed.
+    InterruptedAgain,
 }
 
 /// The end of a run. JSON is this very struct (schema `clnrm.run/1`).

@@ -229,9 +229,14 @@ impl Shared {
             return Afterwards::stopped("it cannot be reset and verified");
         }
         self.sampler.sample_if_due(&instance.id).await;
-        let cleaned_in = match self.project.clean_used(instance).await {
-            Ok(cleaned_in) => cleaned_in,
-            Err(error) => return self.quarantine(instance, error.to_string()).await,
+        let cleaning = self.project.clean_used(instance);
+        let cleaned_in = match self.cancel.run_until_cancelled(cleaning).await {
+            Some(Ok(cleaned_in)) => cleaned_in,
+            Some(Err(error)) => return self.quarantine(instance, error.to_string()).await,
+            None => {
+                self.stop_used(instance).await;
+                return Afterwards::stopped("the run was interrupted");
+            }
         };
         self.sampler.remove(&instance.id).await;
         let size = self.pools.size(&instance.definition.digest());

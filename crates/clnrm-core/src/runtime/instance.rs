@@ -155,6 +155,25 @@ pub struct Ended {
     pub leftovers: Vec<String>,
 }
 
+/// How long an instance that is asked to end is waited for before it is killed.
+#[derive(Debug, Clone)]
+pub struct Patience {
+    /// At most.
+    pub grace: Duration,
+    /// Ends the wait before that.
+    pub hurry: CancellationToken,
+}
+
+/// Without anybody who could shorten it.
+impl From<Duration> for Patience {
+    fn from(grace: Duration) -> Self {
+        Self {
+            grace,
+            hurry: CancellationToken::new(),
+        }
+    }
+}
+
 /// Why an instance could not be started.
 #[derive(Debug, Error)]
 pub enum LaunchError {
@@ -194,9 +213,10 @@ pub trait Runtime: fmt::Debug + Send + Sync {
     /// Takes over the watch of an instance that another command started; `None` = it does not live.
     async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError>;
 
-    /// Ends whatever there is of an instance: asked first, killed after `grace`. Nothing is left when this returns;
-    /// its log stays.
-    async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError>;
+    /// Ends whatever there is of an instance: asked first, killed when `patience` is over. Nothing is left when
+    /// this returns; its log stays.
+    async fn end(&self, place: &InstancePlace, patience: &Patience)
+    -> Result<Ended, InstanceError>;
 
     /// Ends whatever still carries the marks of instances that are recorded as ended; names each with its instance.
     async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError>;

@@ -17,10 +17,11 @@ use tokio::process::{Child, ChildStdout};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-use super::instance::{Loss, Running, Supervisor, TreeState};
+use super::instance::{Loss, Patience, Running, Supervisor, TreeState};
 use super::recovery;
 use super::shim_protocol::{
-    ExitRecord, INSTANCE_VARIABLE, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
+    END_NOW, ExitRecord, INSTANCE_VARIABLE, ShimEvent, ShimOutput, ShimRecord, ShimSpec,
+    SpawnFailure,
 };
 use crate::config::definition::{LogPattern, StopSpec};
 use crate::procfs::ProcessIdentity;
@@ -289,12 +290,12 @@ impl ProcessRuntime {
         }))
     }
 
-    /// Asks the shim to end its tree and waits for that: the grace period, then SIGKILL, until nothing is left.
+    /// Asks the shim to end its tree and waits for that: as long as `patience` says, then SIGKILL, until nothing is left.
     pub async fn stop(
         id: &str,
         dir: &Path,
         shim: &ProcessIdentity,
-        grace: Duration,
+        patience: &Patience,
     ) -> Result<StopOutcome, StopError> {
         let mut killed = false;
         if let Some(descriptor) = open_verified(id, shim)? {
@@ -303,10 +304,15 @@ impl ProcessRuntime {
                 id: id.to_owned(),
                 source,
             })?;
-            if timeout(grace + SHIM_GRACE, exited.readable())
-                .await
-                .is_err()
-            {
+            let in_time = timeout(patience.grace + SHIM_GRACE, exited.readable());
+            let has_left = match patience.hurry.run_until_cancelled(in_time).await {
+                Some(in_time) => in_time.is_ok(),
+                None => {
+                    send(id, shim.pid, exited.get_ref(), END_NOW)?;
+                    timeout(SHIM_GRACE, exited.readable()).await.is_ok()
+                }
+            };
+            if !has_left {
                 // A shim that was stopped (SIGSTOP) or hangs: take over its work.
                 killed = true;
                 send(id, shim.pid, exited.get_ref(), Signal::KILL)?;

@@ -3,7 +3,6 @@
 use std::fs;
 use std::io;
 use std::path::Path;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio_util::sync::CancellationToken;
@@ -11,7 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::EngineError;
 use super::instance::{
-    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
+    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience, Running,
+    Runtime,
 };
 use super::process::{Found, ProcessRuntime, log_path};
 use super::recovery;
@@ -38,10 +38,14 @@ impl Runtime for ProcessRuntime {
         }
     }
 
-    async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
+    async fn end(
+        &self,
+        place: &InstancePlace,
+        patience: &Patience,
+    ) -> Result<Ended, InstanceError> {
         match find(&place.dir)? {
             Found::Alive(record) => {
-                let stopped = Self::stop(&place.id, &place.dir, &record.shim, grace).await?;
+                let stopped = Self::stop(&place.id, &place.dir, &record.shim, patience).await?;
                 Ok(Ended {
                     exit: stopped.exit,
                     killed: stopped.killed,
@@ -57,7 +61,7 @@ impl Runtime for ProcessRuntime {
                     leftovers,
                 })
             }
-            Found::NeverStarted => take_away(place, grace).await,
+            Found::NeverStarted => take_away(place, patience).await,
         }
     }
 
@@ -120,7 +124,7 @@ impl Ended {
 }
 
 /// A shim may be about to begin: it dies when it cannot write its record, so its folder is moved away first.
-async fn take_away(place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
+async fn take_away(place: &InstancePlace, patience: &Patience) -> Result<Ended, InstanceError> {
     let aside = place.dir.with_extension("gone");
     if let Err(source) = fs::rename(&place.dir, &aside) {
         if source.kind() == io::ErrorKind::NotFound {
@@ -130,7 +134,7 @@ async fn take_away(place: &InstancePlace, grace: Duration) -> Result<Ended, Inst
     }
     let ended = match find(&aside)? {
         Found::Alive(record) => Ended {
-            killed: ProcessRuntime::stop(&place.id, &aside, &record.shim, grace)
+            killed: ProcessRuntime::stop(&place.id, &aside, &record.shim, patience)
                 .await?
                 .killed,
             ..Ended::nothing()

@@ -1,8 +1,8 @@
 //! The supervisor of one process tree: this binary, executed again.
 //!
 //! It becomes a session leader and child subreaper, marks itself ([`super::mark`]), spawns the program, writes its
-//! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM), when its
-//! program has ended, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
+//! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM, or
+//! SIGQUIT for at once), when its program has ended, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
 //!
 //! As the subreaper it inherits every orphan, so the tree is empty exactly when it has no child: `waitpid` says so.
 //! Deliberately absent: threads, the history, any knowledge of services.
@@ -14,10 +14,10 @@ use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
 use rustix::io::Errno;
-use rustix::process::{Signal, WaitOptions, getpid, set_child_subreaper, setsid, wait};
+use rustix::process::{self, WaitOptions, getpid, set_child_subreaper, setsid, wait};
 use tokio::io::AsyncReadExt;
 use tokio::net::unix::pipe;
-use tokio::signal::unix::{SignalKind, signal as listen};
+use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::log_file::CappedLog;
@@ -64,8 +64,9 @@ fn supervise_to_the_end(spec: ShimSpec, stdin: OwnedFd) -> ExitCode {
         .build()
         .and_then(|runtime| {
             runtime.block_on(async {
+                let signals = Signals::listen()?;
                 let tree = Tree::spawn(spec, stdin)?;
-                tree.supervise().await;
+                tree.supervise(signals).await;
                 Ok(())
             })
         });
@@ -90,6 +91,31 @@ fn tell(event: &ShimEvent) {
         let _ = io::stdout()
             .write_all(&line)
             .and_then(|()| io::stdout().flush());
+    }
+}
+
+/// The signals that a shim acts on.
+///
+/// Listened for before the program exists: what a handler has been set for has its default action again in the program,
+/// so that whatever the caller ignored (`nohup`, a shell's background job), every `stop.signal` works.
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    quit: Signal,
+    child: Signal,
+    /// A shim outlives every terminal.
+    _hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> io::Result<Self> {
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            quit: listen(SignalKind::quit())?,
+            child: listen(SignalKind::child())?,
+            _hangup: listen(SignalKind::hangup())?,
+        })
     }
 }
 
@@ -156,23 +182,16 @@ impl Tree {
         })
     }
 
-    async fn supervise(mut self) {
-        let listeners = (
-            listen(SignalKind::terminate()),
-            listen(SignalKind::interrupt()),
-            listen(SignalKind::child()),
-        );
-        let (Ok(mut terminate), Ok(mut interrupt), Ok(mut child)) = listeners else {
-            // Without signals there is no supervision: end what was started.
-            return self.kill_everything().await;
-        };
+    async fn supervise(mut self, mut signals: Signals) {
         let mut buffer = vec![0; 64 * 1024];
         while self.advance() == Remaining::Some {
             let look_again = self.next_look();
             tokio::select! {
-                _ = terminate.recv() => self.begin_ending(true, self.spec.stop.grace),
-                _ = interrupt.recv() => self.begin_ending(true, self.spec.stop.grace),
-                _ = child.recv() => {}
+                _ = signals.terminate.recv() => self.begin_ending(true, self.spec.stop.grace),
+                _ = signals.interrupt.recv() => self.begin_ending(true, self.spec.stop.grace),
+                // What `shim_protocol::END_NOW` is.
+                _ = signals.quit.recv() => self.begin_ending(true, Duration::ZERO),
+                _ = signals.child.recv() => {}
                 read = read_log(&mut self.log, &mut buffer) => self.write_log(read, &buffer),
                 () = starter_gone(&mut self.starter) => self.begin_ending(true, self.spec.stop.grace),
                 () = sleep_until(look_again.unwrap_or_else(Instant::now)), if look_again.is_some() => {}
@@ -199,10 +218,10 @@ impl Tree {
         if let Some(ending) = &mut self.ending {
             if Instant::now() >= ending.kill_at {
                 ending.killed = true;
-                signal_descendants(Signal::KILL);
+                signal_descendants(process::Signal::KILL);
             } else if main_ended && !ending.rest_was_asked {
                 ending.rest_was_asked = true;
-                signal_descendants(Signal::TERM);
+                signal_descendants(process::Signal::TERM);
             }
         }
         Remaining::Some
@@ -232,11 +251,12 @@ impl Tree {
 
     fn begin_ending(&mut self, requested: bool, grace: Duration) {
         self.starter = None;
+        let kill_at = Instant::now() + grace;
         if let Some(ending) = &mut self.ending {
             ending.requested |= requested;
+            ending.kill_at = ending.kill_at.min(kill_at);
             return;
         }
-        let kill_at = Instant::now() + grace;
         self.ending = Some(Ending {
             requested,
             rest_was_asked: false,
@@ -246,8 +266,8 @@ impl Tree {
         if self.main_status.is_none() {
             // The main process is asked first and alone: servers such as nginx and PostgreSQL end their workers
             // in order. It is our child and not reaped, so its number is its own.
-            if let Some(pid) = rustix::process::Pid::from_raw(self.main_pid) {
-                let _ = rustix::process::kill_process(pid, signal::number(self.spec.stop.signal));
+            if let Some(pid) = process::Pid::from_raw(self.main_pid) {
+                let _ = process::kill_process(pid, signal::number(self.spec.stop.signal));
             }
         }
     }
@@ -274,14 +294,6 @@ impl Tree {
             // Every writer is gone; there will be no more output.
             _ => self.log = None,
         }
-    }
-
-    async fn kill_everything(mut self) {
-        while self.reap() == Remaining::Some {
-            signal_descendants(Signal::KILL);
-            std::thread::yield_now();
-        }
-        self.finish(&mut vec![0; 64 * 1024]).await;
     }
 
     /// The tree is gone and its ends of the pipe with it: what is left is read to the end, which is at hand. Unless a
@@ -374,7 +386,7 @@ fn spawn_program(spec: &ShimSpec, stdout: Stdio, stderr: Stdio) -> io::Result<i3
     i32::try_from(child.id()).map_err(io::Error::other)
 }
 
-fn signal_descendants(signal: Signal) {
+fn signal_descendants(signal: process::Signal) {
     let Ok(table) = ProcessTable::scan() else {
         return;
     };

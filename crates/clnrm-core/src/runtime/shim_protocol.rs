@@ -10,6 +10,7 @@ use std::fs::{self, File};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use rustix::process::Signal;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
@@ -24,6 +25,9 @@ pub const INSTANCE_VARIABLE: &str = "CLNRM_INSTANCE_ID";
 
 /// How the kernel ends what has run out of memory.
 const SIGKILL: i32 = 9;
+/// Tells a shim to end its tree without the grace period that SIGTERM gives it.
+pub const END_NOW: Signal = Signal::QUIT;
+
 const SHIM_FILE: &str = "shim.json";
 const EXIT_FILE: &str = "exit.json";
 

@@ -121,7 +121,7 @@ async fn tour(
         source,
     })?;
     let invocation = invocation.elsewhere(folder.0.clone());
-    let project = invocation.open(&invocation.settings()?)?;
+    let project = invocation.open(&invocation.settings()?, &interrupt.hurry)?;
     unless_closed(printer.note(
         "clnrm demo: three small servers under real load, measured once a second; the report follows in about 40 s",
     ))?;

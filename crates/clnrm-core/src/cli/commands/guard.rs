@@ -20,7 +20,10 @@ pub(in crate::cli) async fn guard(
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen()?;
-    let Some(project) = invocation.of_state(&options.state_dir).open_existing()? else {
+    let Some(project) = invocation
+        .of_state(&options.state_dir)
+        .open_existing(&interrupt.hurry)?
+    else {
         return Ok(Exit::Good);
     };
     loop {

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use tokio::time::sleep;
+use tokio_util::sync::CancellationToken;
 
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -25,7 +26,7 @@ pub(in crate::cli) async fn logs(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    let Some(project) = invocation.open_existing()? else {
+    let Some(project) = invocation.open_existing(&CancellationToken::new())? else {
         let nothing = SelectionError::NoMatch {
             pattern: options.name,
             known: Vec::new(),

@@ -90,12 +90,13 @@ async fn plan_and_run(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<(RunOutcome, Option<u8>), NoRun> {
+    // From here on an interrupt ends with a report.
+    let interrupt = Interrupt::listen()?;
     let settings = invocation.settings()?;
     let files = discover(&options.paths, &invocation.current_dir)?;
     let tests = load(&files, &settings.config, printer)?;
     let run_options = resolve(options, &settings.config, invocation);
-    let project = invocation.open(&settings)?;
-    let interrupt = Interrupt::listen()?;
+    let project = invocation.open(&settings, &interrupt.hurry)?;
     let outcome = run_and_show(project, tests, run_options, &interrupt, printer).await?;
     Ok((outcome, interrupt.signal()))
 }
@@ -180,19 +181,23 @@ pub(super) async fn run_and_show(
     let running = runner::run(project, tests, options, notify, cancel);
     tokio::pin!(running);
     let mut progress = printer.progress();
-    let mut told_of_interrupt = false;
+    let (mut told_of_interrupt, mut told_of_hurry) = (false, false);
     let report = loop {
-        tokio::select! {
+        let event = tokio::select! {
             biased;
-            // A closed stderr must not end a run.
-            Some(event) = events.recv() => drop(progress.on_event(&event)),
+            Some(event) = events.recv() => event,
             report = &mut running => break report,
             () = interrupt.token.cancelled(), if !told_of_interrupt => {
                 told_of_interrupt = true;
-                let signal = interrupt.name().unwrap_or("a signal");
-                drop(progress.on_event(&RunEvent::Interrupted { signal }));
+                RunEvent::Interrupted { signal: interrupt.name().unwrap_or("a signal") }
             }
-        }
+            () = interrupt.hurry.cancelled(), if !told_of_hurry => {
+                told_of_hurry = true;
+                RunEvent::InterruptedAgain
+            }
+        };
+        // A closed stderr must not end a run.
+        drop(progress.on_event(&event));
     };
     while let Ok(event) = events.try_recv() {
         drop(progress.on_event(&event));

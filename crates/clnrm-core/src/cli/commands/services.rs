@@ -33,7 +33,7 @@ pub(in crate::cli) async fn status(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    let report = match invocation.open_existing()? {
+    let report = match invocation.open_existing(&CancellationToken::new())? {
         Some(project) => {
             put_in_order(&project, printer).await?;
             project.ensure_guard().await?;
@@ -56,9 +56,9 @@ pub(in crate::cli) async fn stop(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    // What has begun is finished first; a second signal does not wait.
+    // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
-    let report = match invocation.open_existing()? {
+    let report = match invocation.open_existing(&interrupt.hurry)? {
         Some(project) => {
             put_in_order(&project, printer).await?;
             project.stop_services(&options.names).await?
@@ -85,9 +85,9 @@ pub(in crate::cli) async fn restart(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    // What has begun is finished first; a second signal does not wait.
+    // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
-    let Some(project) = invocation.open_existing()? else {
+    let Some(project) = invocation.open_existing(&interrupt.hurry)? else {
         return Err(ServicesError::Selection(no_match(vec![options.name])).into());
     };
     put_in_order(&project, printer).await?;
@@ -108,7 +108,7 @@ pub(in crate::cli) async fn ai_manage(
     let pause = options.interval.unwrap_or(DEFAULT_INTERVAL);
     let watch = options.watch;
     let options = manage_options(options, settings.config.cost.clone());
-    let Some(project) = invocation.open_existing()? else {
+    let Some(project) = invocation.open_existing(&interrupt.hurry)? else {
         if !options.selection.is_empty() {
             return Err(ManageError::Selection(no_match(options.selection)).into());
         }

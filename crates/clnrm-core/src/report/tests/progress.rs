@@ -63,6 +63,7 @@ fn events() -> Vec<RunEvent> {
             message: "the disk is nearly full".to_owned(),
         },
         RunEvent::Interrupted { signal: "SIGINT" },
+        RunEvent::InterruptedAgain,
         RunEvent::TestFinished {
             test: 1,
             report: failed(),
@@ -91,6 +92,7 @@ fn plain_progress_is_one_line_per_event() {
     test 2: service db failed: it exited with code 1 before it was ready
     warning: the disk is nearly full
     interrupted by SIGINT: stopping what was started
+    interrupted again: killing what still runs
     [2/2] FAIL  api in 2.1 s
     "#);
 }
@@ -106,7 +108,9 @@ fn verbose_progress_has_every_step() {
 fn no_progress_still_warns() {
     assert_eq!(
         lines_of(style(ProgressKind::None), false),
-        "warning: the disk is nearly full\ninterrupted by SIGINT: stopping what was started\n"
+        "warning: the disk is nearly full\n\
+         interrupted by SIGINT: stopping what was started\n\
+         interrupted again: killing what still runs\n"
     );
 }
 

@@ -17,8 +17,8 @@ use super::labels::{LOG_LIMIT, PROJECT};
 use super::{DockerRuntime, log};
 use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
 use crate::runtime::instance::{
-    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Running, Runtime,
-    Supervisor, TreeState,
+    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience, Running,
+    Runtime, Supervisor, TreeState,
 };
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::ExitRecord;
@@ -76,7 +76,11 @@ impl Runtime for DockerRuntime {
         }))
     }
 
-    async fn end(&self, place: &InstancePlace, grace: Duration) -> Result<Ended, InstanceError> {
+    async fn end(
+        &self,
+        place: &InstancePlace,
+        patience: &Patience,
+    ) -> Result<Ended, InstanceError> {
         let Some(container) = self.of(place).await? else {
             let recorded = ExitRecord::read(&place.dir).ok().flatten();
             return Ok(recorded.map_or_else(Ended::nothing, Ended::as_recorded));
@@ -85,7 +89,7 @@ impl Runtime for DockerRuntime {
         let project = labels_of(&container).and_then(|labels| labels.get(PROJECT).cloned());
         let is_up = is_running(&container);
         let ended = if is_up {
-            self.stop(&id, grace).await?;
+            self.stop_patiently(&id, patience).await?;
             self.inspect(&id).await?
         } else {
             Some(container)
@@ -195,6 +199,17 @@ impl DockerRuntime {
                 let exit = container.and_then(|container| exit_of(&container, false));
                 Ok(exit.map_or_else(gone, Observed::Ended))
             }
+        }
+    }
+
+    async fn stop_patiently(&self, name: &str, patience: &Patience) -> Result<(), EngineError> {
+        let stopped = patience
+            .hurry
+            .run_until_cancelled(self.stop(name, patience.grace));
+        match stopped.await {
+            Some(stopped) => stopped,
+            // The engine goes on with what it was asked before; this one kills at once.
+            None => self.stop(name, Duration::ZERO).await,
         }
     }
 
