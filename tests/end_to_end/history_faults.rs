@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::project::{TestProject, WEB, answer, installed, skipped};
+use crate::project::{TestProject, WEB, answer, installed, skipped, test_file};
 
 /// Commands that need the history.
 const COMMANDS: [&[&str]; 4] = [
@@ -86,6 +86,14 @@ impl<'a> SmallDisk<'a> {
     }
 }
 
+impl SmallDisk<'_> {
+    async fn remount(&self, how: &str) {
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &format!("remount,{how}")]).arg(self.0);
+        answer(mount).await.expect(0);
+    }
+}
+
 impl Drop for SmallDisk<'_> {
     fn drop(&mut self) {
         // What stays mounted for a moment is detached all the same.
@@ -121,4 +129,62 @@ async fn a_full_disk_is_told_and_nothing_is_left() {
     }
     fs::remove_file(state.join("filler")).unwrap();
     project.run(&["run", "--stop"]).await.expect(0);
+}
+
+/// Commands that only look answer as ever.
+async fn can_be_looked_at(project: &TestProject, state: &str) {
+    let told = project
+        .run(&["services", "status", "-f", "json"])
+        .await
+        .expect(0);
+    assert_eq!(told.json()["instances"][0]["state"], state, "{told:#?}");
+    let logs = project.run(&["services", "logs", "web"]).await.expect(0);
+    logs.says("a last word");
+    let managed = project
+        .run(&["services", "ai-manage", "--predict-load", "-f", "json"])
+        .await
+        .expect(0);
+    let report = managed.json();
+    assert_eq!(report["services"][0]["name"], "web");
+    let sampled = &report["services"][0]["current"]["sampled_at"];
+    assert!(sampled.is_string(), "{report:#}");
+}
+
+#[tokio::test]
+async fn a_history_that_cannot_be_written_can_still_be_looked_at() {
+    let service = "[services.web]\ncommand = '''echo a last word; exec sleep 86400'''\n";
+    let project = TestProject::with(&test_file("t", service, "sleep 1.1"));
+    let state = project.state_dir();
+    let Some(disk) = SmallDisk::mount(&state, "2m").await else {
+        return;
+    };
+    project.run(&["run", "--keep"]).await.expect(0);
+    let filler = project.state_dir().join("filler");
+    let full = fs::write(&filler, vec![0; 4 << 20]);
+    assert!(full.is_err(), "the disk is smaller than that");
+    can_be_looked_at(&project, "running").await;
+    fs::remove_file(&filler).unwrap();
+
+    // What has ended is not shown as running, though nobody could record it.
+    for process in project.processes() {
+        let mut kill = Command::new("kill");
+        kill.args(["-KILL", process.split(':').next().unwrap()]);
+        answer(kill).await;
+    }
+    let before = project.samples();
+    disk.remount("ro").await;
+    can_be_looked_at(&project, "lost").await;
+    let told = project.run(&["services", "status"]).await.expect(0);
+    told.says("cannot write")
+        .says("nothing of what is found now is kept");
+    for acting in [
+        &["run", "--stop"][..],
+        &["services", "ai-manage", "--auto-scale"],
+    ] {
+        project.run(acting).await.expect(2).says("cannot write");
+    }
+
+    disk.remount("rw").await;
+    assert_eq!(project.samples(), before);
+    project.stop_all().await;
 }

@@ -34,4 +34,5 @@ mod project;
 mod readiness;
 mod reports;
 mod runtime;
+mod state_folder;
 mod support;

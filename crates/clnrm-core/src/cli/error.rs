@@ -138,6 +138,11 @@ impl CliError {
         }
     }
 
+    /// Why a history that may be sound cannot be written.
+    pub(super) fn unwritable(&self) -> Option<&StoreError> {
+        self.store_error().filter(|error| error.is_unwritable())
+    }
+
     /// The error of the history that is behind this one.
     fn store_error(&self) -> Option<&StoreError> {
         match self {

@@ -15,9 +15,11 @@ use super::types::GlobalOptions;
 use crate::clock::SystemClock;
 use crate::config::project::{self, STATE_DIR_VARIABLE};
 use crate::control::Project;
+use crate::control::project::instances_dir;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
-use crate::runtime::{DockerRuntime, ProcessRuntime};
+use crate::report::{Printer, unless_closed};
+use crate::runtime::{DockerRuntime, ProcessRuntime, recovery};
 use crate::store::{Store, StoreHandle};
 
 /// Environment, working directory and this binary.
@@ -70,7 +72,34 @@ impl Invocation {
         settings: &project::Project,
         hurry: &CancellationToken,
     ) -> Result<Arc<Project>, CliError> {
-        let store = Store::open(&settings.state_dir)?;
+        self.project(settings, Store::open(&settings.state_dir)?, hurry, false)
+    }
+
+    /// A copy in memory of a state that cannot be written, which is what `error` says; `None` = there is none.
+    pub(super) fn open_copy(
+        &self,
+        error: CliError,
+        printer: &mut Printer<'_>,
+    ) -> Result<Option<Arc<Project>>, CliError> {
+        let Some(why) = error.unwritable() else {
+            return Err(error);
+        };
+        let settings = self.settings()?;
+        let Some(store) = Store::open_copy(&settings.state_dir)? else {
+            return Ok(None);
+        };
+        unless_closed(printer.warning(&format!("{why}; nothing of what is found now is kept")))?;
+        self.project(&settings, store, &CancellationToken::new(), true)
+            .map(Some)
+    }
+
+    fn project(
+        &self,
+        settings: &project::Project,
+        store: Store,
+        hurry: &CancellationToken,
+        looks_only: bool,
+    ) -> Result<Arc<Project>, CliError> {
         let system = |what| move |source| CliError::System { what, source };
         let owner = i32::try_from(std::process::id()).map_err(io::Error::other);
         let owner = owner
@@ -90,17 +119,41 @@ impl Invocation {
             owner,
             clnrm: self.program.clone(),
             environment: self.variables.clone(),
+            looks_only,
             hurry: hurry.clone(),
             rng: Mutex::new(StdRng::seed_from_u64(rand::random())),
         }))
     }
 
-    /// Opens the project's state; `None` where there never was any.
-    pub(super) fn open_existing(
+    /// Ends what runs of a state that was deleted: without a history nobody else would find it.
+    pub(super) async fn end_abandoned(
+        &self,
+        settings: &project::Project,
+        printer: &mut Printer<'_>,
+    ) -> Result<(), CliError> {
+        let state_dir = &settings.state_dir;
+        if Store::exists(state_dir) {
+            return Ok(());
+        }
+        let (Some(parent), Some(name)) = (state_dir.parent(), state_dir.file_name()) else {
+            return Ok(());
+        };
+        // The folder itself may be gone; what ran in it knows its true path.
+        let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
+        for note in recovery::end_abandoned(&instances_dir(&parent.join(name))).await {
+            unless_closed(printer.warning(&note))?;
+        }
+        Ok(())
+    }
+
+    /// Opens the project's state; `None` where there is none.
+    pub(super) async fn open_existing(
         &self,
         hurry: &CancellationToken,
+        printer: &mut Printer<'_>,
     ) -> Result<Option<Arc<Project>>, CliError> {
         let settings = self.settings()?;
+        self.end_abandoned(&settings, printer).await?;
         if !settings.state_dir.exists() {
             return Ok(None);
         }

@@ -42,7 +42,7 @@ impl Project {
     /// Starts a guard where instances are warm and there is none. A pool without its guard still expires: the next
     /// command sees to it.
     pub async fn ensure_guard(&self) -> Result<(), StoreError> {
-        if !self.has_warm().await? {
+        if self.looks_only || !self.has_warm().await? {
             return Ok(());
         }
         // Best effort, as said above.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -227,14 +228,17 @@ impl Project {
             .call(move |store| store.journal_instance(&row))
             .await
             .map_err(StartCause::Store)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(&prepared.dir)
-            .map_err(|source| StartCause::Folder {
-                path: prepared.dir.clone(),
-                source,
-            })
+        // Not recursive: a state folder that was deleted meanwhile is not made anew without its history.
+        let mut maker = fs::DirBuilder::new();
+        maker.mode(0o700);
+        let made = match maker.create(self.instances_dir()) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+            _ => maker.create(&prepared.dir),
+        };
+        made.map_err(|source| StartCause::Folder {
+            path: prepared.dir.clone(),
+            source,
+        })
     }
 
     async fn launch_and_wait(

@@ -35,6 +35,13 @@ pub struct ManageOptions {
     pub cost: CostRates,
 }
 
+impl ManageOptions {
+    /// Whether anything may be started or stopped.
+    pub fn acts(&self) -> bool {
+        self.auto_scale && !self.dry_run
+    }
+}
+
 /// Why there is no report.
 #[derive(Debug, Error)]
 pub enum ManageError {

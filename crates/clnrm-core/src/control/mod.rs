@@ -13,6 +13,7 @@ mod forecast_view;
 pub mod guard;
 mod job;
 pub mod lifecycle;
+mod look_over;
 pub mod manage;
 pub mod manage_report;
 pub mod pool;

@@ -43,6 +43,8 @@ pub struct Project {
     pub clnrm: PathBuf,
     /// The environment that this command was given.
     pub environment: BTreeMap<String, String>,
+    /// Its history is a copy that is kept nowhere: nothing is started, ended or scaled.
+    pub looks_only: bool,
     /// Cancelled when nothing that ends gets time for it any more.
     pub hurry: CancellationToken,
     /// For ids and ports.
@@ -113,7 +115,7 @@ impl Project {
 
     /// The folder that holds one folder per instance.
     pub fn instances_dir(&self) -> PathBuf {
-        self.state_dir.join("instances")
+        instances_dir(&self.state_dir)
     }
 
     /// A new instance's id, e.g. `cache-7f3a9c`.
@@ -140,6 +142,11 @@ impl Project {
         // A generator is as good after a panic as before.
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
+}
+
+/// The folder of a state directory that holds one folder per instance.
+pub fn instances_dir(state_dir: &Path) -> PathBuf {
+    state_dir.join("instances")
 }
 
 /// Where a recorded instance is.

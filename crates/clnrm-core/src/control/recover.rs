@@ -36,7 +36,7 @@ pub struct Recovered {
 }
 
 impl Recovered {
-    fn note_once(&mut self, note: String) {
+    pub(super) fn note_once(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
         }
@@ -45,7 +45,7 @@ impl Recovered {
 
 /// What is to be done with one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
+pub(super) enum Verdict {
     /// It is as recorded.
     Leave,
     /// It has ended (or must), and the row must say so.
@@ -56,7 +56,7 @@ enum Verdict {
 
 /// Why an instance of a pool goes that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Retirement {
+pub(super) enum Retirement {
     Expired,
     RunKilled,
     HolderKilled,
@@ -75,6 +75,9 @@ impl Retirement {
 impl Project {
     /// Accounts for every instance of the project; ends what nobody is responsible for any more.
     pub async fn recover(&self) -> Result<Recovered, RecoverError> {
+        if self.looks_only {
+            return self.look_over().await;
+        }
         // Folders before rows: a row is always written before its folder, so a folder seen now without a row then
         // has none at all.
         let folders = self.instance_folders();
@@ -138,7 +141,7 @@ impl Project {
     }
 
     /// What there is of every instance, with one question to each runtime.
-    async fn look_at(
+    pub(super) async fn look_at(
         &self,
         rows: Vec<InstanceRow>,
     ) -> Vec<(InstanceRow, Result<Observed, InstanceError>)> {
@@ -299,7 +302,7 @@ impl Project {
     }
 }
 
-fn judge(
+pub(super) fn judge(
     row: &InstanceRow,
     observed: &Observed,
     unfinished_runs: &[RunRow],
@@ -335,6 +338,9 @@ fn judge(
         }
         Observed::Lost(Loss::ContainerRemoved) => Verdict::End("its container was removed"),
         Observed::Lost(_) => Verdict::End("its supervisor was killed"),
+        Observed::NeverStarted if row.state == InstanceState::Running => {
+            Verdict::End("its folder was deleted")
+        }
         Observed::NeverStarted if owner_lives => Verdict::Leave,
         Observed::NeverStarted => Verdict::End("the command that was to start it was killed"),
     }

@@ -12,7 +12,7 @@ use super::project::{Project, place};
 use super::status_report::{LeakReport, StoppedInstance};
 use crate::runtime::process::data_dir;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
-use crate::runtime::{InstanceError, InstancePlace, Patience};
+use crate::runtime::{InstanceError, InstancePlace, Observed, Patience};
 use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.
@@ -236,6 +236,24 @@ impl Project {
             },
             None => unseen(ended.killed, ended.leftovers),
         })
+    }
+}
+
+impl Ended {
+    /// Of an instance that does not live any more and that nobody cleans up after.
+    pub(super) fn found(observed: &Observed, why: &str) -> Self {
+        match observed {
+            Observed::Ended(exit) => from_record(*exit),
+            _ => Self {
+                exit: InstanceExit {
+                    message: Some(why.to_owned()),
+                    ..InstanceExit::default()
+                },
+                ending: Ending::Lost,
+                killed: false,
+                leftovers: Vec::new(),
+            },
+        }
     }
 }
 

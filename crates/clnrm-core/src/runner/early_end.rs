@@ -31,6 +31,9 @@ pub(super) async fn unwanted_end(
     let message = match state {
         TreeState::Running | TreeState::MainLeft => return None,
         TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
+        TreeState::Ended(record) if record.requested && !instance.dir.exists() => {
+            "its folder was deleted while the test ran".to_owned()
+        }
         TreeState::Ended(record) if record.requested => {
             "it was stopped while the test ran".to_owned()
         }

@@ -313,8 +313,10 @@ impl Shared {
             })
             .await?;
         let is_kept = |row: &InstanceRow| {
-            row.state == InstanceState::Running && row.warm_until.is_some()
-                || kept.iter().any(|instance| instance.id == row.start.id)
+            let is_wanted = row.state == InstanceState::Running && row.warm_until.is_some()
+                || kept.iter().any(|instance| instance.id == row.start.id);
+            // What nobody will find again is not kept.
+            is_wanted && row.start.dir.exists()
         };
         let (kept_rows, ended): (Vec<InstanceRow>, Vec<InstanceRow>) =
             mine.into_iter().partition(is_kept);
@@ -355,7 +357,10 @@ impl Shared {
         let (run, now) = (self.run, self.project.now());
         self.project
             .store
-            .call(move |store| store.finish_run(run, now))
+            .call(move |store| {
+                store.finish_run(run, now)?;
+                store.check_existence()
+            })
             .await?;
         self.project.containers.release_network();
         self.project.tidy_containers().await?;

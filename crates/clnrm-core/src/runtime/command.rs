@@ -193,6 +193,10 @@ impl ProcessRuntime {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .kill_on_drop(false);
+        if let Some(dir) = &spec.record_dir {
+            // Its folder, wherever that is moved to; and whose it is, for whoever finds it without its folder.
+            command.current_dir(dir);
+        }
         let mut child = command.spawn()?;
         let mut orders = serde_json::to_vec(spec)?;
         orders.push(b'\n');

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
+use rustix::fs::{FlockOperation, flock, fstat};
 use rustix::process::{Signal, setsid};
 use tokio::time::sleep;
 
@@ -20,6 +20,8 @@ use crate::procfs::ProcessIdentity;
 
 /// The hidden subcommand; its argument is the state directory.
 pub const GUARD_SUBCOMMAND: &str = "__guard";
+/// How often a guard looks whether there is still something to guard.
+const POST_LOOK: Duration = Duration::from_secs(1);
 const LOOK_PAUSE: Duration = Duration::from_millis(5);
 /// A guard that was asked to leave finishes what it has begun.
 const LEAVING_LOOKS: u32 = 200;
@@ -46,10 +48,25 @@ impl GuardPost {
     }
 }
 
+impl GuardPost {
+    /// Resolves when the project's state was deleted: its lock, which came with this process, has no name any more.
+    pub async fn abolished(&self) {
+        while self.exists() {
+            sleep(POST_LOOK).await;
+        }
+    }
+
+    fn exists(&self) -> bool {
+        !fstat(io::stdin()).is_ok_and(|lock| lock.st_nlink == 0)
+    }
+}
+
 impl Drop for GuardPost {
     fn drop(&mut self) {
-        // A record of a guard that is gone is recognized as such.
-        let _ = fs::remove_file(&self.record);
+        // A record of a guard that is gone is recognized as such. Where the post is gone, it may be another's.
+        if self.exists() {
+            let _ = fs::remove_file(&self.record);
+        }
         let _ = flock(io::stdin(), FlockOperation::Unlock);
     }
 }

@@ -188,13 +188,17 @@ impl ProcessRuntime {
             }
         })?;
         let log = log_path(&request.dir);
+        let folder = |source| StartError::InstanceFolder {
+            path: request.dir.clone(),
+            source,
+        };
         let spec = ShimSpec {
             id: request.id.clone(),
             argv: request.argv.clone(),
             env: with_instance_variable(request),
-            working_dir: request.working_dir.clone(),
+            working_dir: std::path::absolute(&request.working_dir).map_err(folder)?,
             output: ShimOutput::Log {
-                path: log.clone(),
+                path: log_path(Path::new("")),
                 limit_bytes: request.log_limit_bytes,
             },
             log_patterns: request.log_patterns.clone(),

@@ -128,7 +128,13 @@ async fn take_away(place: &InstancePlace, patience: &Patience) -> Result<Ended, 
     let aside = place.dir.with_extension("gone");
     if let Err(source) = fs::rename(&place.dir, &aside) {
         if source.kind() == io::ErrorKind::NotFound {
-            return Ok(Ended::nothing());
+            // Its folder may have been deleted under it; then its mark is all there is to go by.
+            let leftovers = recovery::end_leftovers(&place.id, 0).await?;
+            return Ok(Ended {
+                killed: !leftovers.is_empty(),
+                leftovers,
+                ..Ended::nothing()
+            });
         }
         return Err(folder(&place.dir, source));
     }

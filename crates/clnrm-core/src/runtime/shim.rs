@@ -2,7 +2,7 @@
 //!
 //! It becomes a session leader and child subreaper, marks itself ([`super::mark`]), spawns the program, writes its
 //! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM, or
-//! SIGQUIT for at once), when its program has ended, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
+//! SIGQUIT for at once), when its program has ended, its folder is gone, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
 //!
 //! As the subreaper it inherits every orphan, so the tree is empty exactly when it has no child: `waitpid` says so.
 //! Deliberately absent: threads, the history, any knowledge of services.
@@ -10,6 +10,7 @@
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 use std::time::Duration;
 
@@ -36,6 +37,13 @@ const STOPPING_LOOK: Duration = Duration::from_millis(20);
 const LAST_OUTPUT_PATIENCE: Duration = Duration::from_millis(200);
 /// What a step left running in the background gets to end by itself.
 const LEFTOVER_GRACE: Duration = Duration::from_millis(500);
+
+/// How often a shim looks whether its folder is still there.
+const FOLDER_LOOK: Duration = Duration::from_secs(1);
+/// What a tree gets to end by itself, at most, once nobody can find it any more.
+const NO_FOLDER_GRACE: Duration = Duration::from_secs(2);
+/// The instance's folder, in which its shim is started, and which may be moved.
+const HERE: &str = ".";
 
 /// Runs as a shim until nothing of the tree is left. Reads its orders from stdin.
 pub fn run() -> ExitCode {
@@ -127,6 +135,8 @@ struct Tree {
     log_bytes_lost: u64,
     lines: LineCounter,
     starter: Option<pipe::Receiver>,
+    /// When the folder is looked at next; `None` = not any more, or a step, which has none.
+    folder_look: Option<Instant>,
     ending: Option<Ending>,
 }
 
@@ -160,9 +170,9 @@ impl Tree {
         }
         let main_pid = spawn_program(&spec, stdout, stderr)?;
         record.main_pid = Some(main_pid);
-        if let Some(dir) = &spec.record_dir {
+        if spec.record_dir.is_some() {
             // The starter learns the pid below as well; a full disk must not end a service that runs.
-            let _ = record.write(dir);
+            let _ = record.write(Path::new(HERE));
         }
         tell(&ShimEvent::Spawned(record));
         let starter = if spec.record_dir.is_none() {
@@ -172,6 +182,7 @@ impl Tree {
         };
         Ok(Self {
             lines: LineCounter::new(&spec.log_patterns),
+            folder_look: (spec.record_dir.is_some()).then(|| Instant::now() + FOLDER_LOOK),
             spec,
             main_pid,
             main_status: None,
@@ -214,6 +225,7 @@ impl Tree {
                 self.begin_ending(false, self.spec.stop.grace);
             }
         }
+        self.look_for_folder();
         let main_ended = self.main_status.is_some();
         if let Some(ending) = &mut self.ending {
             if Instant::now() >= ending.kill_at {
@@ -225,6 +237,18 @@ impl Tree {
             }
         }
         Remaining::Some
+    }
+
+    /// Without its record no command would ever find this tree again (`git clean -fdx`, `rm -r .clnrm`).
+    fn look_for_folder(&mut self) {
+        if self.folder_look.is_none_or(|at| Instant::now() < at) {
+            return;
+        }
+        let is_there = ShimRecord::is_in(Path::new(HERE));
+        self.folder_look = is_there.then(|| Instant::now() + FOLDER_LOOK);
+        if !is_there {
+            self.begin_ending(true, self.spec.stop.grace.min(NO_FOLDER_GRACE));
+        }
     }
 
     fn reap(&mut self) -> Remaining {
@@ -273,12 +297,13 @@ impl Tree {
     }
 
     fn next_look(&self) -> Option<Instant> {
-        self.ending.as_ref().map(|ending| {
+        let ending = self.ending.as_ref().map(|ending| {
             ending
                 .kill_at
                 .min(Instant::now() + STOPPING_LOOK)
                 .max(Instant::now())
-        })
+        });
+        ending.into_iter().chain(self.folder_look).min()
     }
 
     fn write_log(&mut self, read: io::Result<usize>, buffer: &[u8]) {
@@ -318,9 +343,9 @@ impl Tree {
             at_ms: SystemClock.now().as_millis(),
             log_bytes_lost: self.log_bytes_lost,
         };
-        if let Some(dir) = &self.spec.record_dir {
+        if self.spec.record_dir.is_some() {
             // On a full disk the end goes unrecorded; the next command sees that the shim is gone.
-            let _ = record.write(dir);
+            let _ = record.write(Path::new(HERE));
         }
         tell(&ShimEvent::Ended(record));
     }

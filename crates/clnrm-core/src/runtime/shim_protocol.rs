@@ -155,6 +155,11 @@ impl ShimRecord {
         write_whole(dir, SHIM_FILE, self)
     }
 
+    /// Whether the record is there: `false` only where it surely is not.
+    pub fn is_in(dir: &Path) -> bool {
+        !matches!(fs::symlink_metadata(dir.join(SHIM_FILE)), Err(error) if error.kind() == io::ErrorKind::NotFound)
+    }
+
     /// The record of an instance's folder; `None` where no shim ever got that far.
     pub fn read(dir: &Path) -> io::Result<Option<Self>> {
         read_json(&dir.join(SHIM_FILE))

@@ -53,6 +53,20 @@ pub enum StoreError {
         /// The system's words.
         source: Cause,
     },
+    /// Its newest rows are in a write-ahead log that cannot be read where nothing can be written.
+    #[error("cannot read {}: it was not closed, and its folder cannot be written", path.display())]
+    NeedsCopy {
+        /// The database.
+        path: PathBuf,
+        /// SQLite's words.
+        source: rusqlite::Error,
+    },
+    /// Somebody deleted it while this command used it.
+    #[error("{} was deleted while it was in use, with all that it recorded", path.display())]
+    Deleted {
+        /// The database.
+        path: PathBuf,
+    },
     /// Other commands held the database for longer than anyone should.
     #[error("cannot {operation}: {} stayed locked for {seconds} s", path.display())]
     Busy {
@@ -120,6 +134,8 @@ pub(super) const BUSY_TIMEOUT: std::time::Duration = std::time::Duration::from_s
 
 /// `SQLITE_IOERR_SHMSIZE`: the wal-index could not grow, which only a full disk causes.
 const SHARED_MEMORY_FULL: i32 = 4874;
+/// `SQLITE_IOERR_WRITE` and `SQLITE_IOERR_SHMOPEN`: the system refuses to write (a quota, say), or to make the index.
+const REFUSED_WRITES: [i32; 2] = [778, 4618];
 
 impl StoreError {
     /// Sorts an error of SQLite by what a person can do about it.
@@ -151,6 +167,12 @@ impl StoreError {
                     Self::DiskFull {
                         path,
                         operation,
+                        source: source.into(),
+                    }
+                }
+                ErrorCode::SystemIoFailure if REFUSED_WRITES.contains(&failure.extended_code) => {
+                    Self::NotWritable {
+                        path,
                         source: source.into(),
                     }
                 }
@@ -195,6 +217,11 @@ impl StoreError {
         }
     }
 
+    /// Whether the history may be sound and is only not to be written.
+    pub fn is_unwritable(&self) -> bool {
+        matches!(self, Self::NotWritable { .. } | Self::DiskFull { .. })
+    }
+
     /// The way out, as one line for a person.
     pub fn hint(&self) -> Option<String> {
         match self {
@@ -216,6 +243,13 @@ impl StoreError {
             Self::NotWritable { .. } => {
                 Some("set CLNRM_STATE_DIR to a directory that you may write to".into())
             }
+            Self::NeedsCopy { path, .. } => Some(format!(
+                "look at a copy of it: cp -r {} COPY && CLNRM_STATE_DIR=$PWD/COPY clnrm services status",
+                shell_quoted(path.parent().unwrap_or(path))
+            )),
+            Self::Deleted { .. } => Some(
+                "what it recorded as running was ended; keep .clnrm out of what is cleaned meanwhile".into(),
+            ),
             Self::Busy { path, .. } => Some(format!(
                 "see which process holds it: fuser {}",
                 shell_quoted(path)
@@ -269,6 +303,9 @@ mod tests {
         ));
         for code in [ffi::SQLITE_FULL, SHARED_MEMORY_FULL] {
             assert!(matches!(from_code(code), StoreError::DiskFull { .. }));
+        }
+        for code in REFUSED_WRITES {
+            assert!(from_code(code).is_unwritable());
         }
         for code in [ffi::SQLITE_READONLY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM] {
             assert!(matches!(from_code(code), StoreError::NotWritable { .. }));

@@ -3,7 +3,7 @@
 //! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Params, Row, Transaction, params};
@@ -273,7 +273,7 @@ impl Store {
                 .query_map([keep_per_service], |row| {
                     Ok(PrunableInstance {
                         id: row.get("id")?,
-                        dir: path(row, "dir")?,
+                        dir: instance_dir(row, self.state_dir())?,
                     })
                 })?
                 .collect()
@@ -340,7 +340,7 @@ impl Store {
         self.read("read the instances", |connection| {
             connection
                 .prepare_cached(&format!("SELECT * FROM instances {condition}"))?
-                .query_map(parameters, instance_row)?
+                .query_map(parameters, |row| instance_row(row, self.state_dir()))?
                 .collect()
         })
     }
@@ -395,7 +395,17 @@ fn engine(row: &Row<'_>) -> rusqlite::Result<Option<RecordedEngine>> {
         .map(|(id, address)| RecordedEngine { id, address }))
 }
 
-pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+/// Where an instance's directory is: where it was made, or where the state directory was moved to since.
+fn instance_dir(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<PathBuf> {
+    let made = path(row, "dir")?;
+    if made.starts_with(state_dir) || made.exists() {
+        return Ok(made);
+    }
+    let moved = (made.file_name()).map(|name| state_dir.join("instances").join(name));
+    Ok(moved.filter(|moved| moved.exists()).unwrap_or(made))
+}
+
+pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<InstanceRow> {
     Ok(InstanceRow {
         start: NewInstance {
             id: row.get("id")?,
@@ -404,7 +414,7 @@ pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
             digest: row.get("digest")?,
             runtime: row.get("runtime")?,
             pooled: row.get("pooled")?,
-            dir: path(row, "dir")?,
+            dir: instance_dir(row, state_dir)?,
             ports: json(row, "ports")?,
             address: row.get("address")?,
             owner: owner(row)?,

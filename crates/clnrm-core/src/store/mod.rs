@@ -8,6 +8,7 @@
 
 mod actions;
 mod clocks;
+mod copy;
 mod error;
 mod handle;
 mod history;
@@ -53,6 +54,8 @@ pub struct Store {
     path: PathBuf,
     /// What is broken, once it was met: nothing is written from then on.
     damage: OnceCell<String>,
+    /// In memory: what is written is kept nowhere.
+    is_copy: bool,
 }
 
 impl Store {
@@ -73,6 +76,7 @@ impl Store {
                 connection,
                 path,
                 damage: OnceCell::new(),
+                is_copy: false,
             }),
             // Somebody deletes it as fast as it is made.
             Found::Missing | Found::Outdated => Err(StoreError::from_io(
@@ -95,14 +99,58 @@ impl Store {
                 connection,
                 path: open::database_path(state_dir),
                 damage: OnceCell::new(),
+                is_copy: false,
             })),
         }
     }
 
+    /// A copy in memory of the history in `state_dir`, which is looked at and not touched; `None` = there is none.
+    ///
+    /// # Errors
+    /// As [`Store::open`], and [`StoreError::NeedsCopy`].
+    pub fn open_copy(state_dir: &Path) -> Result<Option<Self>, StoreError> {
+        let path = open::database_path(state_dir);
+        let copied = copy::copy(&path)?;
+        Ok(copied.map(|connection| Self::of_copy(connection, path)))
+    }
+
+    fn of_copy(connection: Connection, path: PathBuf) -> Self {
+        Self {
+            connection,
+            path,
+            damage: OnceCell::new(),
+            is_copy: true,
+        }
+    }
+
+    /// Whether there is a history in `state_dir`.
+    pub fn exists(state_dir: &Path) -> bool {
+        open::database_path(state_dir).exists()
+    }
+
+    /// Errs where the database was deleted: what is written then is kept nowhere, and SQLite does not say so.
+    pub fn check_existence(&self) -> Result<(), StoreError> {
+        if self.is_copy || self.path.exists() {
+            return Ok(());
+        }
+        Err(StoreError::Deleted {
+            path: self.path.clone(),
+        })
+    }
+
     /// A second connection to the same history.
     fn another(&self) -> Result<Self, StoreError> {
-        let state_dir = self.path.parent().unwrap_or(Path::new(""));
-        Self::open(state_dir)
+        if self.is_copy {
+            let another = copy::copy_of(&self.connection);
+            return another
+                .map(|connection| Self::of_copy(connection, self.path.clone()))
+                .map_err(|error| self.failed("copy the history", error));
+        }
+        Self::open(self.state_dir())
+    }
+
+    fn state_dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// The database file.

@@ -54,16 +54,8 @@ pub(super) fn database_path(state_dir: &Path) -> PathBuf {
 
 /// Looks at what is there, and changes nothing.
 pub(super) fn look(path: &Path) -> Result<Found, StoreError> {
-    match fs::metadata(path) {
-        Ok(metadata) if metadata.is_file() && metadata.len() < SMALLEST_DATABASE => {
-            return Err(StoreError::Damaged {
-                path: path.to_path_buf(),
-                detail: format!("only {} bytes are left of it", metadata.len()),
-            });
-        }
-        Ok(_) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Missing),
-        Err(error) => return Err(StoreError::from_io(path, OPENING, error)),
+    if !check_size(path)? {
+        return Ok(Found::Missing);
     }
     let failed = |error| StoreError::from_sqlite(path, OPENING, error);
     let connection = connect(path).map_err(failed)?;
@@ -81,6 +73,21 @@ pub(super) fn look(path: &Path) -> Result<Found, StoreError> {
     }
     configure(&connection).map_err(failed)?;
     Ok(Found::Current(connection))
+}
+
+/// Errs on a database that was cut off; `false` = there is none.
+pub(super) fn check_size(path: &Path) -> Result<bool, StoreError> {
+    match fs::metadata(path) {
+        Ok(metadata) if metadata.is_file() && metadata.len() < SMALLEST_DATABASE => {
+            Err(StoreError::Damaged {
+                path: path.to_path_buf(),
+                detail: format!("only {} bytes are left of it", metadata.len()),
+            })
+        }
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(StoreError::from_io(path, OPENING, error)),
+    }
 }
 
 /// Creates or migrates what [`look`] did not find current, one process at a time, and returns what is there then.
@@ -111,7 +118,7 @@ pub(super) fn prepare(state_dir: &Path) -> Result<Found, StoreError> {
 }
 
 /// Errs on a damaged database, one of another program, and one from the future.
-fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     let failed = |error| StoreError::from_sqlite(path, OPENING, error);
     let application_id: i32 = connection
         .pragma_query_value(None, "application_id", |row| row.get(0))
@@ -133,7 +140,7 @@ fn check_owner(connection: &Connection, path: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn version(connection: &Connection) -> rusqlite::Result<i32> {
+pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
 }
 
@@ -150,7 +157,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
 }
 
 /// The settings of a connection that will be used.
-fn configure(connection: &Connection) -> rusqlite::Result<()> {
+pub(super) fn configure(connection: &Connection) -> rusqlite::Result<()> {
     // In WAL mode NORMAL can lose the last commits to a power cut, never to a killed process, and never consistency.
     connection.pragma_update(None, "synchronous", "normal")?;
     connection.pragma_update(None, "foreign_keys", true)?;
@@ -198,7 +205,7 @@ fn build(path: &Path) -> rusqlite::Result<()> {
 }
 
 /// Takes every step that is missing, all or none. The caller holds the lock.
-fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
     let taken = usize::try_from(version(&transaction)?).unwrap_or_default();
     for step in MIGRATIONS.iter().skip(taken) {
@@ -230,7 +237,7 @@ fn write_gitignore(state_dir: &Path) -> Result<(), StoreError> {
     fs::write(state_dir.join(".gitignore"), "*\n").map_err(failed)
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
+pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     let mut name = path.as_os_str().to_owned();
     name.push(suffix);
     PathBuf::from(name)

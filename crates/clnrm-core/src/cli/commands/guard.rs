@@ -20,17 +20,19 @@ pub(in crate::cli) async fn guard(
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
     let interrupt = Interrupt::listen()?;
-    let Some(project) = invocation
-        .of_state(&options.state_dir)
-        .open_existing(&interrupt.hurry)?
-    else {
+    let invocation = invocation.of_state(&options.state_dir);
+    let Some(project) = invocation.open_existing(&interrupt.hurry, printer).await? else {
         return Ok(Exit::Good);
     };
     loop {
         let Some(post) = GuardPost::take(&project.state_dir, &project.owner) else {
             return Ok(Exit::Good);
         };
-        stand(&project, &interrupt, printer).await?;
+        tokio::select! {
+            stood = stand(&project, &interrupt, printer) => stood?,
+            // What runs ends by itself: see `runtime::shim`.
+            () = post.abolished() => return Ok(Exit::Good),
+        }
         drop(post);
         // Whoever left something warm in the last moment saw the lock taken, and relies on this look.
         if interrupt.token.is_cancelled() || !project.has_warm().await? {

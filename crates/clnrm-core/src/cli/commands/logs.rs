@@ -1,16 +1,18 @@
 //! `clnrm services logs`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
+use super::services::looking;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::LogsOptions;
+use crate::control::Project;
 use crate::control::selection::SelectionError;
 use crate::control::services::{KnownInstance, ServicesError, reported_state};
 use crate::report::log_report::{FollowedLine, InstanceLog, LogReport};
@@ -26,17 +28,20 @@ pub(in crate::cli) async fn logs(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    let Some(project) = invocation.open_existing(&CancellationToken::new())? else {
+    let look = async |project: &Arc<Project>, printer: &mut Printer<'_>| {
+        for note in project.recover().await?.notes {
+            unless_closed(printer.warning(&note))?;
+        }
+        let known = project.instances_named(&options.name).await?;
+        Ok((Arc::clone(project), known))
+    };
+    let Some((project, known)) = looking(invocation, printer, look).await? else {
         let nothing = SelectionError::NoMatch {
             pattern: options.name,
             known: Vec::new(),
         };
         return Err(ServicesError::Selection(nothing).into());
     };
-    for note in project.recover().await?.notes {
-        unless_closed(printer.warning(&note))?;
-    }
-    let known = project.instances_named(&options.name).await?;
     let (files, problems) = project.fetch_logs(&known, options.lines).await;
     for problem in problems {
         unless_closed(printer.warning(&problem))?;

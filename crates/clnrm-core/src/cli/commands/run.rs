@@ -96,6 +96,7 @@ async fn plan_and_run(
     let files = discover(&options.paths, &invocation.current_dir)?;
     let tests = load(&files, &settings.config, printer)?;
     let run_options = resolve(options, &settings.config, invocation);
+    invocation.end_abandoned(&settings, printer).await?;
     let project = invocation.open(&settings, &interrupt.hurry)?;
     let outcome = run_and_show(project, tests, run_options, &interrupt, printer).await?;
     Ok((outcome, interrupt.signal()))

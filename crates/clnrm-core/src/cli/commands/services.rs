@@ -33,20 +33,39 @@ pub(in crate::cli) async fn status(
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
-    let report = match invocation.open_existing(&CancellationToken::new())? {
-        Some(project) => {
-            put_in_order(&project, printer).await?;
-            project.ensure_guard().await?;
-            project.status().await?
-        }
-        None => StatusReport {
-            schema: StatusReport::SCHEMA,
-            instances: Vec::new(),
-            guard: None,
-        },
-    };
+    let report = looking(invocation, printer, async |project, printer| {
+        put_in_order(project, printer).await?;
+        project.ensure_guard().await?;
+        Ok(project.status().await?)
+    });
+    let report = report.await?.unwrap_or_else(|| StatusReport {
+        schema: StatusReport::SCHEMA,
+        instances: Vec::new(),
+        guard: None,
+    });
     unless_closed(printer.status(&report, SystemClock.now(), format))?;
     Ok(Exit::Good)
+}
+
+/// Looks at the project's state and, where that cannot be written, at a copy of it; `None` = there is none.
+pub(super) async fn looking<T>(
+    invocation: &Invocation,
+    printer: &mut Printer<'_>,
+    look: impl AsyncFn(&Arc<Project>, &mut Printer<'_>) -> Result<T, CliError>,
+) -> Result<Option<T>, CliError> {
+    let nobody = CancellationToken::new();
+    let looked = match invocation.open_existing(&nobody, printer).await {
+        Ok(None) => return Ok(None),
+        Ok(Some(project)) => look(&project, printer).await,
+        Err(error) => Err(error),
+    };
+    match looked {
+        Err(error) => match invocation.open_copy(error, printer)? {
+            Some(copy) => look(&copy, printer).await.map(Some),
+            None => Ok(None),
+        },
+        looked => looked.map(Some),
+    }
 }
 
 /// Stops services and proves that nothing of them is left.
@@ -58,7 +77,7 @@ pub(in crate::cli) async fn stop(
 ) -> Result<Exit, CliError> {
     // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
-    let report = match invocation.open_existing(&interrupt.hurry)? {
+    let report = match invocation.open_existing(&interrupt.hurry, printer).await? {
         Some(project) => {
             put_in_order(&project, printer).await?;
             project.stop_services(&options.names).await?
@@ -87,7 +106,7 @@ pub(in crate::cli) async fn restart(
 ) -> Result<Exit, CliError> {
     // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
-    let Some(project) = invocation.open_existing(&interrupt.hurry)? else {
+    let Some(project) = invocation.open_existing(&interrupt.hurry, printer).await? else {
         return Err(ServicesError::Selection(no_match(vec![options.name])).into());
     };
     put_in_order(&project, printer).await?;
@@ -108,7 +127,12 @@ pub(in crate::cli) async fn ai_manage(
     let pause = options.interval.unwrap_or(DEFAULT_INTERVAL);
     let watch = options.watch;
     let options = manage_options(options, settings.config.cost.clone());
-    let Some(project) = invocation.open_existing(&interrupt.hurry)? else {
+    let opened = invocation.open_existing(&interrupt.hurry, printer).await;
+    let opened = match opened {
+        Err(error) if !options.acts() => invocation.open_copy(error, printer)?,
+        opened => opened?,
+    };
+    let Some(project) = opened else {
         if !options.selection.is_empty() {
             return Err(ManageError::Selection(no_match(options.selection)).into());
         }
@@ -119,7 +143,7 @@ pub(in crate::cli) async fn ai_manage(
     let mut passes = Passes::new(project);
     loop {
         // An interrupt takes effect between passes: a scaling that has begun is finished first.
-        let report = passes.next(&options, printer).await?;
+        let report = passes.next_anyhow(&options, invocation, printer).await?;
         if watch {
             printer.manage_again(&report, format)?;
         } else {
@@ -164,6 +188,27 @@ impl Passes {
             sampling: None,
             warn,
             notes,
+        }
+    }
+
+    /// One pass; over a copy, from now on, where it cannot be recorded and nothing else is to be done.
+    async fn next_anyhow(
+        &mut self,
+        options: &ManageOptions,
+        invocation: &Invocation,
+        printer: &mut Printer<'_>,
+    ) -> Result<ManageReport, CliError> {
+        match self.next(options, printer).await {
+            Err(error) if !options.acts() && !self.project.looks_only => {
+                if let Some(copy) = invocation.open_copy(error, printer)? {
+                    if let Some(sampling) = self.sampling.take() {
+                        sampling.abort();
+                    }
+                    *self = Self::new(copy);
+                }
+                self.next(options, printer).await
+            }
+            report => report,
         }
     }
 
