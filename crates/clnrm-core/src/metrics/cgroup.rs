@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use self::parse::{CgroupMount, Hierarchy, Membership};
 use super::absent::{Absent, Measured};
+use crate::runtime::docker::MemoryParts;
 
 /// The directories with one container's counters. A hybrid host has some controllers in version 1 and some in 2.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -25,18 +26,36 @@ enum Version {
 }
 
 impl Cgroup {
+    /// How many processes of a container on this machine were killed so far for lack of memory.
+    pub(super) fn memory_kills_of(container_id: &str, main_pid: i32) -> Option<u64> {
+        let counts = |cgroup: &Self| cgroup.memory_kills().is_ok();
+        Self::on_this_machine(container_id, main_pid, &counts)?
+            .memory_kills()
+            .ok()
+    }
+
     /// The group that carries this container's id and that the process is in, if its counters can be read here.
     ///
     /// `None` also when the process is another machine's (or another PID namespace's): then its number names nobody
     /// here, or somebody in another group.
     pub(super) fn of_container(container_id: &str, main_pid: i32) -> Option<Self> {
+        Self::on_this_machine(container_id, main_pid, &|cgroup| {
+            cgroup.cpu_seconds().is_ok() && cgroup.memory_bytes().is_ok()
+        })
+    }
+
+    fn on_this_machine(
+        container_id: &str,
+        main_pid: i32,
+        readable: &dyn Fn(&Self) -> bool,
+    ) -> Option<Self> {
         let memberships = fs::read(format!("/proc/{main_pid}/cgroup")).ok()?;
         let mounts = fs::read("/proc/self/mountinfo").ok()?;
         Self::find(
             container_id,
             &String::from_utf8_lossy(&memberships),
             &String::from_utf8_lossy(&mounts),
-            &|cgroup: &Self| cgroup.cpu_seconds().is_ok() && cgroup.memory_bytes().is_ok(),
+            readable,
         )
     }
 
@@ -83,28 +102,29 @@ impl Cgroup {
         }
     }
 
-    /// Memory in use without the file cache that the kernel may drop at any time: what `docker stats` shows.
+    /// Memory in use that the kernel cannot drop: without the contents of files, with shared memory and tmpfs.
     pub(super) fn memory_bytes(&self) -> Measured<u64> {
         let (version, directory) = &self.memory;
-        let (usage, cache) = match version {
-            Version::V1 => ("memory.usage_in_bytes", "total_inactive_file"),
-            Version::V2 => ("memory.current", "inactive_file"),
+        let usage = match version {
+            Version::V1 => "memory.usage_in_bytes",
+            Version::V2 => "memory.current",
         };
-        let usage = read(&directory.join(usage), parse::number)?;
-        let cache = read(&directory.join("memory.stat"), |text| {
-            parse::field(text, cache)
+        let parts = read(&directory.join("memory.stat"), |text| {
+            MemoryParts::of(|name| parse::field(text, name))
         })?;
-        Ok(without_cache(usage, cache))
+        let usage = read(&directory.join(usage), parse::number)?;
+        Ok(parts.kept_of(usage))
     }
-}
 
-/// As `docker stats` computes it (`calculateMemUsageUnixNoCache` of docker/cli): a cache that seems as large as all
-/// memory was read later than it, and is not subtracted.
-pub(crate) fn without_cache(usage_bytes: u64, cache_bytes: u64) -> u64 {
-    usage_bytes
-        .checked_sub(cache_bytes)
-        .filter(|rest| *rest > 0)
-        .unwrap_or(usage_bytes)
+    /// How many of its processes were killed so far for lack of memory.
+    pub(super) fn memory_kills(&self) -> Measured<u64> {
+        let (version, directory) = &self.memory;
+        let file = match version {
+            Version::V1 => "memory.oom_control",
+            Version::V2 => "memory.events",
+        };
+        read(&directory.join(file), |text| parse::field(text, "oom_kill"))
+    }
 }
 
 /// One value of one file.

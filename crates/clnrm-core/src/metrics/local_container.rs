@@ -66,6 +66,7 @@ impl LocalContainer {
             cpu_seconds: self.cgroup.cpu_seconds(),
             memory_bytes: self.cgroup.memory_bytes(),
             memory_source: Source::Cgroup,
+            memory_kills: self.cgroup.memory_kills().ok(),
         };
         let traffic = self.network.as_mut().map(|network| Traffic {
             at: clock.awake(),

@@ -52,6 +52,7 @@ impl ProcessTrees {
                         cpu_seconds: Ok(seconds(tree.cpu_ticks)),
                         memory_bytes,
                         memory_source,
+                        memory_kills: None,
                     }
                 }
                 Err(reason) => ResourceUsage::absent(at, Source::Procfs, &reason),

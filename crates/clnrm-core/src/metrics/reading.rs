@@ -106,10 +106,13 @@ pub struct ResourceUsage {
     /// CPU time used so far, ended children included, in seconds.
     pub cpu_seconds: Measured<f64>,
     /// Memory in use, in bytes: of all living processes, without counting shared pages several times; of a container
-    /// without the file cache that the kernel may drop.
+    /// what the kernel cannot drop.
     pub memory_bytes: Measured<u64>,
     /// Who read `memory_bytes`.
     pub memory_source: Source,
+    /// Processes killed so far for lack of memory; `None` = nobody counts them.
+    #[serde(default)]
+    pub memory_kills: Option<u64>,
 }
 
 impl ResourceUsage {
@@ -121,6 +124,7 @@ impl ResourceUsage {
             cpu_seconds: Err(reason.clone()),
             memory_bytes: Err(reason.clone()),
             memory_source: source,
+            memory_kills: None,
         }
     }
 

@@ -8,7 +8,6 @@ use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
 use super::absent::Absent;
-use super::cgroup::without_cache;
 use super::kernel::Look;
 use super::reading::{NetworkCounter, ResourceUsage, Source, Traffic};
 use super::root::ContainerRoot;
@@ -161,8 +160,9 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
                 .clone()
                 .and(stats.cpu_seconds.ok_or_else(|| not_exposed.clone())),
             memory_bytes: memory
-                .map(|usage| without_cache(usage, stats.cache_bytes.unwrap_or_default())),
+                .map(|usage| stats.memory_parts.map_or(usage, |parts| parts.kept_of(usage))),
             memory_source: source,
+            memory_kills: None,
         },
         traffic: Traffic {
             at,

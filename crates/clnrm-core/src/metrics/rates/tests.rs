@@ -51,6 +51,7 @@ fn reading(seconds: f64) -> Reading {
             cpu_seconds: Ok(seconds / 2.0),
             memory_bytes: Ok(64_000_000),
             memory_source: Source::Procfs,
+            memory_kills: None,
         },
         traffic: Traffic {
             at,
@@ -448,7 +449,7 @@ proptest! {
         let (mut before, mut now) = (reading(1.0), reading(2.0));
         for (reading, index) in [(&mut before, 0), (&mut now, 1)] {
             let at = Uptime::from_micros(micros[index]);
-            reading.usage = ResourceUsage { at, source: Source::Cgroup, memory_source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]) };
+            reading.usage = ResourceUsage { at, source: Source::Cgroup, memory_source: Source::Cgroup, cpu_seconds: Ok(cpu[index]), memory_bytes: Ok(bytes[index]), memory_kills: None };
             reading.traffic.at = at;
             reading.traffic.network = Ok(NetworkCounter { bytes: bytes[index], epoch: Some(1) });
             reading.service.at = at;

@@ -37,7 +37,7 @@ pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};
 pub use project_mark::ProjectMark;
 pub use registry::PullFault;
 pub use request::{ContainerRequest, DATA_DIR_INSIDE, NetworkNames};
-pub use stats::{EngineStats, StatsStream, follow_stats};
+pub use stats::{EngineStats, MemoryParts, StatsStream, follow_stats};
 
 /// Starts containers of one project.
 #[derive(Debug)]

@@ -32,10 +32,43 @@ pub struct EngineStats {
     pub cpu_seconds: Option<f64>,
     /// Memory in use, with the file cache.
     pub memory_bytes: Option<u64>,
-    /// The part of it that is file cache which the kernel may drop.
-    pub cache_bytes: Option<u64>,
+    /// What that is made of.
+    pub memory_parts: Option<MemoryParts>,
     /// Bytes received and sent over all networks so far.
     pub network_bytes: Option<u64>,
+}
+
+/// What the memory of a control group is made of, by its `memory.stat`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryParts {
+    /// Contents of files (and, in version 2, of the kernel's caches) that can be read again: the kernel drops them before
+    /// it lets a process wait or die for lack of memory, whether they were used lately ("active") or not.
+    pub droppable_bytes: u64,
+    /// Memory of processes, shared memory and tmpfs, for which there is no other place.
+    pub own_bytes: u64,
+}
+
+impl MemoryParts {
+    /// Of the lines of a `memory.stat`, of either version.
+    pub fn of(field: impl Fn(&str) -> Option<u64>) -> Option<Self> {
+        // Version 1 has both the group's own values and those with the groups below; version 2 has the second only.
+        let with_groups_below =
+            |name: &str| field(&format!("total_{name}")).or_else(|| field(name));
+        let files = with_groups_below("active_file")?.checked_add(with_groups_below("inactive_file")?)?;
+        let caches = field("slab_reclaimable").unwrap_or(0);
+        let anonymous = with_groups_below("rss").or_else(|| field("anon"))?;
+        Some(Self {
+            droppable_bytes: files.saturating_add(caches),
+            own_bytes: anonymous.saturating_add(with_groups_below("shmem").unwrap_or(0)),
+        })
+    }
+
+    /// How much of so much memory in use cannot be dropped. The two were not read at the same moment.
+    pub fn kept_of(self, usage_bytes: u64) -> u64 {
+        usage_bytes
+            .saturating_sub(self.droppable_bytes)
+            .max(self.own_bytes)
+    }
 }
 
 /// How far a stream has come.
@@ -120,8 +153,6 @@ fn plain(item: &ContainerStatsResponse) -> EngineStats {
     let cpu = item.cpu_stats.as_ref();
     let memory = item.memory_stats.as_ref();
     let memory_detail = memory.and_then(|memory| memory.stats.as_ref());
-    // The first is of cgroup version 1, where the second leaves out the groups below; version 2 has the second only.
-    let cache = ["total_inactive_file", "inactive_file"];
     EngineStats {
         read_at: item.read.as_deref().and_then(moment::timestamp),
         arrived: None,
@@ -129,9 +160,7 @@ fn plain(item: &ContainerStatsResponse) -> EngineStats {
             .and_then(|cpu| cpu.cpu_usage.as_ref()?.total_usage)
             .map(|nanoseconds| Duration::from_nanos(nanoseconds).as_secs_f64()),
         memory_bytes: memory.and_then(|memory| memory.usage),
-        cache_bytes: cache
-            .iter()
-            .find_map(|name| memory_detail?.get(*name).copied()),
+        memory_parts: MemoryParts::of(|name| memory_detail?.get(name).copied()),
         network_bytes: item.networks.as_ref().map(|networks| {
             networks
                 .values()
@@ -157,7 +186,10 @@ mod tests {
         let item = read(json!({
             "read": "2026-11-23T12:41:06.256397123Z",
             "cpu_stats": { "cpu_usage": { "total_usage": 2_500_000_000_u64 }, "system_cpu_usage": 1 },
-            "memory_stats": { "usage": 900, "stats": { "inactive_file": 7, "total_inactive_file": 300 } },
+            "memory_stats": { "usage": 900, "stats": {
+                "inactive_file": 7, "active_file": 3, "rss": 5, "shmem": 1,
+                "total_inactive_file": 300, "total_active_file": 200, "total_rss": 50, "total_shmem": 10
+            } },
             "networks": { "eth0": { "rx_bytes": 40, "tx_bytes": 2 }, "eth1": { "rx_bytes": 100, "tx_bytes": 0 } }
         }));
         assert!(is_running(&item));
@@ -166,7 +198,10 @@ mod tests {
             arrived: None,
             cpu_seconds: Some(2.5),
             memory_bytes: Some(900),
-            cache_bytes: Some(300),
+            memory_parts: Some(MemoryParts {
+                droppable_bytes: 500,
+                own_bytes: 60,
+            }),
             network_bytes: Some(142),
         };
         assert_eq!(plain(&item), expected);
@@ -185,7 +220,7 @@ mod tests {
             arrived: None,
             cpu_seconds: Some(1.0),
             memory_bytes: Some(900),
-            cache_bytes: None,
+            memory_parts: None,
             network_bytes: Some(42),
         };
         assert_eq!(plain(&item), expected);
