@@ -36,6 +36,7 @@ fn register(store: &mut Store, name: &str) -> ServiceId {
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
+            stated: false,
             timeout: Duration::from_secs(1),
             max_interval: Duration::from_secs(1),
         },

@@ -210,6 +210,9 @@ pub enum CommandLine {
 pub struct Readiness {
     /// The checks.
     pub checks: Vec<ReadyCheck>,
+    /// Whether the file lists checks of its own. Where it does not, an image's `HEALTHCHECK` must pass too.
+    #[serde(default)]
+    pub stated: bool,
     /// Longest time to become ready.
     pub timeout: Duration,
     /// Longest pause between two looks (they start at 5 ms and back off).

@@ -263,7 +263,8 @@ pub(super) fn probes(
         };
         probes.push(probe);
     }
-    if let Supervisor::Container(_) = running.supervisor {
+    let may_have_own = matches!(running.supervisor, Supervisor::Container(_));
+    if may_have_own && !definition.ready.stated {
         probes.push(Probe::Healthy);
     }
     Ok(probes)

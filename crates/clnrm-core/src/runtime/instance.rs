@@ -229,8 +229,12 @@ pub trait Runtime: fmt::Debug + Send + Sync {
         cancel: &CancellationToken,
     ) -> Result<CommandResult, CommandError>;
 
-    /// What the instance's own health check says; only containers have one.
-    async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError>;
+    /// What the instance's own health check says, now; only containers have one.
+    async fn health(
+        &self,
+        place: &InstancePlace,
+        cancel: &CancellationToken,
+    ) -> Result<Health, CommandError>;
 
     /// A file with the last `lines` of the log as it is now; its own for every command, so that none disturbs another's
     /// reading.
@@ -270,8 +274,8 @@ impl FetchedLog {
 pub enum Health {
     /// There is no such check.
     NotChecked,
-    /// It has not passed yet.
-    Starting,
+    /// It has not passed yet; with what it printed.
+    NotYet(String),
     /// It passes.
     Healthy,
     /// It failed as often as its image allows; with what it printed last.

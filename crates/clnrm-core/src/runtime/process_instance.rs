@@ -79,7 +79,11 @@ impl Runtime for ProcessRuntime {
         self.run_command(request, cancel).await
     }
 
-    async fn health(&self, _place: &InstancePlace) -> Result<Health, EngineError> {
+    async fn health(
+        &self,
+        _place: &InstancePlace,
+        _cancel: &CancellationToken,
+    ) -> Result<Health, CommandError> {
         Ok(Health::NotChecked)
     }
 

@@ -229,7 +229,7 @@ async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> L
             };
             listening::look(inside, address).await.into()
         }
-        Probe::Healthy => health(runtime, &context.place).await,
+        Probe::Healthy => health(runtime, context).await,
         Probe::Http(url) => get(url).await.into(),
         Probe::Log { index, wanted } => {
             let seen = context.lines_seen.borrow().get(*index).copied();
@@ -239,10 +239,13 @@ async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> L
     }
 }
 
-async fn health(runtime: &dyn Runtime, place: &InstancePlace) -> Look {
-    match runtime.health(place).await {
+async fn health(runtime: &dyn Runtime, context: &ReadyContext) -> Look {
+    match runtime.health(&context.place, &context.cancel).await {
         Ok(Health::Healthy | Health::NotChecked) => Look::Holds,
-        Ok(Health::Starting) => Look::NotYet("its own health check has not passed yet".to_owned()),
+        Ok(Health::NotYet(output)) => Look::NotYet(format!(
+            "its own health check has not passed yet{}",
+            after_colon(&output)
+        )),
         Ok(Health::Unhealthy(output)) => Look::Never(NotReady::Unhealthy { output }),
         Err(error) => Look::NotYet(error.to_string()),
     }

@@ -47,6 +47,7 @@ pub(crate) fn definition(name: &str) -> ServiceDefinition {
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
+            stated: false,
             timeout: Duration::from_secs(10),
             max_interval: Duration::from_millis(250),
         },

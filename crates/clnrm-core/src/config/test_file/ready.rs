@@ -46,6 +46,7 @@ pub(super) fn read(table: &mut Table<'_>, uses: &mut Uses) -> ReadReady {
     read.unwrap_or(ReadReady {
         readiness: Readiness {
             checks: Vec::new(),
+            stated: false,
             timeout: DEFAULT_TIMEOUT,
             max_interval: DEFAULT_MAX_INTERVAL,
         },
@@ -73,6 +74,7 @@ fn read_ready(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
     Some(ReadReady {
         use_default: checks.is_empty() && wants_tcp.is_none(),
         readiness: Readiness {
+            stated: !checks.is_empty(),
             checks,
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             max_interval: DEFAULT_MAX_INTERVAL,
@@ -111,6 +113,7 @@ fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
     if value.is_string() {
         return Some(Readiness {
             checks: vec![ReadyCheck::Command(value.command(uses)?)],
+            stated: true,
             timeout: DEFAULT_TIMEOUT,
             max_interval: DEFAULT_MAX_INTERVAL,
         });
@@ -133,6 +136,7 @@ fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
     let retries: u32 = retries.unwrap_or(HEALTHCHECK_RETRIES);
     Some(Readiness {
         checks: vec![ReadyCheck::Command(command?)],
+        stated: true,
         timeout: interval
             .unwrap_or(HEALTHCHECK_INTERVAL)
             .saturating_mul(retries)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bollard::models::{ContainerInspectResponse, HealthStatusEnum};
+use bollard::models::ContainerInspectResponse;
 use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
 use tokio::sync::watch;
 use tokio::time::sleep;
@@ -129,9 +129,16 @@ impl Runtime for DockerRuntime {
         Ok(self.exec(name, request, cancel).await?)
     }
 
-    async fn health(&self, place: &InstancePlace) -> Result<Health, EngineError> {
+    async fn health(
+        &self,
+        place: &InstancePlace,
+        cancel: &CancellationToken,
+    ) -> Result<Health, CommandError> {
         let container = self.of(place).await?;
-        Ok(container.as_ref().map_or(Health::NotChecked, health))
+        Ok(match container {
+            None => Health::NotChecked,
+            Some(container) => self.health_now(&container, cancel).await?,
+        })
     }
 
     async fn fetch_log(
@@ -302,27 +309,4 @@ fn log_limit(container: &ContainerInspectResponse) -> u64 {
     limit
         .and_then(|limit| limit.parse().ok())
         .unwrap_or(u64::MAX)
-}
-
-fn health(container: &ContainerInspectResponse) -> Health {
-    let Some(health) = container
-        .state
-        .as_ref()
-        .and_then(|state| state.health.as_ref())
-    else {
-        return Health::NotChecked;
-    };
-    let last = || {
-        let last = health.log.as_ref().and_then(|log| log.last());
-        let output = last
-            .and_then(|last| last.output.clone())
-            .unwrap_or_default();
-        output.split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    match health.status {
-        Some(HealthStatusEnum::HEALTHY) => Health::Healthy,
-        Some(HealthStatusEnum::STARTING) => Health::Starting,
-        Some(HealthStatusEnum::UNHEALTHY) => Health::Unhealthy(last()),
-        Some(HealthStatusEnum::NONE | HealthStatusEnum::EMPTY) | None => Health::NotChecked,
-    }
 }

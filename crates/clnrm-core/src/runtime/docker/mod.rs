@@ -8,6 +8,7 @@ mod data_folder;
 pub mod engine;
 pub mod error;
 mod exec;
+mod health;
 mod image;
 mod instance;
 pub mod labels;
