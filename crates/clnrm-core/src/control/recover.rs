@@ -3,7 +3,7 @@
 //! Whoever was killed, and wherever: an intent that was journalled, a shim without its starter, orphans without
 //! their shim, a folder without a row. Each is found here and either accounted for or ended.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
 use thiserror::Error;
@@ -12,7 +12,7 @@ use super::one_line;
 use super::project::{Project, place};
 use super::stop::{DEFAULT_GRACE, EndError};
 use crate::clock::Timestamp;
-use crate::runtime::{InstanceError, InstancePlace, Loss, Observed, Runtime};
+use crate::runtime::{Condition, InstanceError, InstancePlace, Loss, Observed, Runtime};
 use crate::store::{
     Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
 };
@@ -28,11 +28,16 @@ pub enum RecoverError {
     Instance(#[source] EndError),
 }
 
+/// Live instances that are not [`Condition::Serving`].
+pub type Conditions = BTreeMap<InstanceId, Condition>;
+
 /// What had to be put in order.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Recovered {
     /// One sentence each, for the user.
     pub notes: Vec<String>,
+    /// The live instances that do not serve, and why.
+    pub conditions: Conditions,
 }
 
 impl Recovered {
@@ -60,12 +65,14 @@ pub(super) enum Retirement {
     Expired,
     RunKilled,
     HolderKilled,
+    NotServing,
 }
 
 impl Retirement {
     fn why(self) -> &'static str {
         match self {
             Self::Expired => "its time in the pool was up",
+            Self::NotServing => "it was free, and did not serve",
             Self::RunKilled => "its run was killed before it could stop it",
             Self::HolderKilled => "whoever held it was killed, so nobody knows what state it is in",
         }
@@ -111,7 +118,12 @@ impl Project {
             if let Observed::Unknown(error) = &observed {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
-            if observed == Observed::Alive && of_a_killed_run(&row, &runs) {
+            if let Observed::Alive(condition) = observed
+                && condition != Condition::Serving
+            {
+                recovered.conditions.insert(row.start.id.clone(), condition);
+            }
+            if matches!(observed, Observed::Alive(_)) && of_a_killed_run(&row, &runs) {
                 self.end_commands_in(&row).await;
             }
             let why = match judge(&row, &observed, &runs, self.now()) {
@@ -218,7 +230,7 @@ impl Project {
         self.store
             .call(move |store| match retirement {
                 Retirement::Expired => store.retire_warm(&id, Some(now)),
-                Retirement::RunKilled => store.retire_warm(&id, None),
+                Retirement::RunKilled | Retirement::NotServing => store.retire_warm(&id, None),
                 Retirement::HolderKilled => store.take_back(&id, &holder),
             })
             .await
@@ -277,7 +289,7 @@ impl Project {
             let looked = self.processes.observe(std::slice::from_ref(&place)).await;
             if matches!(
                 looked.first(),
-                Some(Ok(Observed::Alive | Observed::Lost(_)))
+                Some(Ok(Observed::Alive(_) | Observed::Lost(_)))
             ) {
                 self.end_instance(RuntimeKind::Process, &place, DEFAULT_GRACE)
                     .await
@@ -311,11 +323,16 @@ pub(super) fn judge(
     let owner_lives = row.start.owner.is_alive();
     match observed {
         Observed::Unknown(_) => Verdict::Leave,
-        Observed::Alive if row.start.pooled && row.state == InstanceState::Running => {
+        Observed::Alive(Condition::Unhealthy | Condition::Paused | Condition::Restarting)
+            if row.warm_until.is_some() =>
+        {
+            Verdict::Retire(Retirement::NotServing)
+        }
+        Observed::Alive(_) if row.start.pooled && row.state == InstanceState::Running => {
             judge_pooled(row, owner_lives, unfinished_runs, now)
         }
-        Observed::Alive if owner_lives => Verdict::Leave,
-        Observed::Alive => match row.state {
+        Observed::Alive(_) if owner_lives => Verdict::Leave,
+        Observed::Alive(_) => match row.state {
             InstanceState::Starting => {
                 Verdict::End("the command that started it was killed before it was ready")
             }

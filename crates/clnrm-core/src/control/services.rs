@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::container::names_like;
 use super::lifecycle::StartPlan;
 use super::project::{Project, place};
-use super::recover::RecoverError;
+use super::recover::{Conditions, RecoverError};
 use super::scale::neighbours;
 use super::selection::{SelectionError, select};
 use super::start::StartFailure;
@@ -20,9 +20,10 @@ use super::status_report::{
     RestartedInstance, StatusReport, StopReport,
 };
 use super::stop::EndError;
+use crate::metrics;
 use crate::runtime::docker::OnPull;
 use crate::runtime::process::log_path;
-use crate::runtime::{FetchedLog, guard};
+use crate::runtime::{Condition, FetchedLog, guard};
 use crate::store::{
     InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow, StoreError,
 };
@@ -72,7 +73,7 @@ pub struct KnownInstance {
 
 impl Project {
     /// Every live instance, and the newest ended one of each service that has none.
-    pub async fn status(&self) -> Result<StatusReport, ServicesError> {
+    pub async fn status(&self, conditions: &Conditions) -> Result<StatusReport, ServicesError> {
         let (known, leases) = self
             .store
             .call(|store| {
@@ -98,7 +99,7 @@ impl Project {
             })
             .await
             .map_err(ServicesError::Store)?;
-        let instances = known.iter().map(|known| status(known, &leases)).collect();
+        let instances = known.iter().map(|known| status(known, &leases, conditions)).collect();
         Ok(StatusReport {
             schema: StatusReport::SCHEMA,
             instances,
@@ -302,7 +303,11 @@ impl Project {
     }
 }
 
-fn status(known: &KnownInstance, leases: &[LeaseRow]) -> InstanceStatus {
+fn status(
+    known: &KnownInstance,
+    leases: &[LeaseRow],
+    conditions: &Conditions,
+) -> InstanceStatus {
     let KnownInstance { service, row } = known;
     let lease = leases
         .iter()
@@ -311,7 +316,11 @@ fn status(known: &KnownInstance, leases: &[LeaseRow]) -> InstanceStatus {
     InstanceStatus {
         service: service.name.clone(),
         id: row.start.id.0.clone(),
-        state: reported_state(row.state),
+        state: match conditions.get(&row.start.id) {
+            Some(condition) if row.state == InstanceState::Running => impaired(*condition),
+            _ => reported_state(row.state),
+        },
+        memory_kills: memory_kills(row),
         runtime: match row.start.runtime {
             RuntimeKind::Process => "process",
             RuntimeKind::Container => "container",
@@ -342,6 +351,24 @@ fn purpose(row: &InstanceRow, lease: Option<&LeaseRow>) -> Purpose {
         },
         (_, None, None) => Purpose::OnRequest,
     }
+}
+
+fn impaired(condition: Condition) -> ReportedState {
+    match condition {
+        Condition::Serving => ReportedState::Running,
+        Condition::Unhealthy => ReportedState::Unhealthy,
+        Condition::Paused => ReportedState::Paused,
+        Condition::Restarting => ReportedState::Restarting,
+    }
+}
+
+/// `None` = nobody counts them, or nobody was killed.
+fn memory_kills(row: &InstanceRow) -> Option<u64> {
+    if !row.state.is_live() {
+        return None;
+    }
+    let kills = metrics::memory_kills(row.container_id.as_ref()?, row.main_pid?);
+    kills.filter(|kills| *kills > 0)
 }
 
 /// A state as reports name it.

@@ -74,6 +74,8 @@ pub struct InstanceStatus {
     pub lease: Option<String>,
     /// Why it is there; `None` = it is not, any more.
     pub purpose: Option<Purpose>,
+    /// Its processes that were killed so far for lack of memory; `None` = none, or nobody counts them.
+    pub memory_kills: Option<u64>,
     /// Its log file.
     pub log: Option<String>,
 }
@@ -86,6 +88,12 @@ pub enum InstanceState {
     Starting,
     /// Ready.
     Running,
+    /// It runs, and its own health check fails.
+    Unhealthy,
+    /// Somebody has paused its container.
+    Paused,
+    /// Its engine is starting it again.
+    Restarting,
     /// Asked to stop.
     Stopping,
     /// Ended because it was asked to.

@@ -37,6 +37,11 @@ pub use self::reading::{
 pub use self::root::{ContainerRoot, Root};
 pub use self::series::Series;
 
+/// How many processes of a container on this machine were killed so far for lack of memory; `None` = it is elsewhere.
+pub fn memory_kills(container_id: &str, main_pid: i32) -> Option<u64> {
+    cgroup::Cgroup::memory_kills_of(container_id, main_pid)
+}
+
 /// What connections that read metrics call themselves in redis, so that whoever counts its clients can leave them out.
 pub const REDIS_CLIENT_NAME: &str = "clnrm-metrics";
 

@@ -133,7 +133,7 @@ impl fmt::Display for Loss {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Observed {
     /// It lives.
-    Alive,
+    Alive(Condition),
     /// It ended and said how.
     Ended(ExitRecord),
     /// It is gone, or its supervisor is; processes may live on.
@@ -142,6 +142,31 @@ pub enum Observed {
     NeverStarted,
     /// Nobody can say: the engine does not answer.
     Unknown(EngineError),
+}
+
+/// How an instance lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Condition {
+    /// As far as anybody can tell, it serves.
+    #[default]
+    Serving,
+    /// Its own health check fails.
+    Unhealthy,
+    /// Somebody has paused its container.
+    Paused,
+    /// Its engine is starting it again.
+    Restarting,
+}
+
+impl fmt::Display for Condition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Serving => "serving",
+            Self::Unhealthy => "unhealthy",
+            Self::Paused => "paused",
+            Self::Restarting => "restarting",
+        })
+    }
 }
 
 /// An instance of which nothing is left.

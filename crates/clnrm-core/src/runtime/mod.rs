@@ -28,8 +28,9 @@ pub mod wanted_lines;
 pub use command::{CommandOutcome, CommandRequest, CommandResult};
 pub use docker::{ContainerError, ContainerRequest, DockerRuntime, EngineError};
 pub use instance::{
-    Ended, FetchedLog, Health, InstanceError, InstancePlace, LaunchError, Launchable, Loss,
-    Observed, Patience, Published, RecordedContainer, Running, Runtime, Supervisor, TreeState,
+    Condition, Ended, FetchedLog, Health, InstanceError, InstancePlace, LaunchError, Launchable,
+    Loss, Observed, Patience, Published, RecordedContainer, Running, Runtime, Supervisor,
+    TreeState,
 };
 pub use process::{ProcessRuntime, StartError, StartRequest, StopError, StopOutcome};
 pub use readiness::{NotReady, ReadyContext, wait_until_ready};

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::command::{CommandError, CommandRequest, CommandResult};
 use super::docker::EngineError;
 use super::instance::{
-    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience, Running,
-    Runtime,
+    Condition, Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience,
+    Running, Runtime,
 };
 use super::process::{Found, ProcessRuntime, log_path};
 use super::recovery;
@@ -22,7 +22,7 @@ impl Runtime for ProcessRuntime {
     async fn observe(&self, places: &[InstancePlace]) -> Vec<Result<Observed, InstanceError>> {
         let observed = |place: &InstancePlace| {
             Ok(match find(&place.dir)? {
-                Found::Alive(_) => Observed::Alive,
+                Found::Alive(_) => Observed::Alive(Condition::Serving),
                 Found::Ended(record) => Observed::Ended(record),
                 Found::Lost(_) => Observed::Lost(Loss::SupervisorKilled),
                 Found::NeverStarted => Observed::NeverStarted,

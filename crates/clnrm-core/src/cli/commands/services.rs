@@ -18,6 +18,7 @@ use crate::config::project::CostRates;
 use crate::control::Project;
 use crate::control::manage::{ManageError, ManageOptions, manage};
 use crate::control::manage_report::{ManageReport, ServiceReport};
+use crate::control::recover::Conditions;
 use crate::control::sampler::{Observer, Warn};
 use crate::control::selection::SelectionError;
 use crate::control::services::ServicesError;
@@ -34,9 +35,9 @@ pub(in crate::cli) async fn status(
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
     let report = looking(invocation, printer, async |project, printer| {
-        put_in_order(project, printer).await?;
+        let conditions = put_in_order(project, printer).await?;
         project.ensure_guard().await?;
-        Ok(project.status().await?)
+        Ok(project.status(&conditions).await?)
     });
     let report = report.await?.unwrap_or_else(|| StatusReport {
         schema: StatusReport::SCHEMA,
@@ -264,11 +265,15 @@ fn empty(options: &ManageOptions) -> ManageReport {
     }
 }
 
-async fn put_in_order(project: &Project, printer: &mut Printer<'_>) -> Result<(), CliError> {
-    for note in project.recover().await?.notes {
+async fn put_in_order(
+    project: &Project,
+    printer: &mut Printer<'_>,
+) -> Result<Conditions, CliError> {
+    let recovered = project.recover().await?;
+    for note in recovered.notes {
         unless_closed(printer.warning(&note))?;
     }
-    Ok(())
+    Ok(recovered.conditions)
 }
 
 fn no_match(names: Vec<String>) -> SelectionError {

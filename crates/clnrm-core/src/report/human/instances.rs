@@ -38,6 +38,13 @@ pub fn status(
     if let Some(guard) = &report.guard {
         writeln!(out, "pid {} guards what is warm", guard.pid)?;
     }
+    for instance in &report.instances {
+        if let Some(kills) = instance.memory_kills {
+            let id = safe_line(&instance.id);
+            let line = format!("{id} ran out of memory: {kills} process(es) of it killed so far");
+            writeln!(out, "{}", view.paint.warning(&line))?;
+        }
+    }
     if view.verbose {
         for instance in &report.instances {
             if let Some(log) = &instance.log {
@@ -87,6 +94,9 @@ fn state_name(state: InstanceState) -> &'static str {
     match state {
         InstanceState::Starting => "starting",
         InstanceState::Running => "running",
+        InstanceState::Unhealthy => "unhealthy",
+        InstanceState::Paused => "paused",
+        InstanceState::Restarting => "restarting",
         InstanceState::Stopping => "stopping",
         InstanceState::Stopped => "stopped",
         InstanceState::Failed => "failed",
@@ -97,9 +107,12 @@ fn state_name(state: InstanceState) -> &'static str {
 fn state(state: InstanceState, text: &str, paint: Paint) -> String {
     match state {
         InstanceState::Running => paint.good(text),
-        InstanceState::Starting | InstanceState::Stopping => paint.warning(text),
+        InstanceState::Starting
+        | InstanceState::Stopping
+        | InstanceState::Paused
+        | InstanceState::Restarting => paint.warning(text),
         InstanceState::Stopped => paint.faint(text),
-        InstanceState::Failed | InstanceState::Lost => paint.bad(text),
+        InstanceState::Unhealthy | InstanceState::Failed | InstanceState::Lost => paint.bad(text),
     }
 }
 

@@ -27,6 +27,7 @@ fn instance(service: &str, id: &str, state: InstanceState) -> InstanceStatus {
         exit: None,
         lease: None,
         purpose: None,
+        memory_kills: None,
         log: Some(format!(".clnrm/instances/{id}/log")),
     }
 }

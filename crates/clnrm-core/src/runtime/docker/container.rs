@@ -16,7 +16,9 @@ use super::request::{Attachment, ContainerRequest, body};
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
 use crate::config::definition::Protocol;
-use crate::runtime::instance::{InstancePlace, Published, Running, Supervisor, TreeState};
+use crate::runtime::instance::{
+    Condition, InstancePlace, Published, Running, Supervisor, TreeState,
+};
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
 use crate::runtime::wanted_lines::LineWatch;
@@ -42,7 +44,7 @@ pub(super) struct Listed {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListedState {
     Created,
-    Up,
+    Up(Condition),
     Down,
 }
 
@@ -251,7 +253,9 @@ impl DockerRuntime {
                 instance,
                 state: match container.state {
                     Some(State::CREATED) => ListedState::Created,
-                    Some(State::RUNNING | State::PAUSED | State::RESTARTING) => ListedState::Up,
+                    Some(State::RUNNING) => ListedState::Up(while_running(container.status.as_deref())),
+                    Some(State::PAUSED) => ListedState::Up(Condition::Paused),
+                    Some(State::RESTARTING) => ListedState::Up(Condition::Restarting),
                     _ => ListedState::Down,
                 },
             })
@@ -284,6 +288,14 @@ pub(super) fn has_name(names: Option<&[String]>, name: &str) -> bool {
     names
         .map(|given| given.trim_start_matches('/'))
         .any(|given| given == name)
+}
+
+/// A list has the verdict of the health check in words only: `Up 2 hours (unhealthy)`.
+fn while_running(status: Option<&str>) -> Condition {
+    match status {
+        Some(status) if status.contains("(unhealthy)") => Condition::Unhealthy,
+        _ => Condition::Serving,
+    }
 }
 
 /// What this engine needs otherwise.

@@ -200,7 +200,7 @@ impl DockerRuntime {
             },
             None => Ok(gone()),
             Some(ListedState::Created) => Ok(Observed::NeverStarted),
-            Some(ListedState::Up) => Ok(Observed::Alive),
+            Some(ListedState::Up(condition)) => Ok(Observed::Alive(condition)),
             Some(ListedState::Down) => {
                 let container = self.of(place).await?;
                 let exit = container.and_then(|container| exit_of(&container, false));
