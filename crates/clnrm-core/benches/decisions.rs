@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    Allotment, Auto, AutoScaleConfig, Ema, Fleet, HealthLimits, LoadPrediction, Metric,
-    MetricsHistory, PoolCounts, PoolDemand, Requested, ScalingInputs, Series, SeriesForecaster,
-    ServiceMetrics, ServiceView, Tier, assess, decide,
+    Allotment, Auto, AutoScaleConfig, Ema, Fleet, HealthLimits, LimitedMemory, LoadPrediction,
+    Metric, MetricsHistory, PoolCounts, PoolDemand, Requested, ScalingInputs, Series,
+    SeriesForecaster, ServiceMetrics, ServiceView, Tier, assess, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
 
@@ -117,6 +117,7 @@ fn everything(criterion: &mut Criterion) {
                 instances: 2,
                 ..Fleet::default()
             },
+            memory: LimitedMemory::default(),
             pool: Some((PoolCounts::default(), PoolDemand::default())),
         };
         let requested = Requested {

@@ -29,6 +29,7 @@ fn register(store: &mut Store, number: usize) -> ServiceId {
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
+            stated: false,
             timeout: Duration::from_secs(1),
             max_interval: Duration::from_secs(1),
         },

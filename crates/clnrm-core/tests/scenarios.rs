@@ -13,8 +13,8 @@ use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
 use clnrm_core::services::service_manager::{
-    Allotment, AutoScaleConfig, Fleet, HealthLimits, InstanceStart, MetricsHistory, PastAction,
-    Requested, ServiceMetrics, ServiceView, assess,
+    Allotment, AutoScaleConfig, Fleet, HealthLimits, InstanceStart, LimitedMemory, MetricsHistory,
+    PastAction, Requested, ServiceMetrics, ServiceView, assess,
 };
 use serde::Deserialize;
 
@@ -142,6 +142,7 @@ impl Scenario {
                     past_actions: &outcome.actions,
                     ..Fleet::default()
                 },
+                memory: LimitedMemory::default(),
                 pool: None,
             };
             let assessment = assess(&view, &REQUESTED, moment(second));

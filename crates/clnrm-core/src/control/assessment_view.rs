@@ -15,8 +15,8 @@ use crate::services::service_manager::cost::{
     CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, SavingsBasis,
 };
 use crate::services::service_manager::{
-    CostKind, CostRecommendation, Health, HealthStatus, Metric, ScalingAction, ScalingDecision,
-    ServiceMetrics,
+    CostKind, CostRecommendation, Health, HealthStatus, MemoryAlert, Metric, ScalingAction,
+    ScalingDecision, ServiceMetrics,
 };
 
 /// One service's part of the report; `scaling` is filled in once it was carried out.
@@ -73,8 +73,29 @@ pub(super) fn service(
                 wait_saved_ms: pool_details.and_then(|details| details.worth.wait_saved_ms),
                 idle_memory_mb: pool_details.and_then(|details| details.worth.idle_memory_mb),
             }),
-        alerts: assessment.alerts.iter().map(sentence).collect(),
+        alerts: alerts(decided),
         time_to_limit: assessment.alerts.iter().map(time_to_limit).collect(),
+    }
+}
+
+/// What is wrong now, then what may come.
+fn alerts(decided: &Decided) -> Vec<String> {
+    let assessment = &decided.assessment;
+    let memory = assessment.memory.map(|alert| alert.to_string());
+    let now = decided.impaired.iter().cloned().chain(memory);
+    now.chain(assessment.alerts.iter().map(sentence)).collect()
+}
+
+/// A decision to leave the instances as they are, beside what more of them would not mend.
+pub(super) fn beside_memory(scaling: ScalingReport, decided: &Decided) -> ScalingReport {
+    match decided.assessment.memory {
+        Some(alert @ MemoryAlert::TooLittle { .. }) if scaling.action == ScalingKind::None => {
+            ScalingReport {
+                reason: format!("{}; but {alert}", scaling.reason),
+                ..scaling
+            }
+        }
+        _ => scaling,
     }
 }
 

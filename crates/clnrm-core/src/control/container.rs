@@ -156,6 +156,7 @@ impl Prepared {
             }),
             image_id: published.image_id.clone(),
             main_pid: running.main_pid,
+            cpus: running.cpus,
             ports: self.ports.clone(),
             address: self.address.clone(),
         })

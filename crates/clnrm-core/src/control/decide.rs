@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::evidence;
 use super::manage::{ManageError, ManageOptions, finished};
 use super::project::Project;
+use super::recover::Conditions;
 use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::services::service_manager::{Assessment, Requested};
@@ -28,6 +29,8 @@ pub(super) struct Decided {
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
     pub(super) sources: Option<String>,
+    /// One sentence for each instance that does not serve.
+    pub(super) impaired: Vec<String>,
 }
 
 /// A service that is to be decided about.
@@ -42,6 +45,7 @@ pub(super) async fn decide(
     project: &Arc<Project>,
     services: Vec<ServiceRow>,
     options: &ManageOptions,
+    conditions: Conditions,
     now: Timestamp,
 ) -> Result<Vec<Decided>, ManageError> {
     // The samples that were just taken carry sources newer than those of `services`.
@@ -79,6 +83,7 @@ pub(super) async fn decide(
             optimize_resources: options.optimize_resources,
         },
         cost: options.cost.clone(),
+        conditions: Arc::new(conditions),
         now,
     };
     decider
@@ -93,6 +98,7 @@ pub(super) struct Decider {
     pub(super) leases: Arc<Vec<LeaseRow>>,
     pub(super) requested: Requested,
     pub(super) cost: CostRates,
+    pub(super) conditions: Arc<Conditions>,
     pub(super) now: Timestamp,
 }
 

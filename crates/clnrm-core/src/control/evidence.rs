@@ -3,17 +3,22 @@
 use std::time::Duration;
 
 use super::decide::{Decided, Decider, Undecided};
+use super::recover::Conditions;
 use crate::clock::Timestamp;
-use crate::config::definition::{PoolSpec, ServiceDefinition};
+use crate::config::definition::{Launch, PoolSpec, ServiceDefinition};
 use crate::config::project::CostRates;
 use crate::services::service_manager::{
-    Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, PastAction, PoolCounts, PoolDemand,
-    PoolUsage, PoolWorth, ServiceView, assess, wanted,
+    Allotment, Fleet, HealthLimits, InstanceCap, InstanceStart, LimitedMemory, MemoryKills,
+    PastAction, PoolCounts, PoolDemand, PoolUsage, PoolWorth, ServiceView, assess, wanted,
 };
-use crate::store::{InstanceRow, InstanceState, LeaseSpan, ServiceId, Store, StoreError};
+use crate::store::{
+    InstanceRow, InstanceState, LeaseSpan, ServiceId, ServiceRow, Store, StoreError,
+};
 
 /// Past leases, actions and starts that are looked at.
 const LOOK_BACK: u32 = 200;
+/// Kills for lack of memory that are older say nothing about now.
+const KILLS_LOOK_BACK: Duration = Duration::from_secs(5 * 60);
 
 /// What a service's pool is to hold, and what it was worth.
 #[derive(Debug, Clone, Copy)]
@@ -74,12 +79,12 @@ pub(super) fn decide_one(
         start_time,
     };
     let newest = live.iter().map(|instance| instance.start.created_at).max();
-    let view = ServiceView {
+    let mut view = ServiceView {
         name: &row.name,
         history: &history,
         scale: &row.definition.scale,
         limits: limits(&row.definition),
-        allotment: allotment(&row.definition, &decider.cost),
+        allotment: allotment(&row.definition, &live, &decider.cost),
         fleet: Fleet {
             instances,
             leased: counts.in_use,
@@ -93,9 +98,13 @@ pub(super) fn decide_one(
                 .first()
                 .map(|port| InstanceCap::FixedPort { port: *port }),
             past_actions: &past_actions,
+            not_serving: 0,
         },
+        memory: limited_memory(store, &row, decider.now)?,
         pool: Some((counts, demand)),
     };
+    let impaired = impaired(&live, &decider.conditions);
+    view.fleet.not_serving = count(impaired.len());
     let assessment = assess(&view, requested, decider.now);
     let pool_basis = demand
         .advised_size()
@@ -126,6 +135,7 @@ pub(super) fn decide_one(
         pool_details,
         last_action,
         sources,
+        impaired,
     })
 }
 
@@ -153,9 +163,38 @@ fn limits(definition: &ServiceDefinition) -> HealthLimits {
     }
 }
 
-fn allotment(definition: &ServiceDefinition, cost: &CostRates) -> Allotment {
+/// What the file of a container states is enforced; of a process it is only what numbers are relative to.
+fn limited_memory(
+    store: &Store,
+    service: &ServiceRow,
+    now: Timestamp,
+) -> Result<LimitedMemory, StoreError> {
+    let definition = &service.definition;
+    if matches!(definition.launch, Launch::Process(_)) {
+        return Ok(LimitedMemory::default());
+    }
+    let kills = store.memory_kills(service.id, now - KILLS_LOOK_BACK)?;
+    Ok(LimitedMemory {
+        limit_mb: definition.memory_bytes.map(megabytes),
+        kills: kills.map(|count| MemoryKills {
+            kills: count.kills,
+            within: now.since(count.from),
+        }),
+    })
+}
+
+fn impaired(live: &[InstanceRow], conditions: &Conditions) -> Vec<String> {
+    let sentence = |instance: &InstanceRow| {
+        let id = &instance.start.id;
+        Some(format!("{id} is {}", conditions.get(id)?))
+    };
+    live.iter().filter_map(sentence).collect()
+}
+
+fn allotment(definition: &ServiceDefinition, live: &[InstanceRow], cost: &CostRates) -> Allotment {
+    let allowed = live.iter().filter_map(|instance| instance.cpus);
     Allotment {
-        cpus: definition.cpus,
+        cpus: allowed.reduce(f64::min).or(definition.cpus),
         memory_mb: definition.memory_bytes.map(megabytes),
         cpu_hour: cost.cpu_hour,
         gb_hour: cost.gb_hour,

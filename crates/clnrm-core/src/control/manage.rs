@@ -67,6 +67,7 @@ pub async fn manage(
     warn: &Warn,
 ) -> Result<ManageReport, ManageError> {
     let recovered = project.recover().await.map_err(ManageError::Recover)?;
+    let conditions = recovered.conditions;
     recovered.notes.into_iter().for_each(warn);
     let services = project
         .store
@@ -82,7 +83,7 @@ pub async fn manage(
     looked.map_err(ManageError::Store)?;
 
     let generated_at = project.now();
-    let decided = decide(project, services, options, generated_at).await?;
+    let decided = decide(project, services, options, conditions, generated_at).await?;
     let mut reports = Vec::new();
     let mut recommendations = Vec::new();
     let scalings = act(project, &decided, options).await;
@@ -92,7 +93,7 @@ pub async fn manage(
             .contains(&service.row.name)
             .then(|| service.row.file.display().to_string());
         let mut report = assessment_view::service(service, file, options);
-        report.scaling = scaling;
+        report.scaling = scaling.map(|scaling| assessment_view::beside_memory(scaling, service));
         reports.push(report);
         recommendations.extend(service.assessment.recommendations.iter().cloned());
     }

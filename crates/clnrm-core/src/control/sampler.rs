@@ -23,7 +23,9 @@ use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
 use crate::procfs::boot_id;
 use crate::runtime::Supervisor;
 use crate::services::service_manager::ServiceMetrics;
-use crate::store::{ClockSetting, InstanceId, ServiceId, StoreError, StoredReading};
+use crate::store::{
+    ClockSetting, InstanceId, NewMemoryKills, ServiceId, StoreError, StoredReading,
+};
 
 mod observer;
 
@@ -56,6 +58,36 @@ pub struct Watched {
     pub target: Target,
     /// The reading before the next one.
     pub last: Option<Reading>,
+    /// Kills for lack of memory that are on record, or happened before anybody looked.
+    pub memory_kills_seen: Option<MemoryKillsSeen>,
+}
+
+/// How many processes of an instance had been killed for lack of memory at some time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryKillsSeen {
+    at: Timestamp,
+    kills: u64,
+}
+
+impl MemoryKillsSeen {
+    /// `None` = nobody counts them.
+    fn of(reading: &Reading) -> Option<Self> {
+        let kills = reading.usage.memory_kills?;
+        Some(Self {
+            at: reading.at,
+            kills,
+        })
+    }
+}
+
+impl Watched {
+    /// The same, if its engine allows no more than this.
+    pub fn of(self, allowed_cpus: Option<f64>) -> Self {
+        Self {
+            cpus: allowed_cpus.unwrap_or(self.cpus),
+            ..self
+        }
+    }
 }
 
 /// Told when samples cannot be kept.
@@ -87,6 +119,8 @@ enum Patience {
 struct Inner {
     collector: Collector,
     watched: BTreeMap<InstanceId, Watched>,
+    /// Not recorded yet.
+    memory_kills: Vec<NewMemoryKills>,
 }
 
 impl Sampler {
@@ -102,6 +136,7 @@ impl Sampler {
             inner: Arc::new(Mutex::new(Inner {
                 collector,
                 watched: BTreeMap::new(),
+                memory_kills: Vec::new(),
             })),
         }
     }
@@ -117,7 +152,10 @@ impl Sampler {
                 &instance.binding,
                 self.project.empty_bindings(),
             ) {
-                Ok(watched) => self.watch(instance.id.clone(), watched).await,
+                Ok(watched) => {
+                    let watched = watched.of(instance.running.cpus);
+                    self.watch(instance.id.clone(), watched).await;
+                }
                 Err(error) => (self.warn)(format!(
                     "service `{}` cannot be measured: {error}",
                     instance.definition.name
@@ -205,11 +243,13 @@ impl Sampler {
             .map(|sample| (sample.service, sample.metrics))
             .collect();
         let sources: Vec<(ServiceId, String)> = samples.iter().filter_map(sources_json).collect();
+        let kills = std::mem::take(&mut inner.memory_kills);
         self.project
             .store
             .call(move |store| {
                 store.append_tick(&rows, &clock)?;
                 store.record_readings(&stored)?;
+                store.record_memory_kills(&kills)?;
                 sources
                     .iter()
                     .try_for_each(|(service, json)| store.record_sources(*service, json))
@@ -232,6 +272,7 @@ impl Sampler {
             .filter_map(|id| Some(inner.watched.get(id)?.target.clone()))
             .collect();
         for reading in inner.collector.read_promptly(&targets).await {
+            inner.note_memory_kills(&reading);
             if let Some(watched) = inner
                 .watched
                 .get_mut(&InstanceId(reading.instance_id.clone()))
@@ -262,10 +303,36 @@ impl Inner {
         }
     }
 
+    /// What happened since anybody counted, however long ago that was.
+    fn note_memory_kills(&mut self, reading: &Reading) {
+        let instance = InstanceId(reading.instance_id.clone());
+        let (Some(watched), Some(now)) = (
+            self.watched.get_mut(&instance),
+            MemoryKillsSeen::of(reading),
+        ) else {
+            return;
+        };
+        // A smaller number is of a container that was started again.
+        let new = watched
+            .memory_kills_seen
+            .and_then(|before| Some((before.at, now.kills.checked_sub(before.kills)?)));
+        watched.memory_kills_seen = Some(now);
+        if let Some((from, kills @ 1..)) = new {
+            self.memory_kills.push(NewMemoryKills {
+                service: watched.service,
+                instance,
+                from,
+                at: now.at,
+                kills,
+            });
+        }
+    }
+
     /// Rates since the reading before, combined per service.
     fn take(&mut self, readings: Vec<Reading>) -> Vec<ServiceSample> {
         let mut by_service: BTreeMap<ServiceId, (Timestamp, Vec<InstanceSample>)> = BTreeMap::new();
         for reading in readings {
+            self.note_memory_kills(&reading);
             let Some(watched) = self
                 .watched
                 .get_mut(&InstanceId(reading.instance_id.clone()))
@@ -328,6 +395,7 @@ pub fn watched(
         cpus: definition.cpus_or_default(),
         target,
         last: None,
+        memory_kills_seen: None,
     })
 }
 

@@ -99,7 +99,10 @@ impl Project {
             })
             .await
             .map_err(ServicesError::Store)?;
-        let instances = known.iter().map(|known| status(known, &leases, conditions)).collect();
+        let instances = known
+            .iter()
+            .map(|known| status(known, &leases, conditions))
+            .collect();
         Ok(StatusReport {
             schema: StatusReport::SCHEMA,
             instances,
@@ -303,11 +306,7 @@ impl Project {
     }
 }
 
-fn status(
-    known: &KnownInstance,
-    leases: &[LeaseRow],
-    conditions: &Conditions,
-) -> InstanceStatus {
+fn status(known: &KnownInstance, leases: &[LeaseRow], conditions: &Conditions) -> InstanceStatus {
     let KnownInstance { service, row } = known;
     let lease = leases
         .iter()

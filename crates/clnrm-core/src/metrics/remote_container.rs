@@ -159,8 +159,11 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
             cpu_seconds: timed
                 .clone()
                 .and(stats.cpu_seconds.ok_or_else(|| not_exposed.clone())),
-            memory_bytes: memory
-                .map(|usage| stats.memory_parts.map_or(usage, |parts| parts.kept_of(usage))),
+            memory_bytes: memory.map(|usage| {
+                stats
+                    .memory_parts
+                    .map_or(usage, |parts| parts.kept_of(usage))
+            }),
             memory_source: source,
             memory_kills: None,
         },

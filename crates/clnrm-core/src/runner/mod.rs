@@ -9,6 +9,7 @@ pub mod event;
 mod expectations;
 mod http_step;
 mod kept;
+mod memory_watch;
 mod neighbourhood;
 mod pools;
 mod run;

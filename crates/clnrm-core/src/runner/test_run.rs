@@ -13,6 +13,7 @@ use super::event::{
     InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus, rounded_ms,
 };
+use super::memory_watch::MemoryWatch;
 use super::service_set::{self, ServiceSet, Wish};
 use super::shared::Shared;
 use super::step::{self, StepContext};
@@ -183,6 +184,7 @@ async fn run_steps(
     };
     let mut reports: Vec<StepReport> = Vec::new();
     let mut broken_by: Option<String> = None;
+    let mut memory = MemoryWatch::of(services);
     for (number, definition) in test.steps.iter().enumerate() {
         if let Some(reason) = skip_reason(definition, &reports, broken_by.as_deref(), &watch.cancel)
         {
@@ -196,7 +198,13 @@ async fn run_steps(
             index: number,
             of,
         });
-        let report = step::run(definition, &context).await;
+        let mut report = step::run(definition, &context).await;
+        let kills = memory.kills();
+        report.reason = (report.reason).map(|reason| {
+            kills
+                .into_iter()
+                .fold(reason, |all, one| format!("{all}; {one}"))
+        });
         (shared.notify)(RunEvent::StepFinished {
             test: index,
             step: report.clone(),

@@ -87,7 +87,7 @@ impl Store {
         self.change(
             instance,
             "UPDATE instances SET container_id = ?2, main_pid = ?3, ports = ?4, address = ?5,
-                                  engine_id = ?6, engine_address = ?7, image_id = ?8
+                                  engine_id = ?6, engine_address = ?7, image_id = ?8, cpus = ?9
              WHERE id = ?1 AND stopped_at IS NULL",
             params![
                 instance,
@@ -98,6 +98,7 @@ impl Store {
                 started.engine.as_ref().map(|engine| &engine.id),
                 started.engine.as_ref().map(|engine| &engine.address),
                 started.image_id,
+                started.cpus,
             ],
         )
     }
@@ -425,6 +426,7 @@ pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<
         container_id: row.get("container_id")?,
         engine: engine(row)?,
         image_id: row.get("image_id")?,
+        cpus: row.get("cpus")?,
         main_pid: row.get("main_pid")?,
         ready_at: row.get("ready_at")?,
         stopped_at: row.get("stopped_at")?,

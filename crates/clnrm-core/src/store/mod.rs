@@ -14,6 +14,7 @@ mod handle;
 mod history;
 mod instances;
 mod leases;
+mod memory_kills;
 mod open;
 mod pool;
 mod rings;
@@ -34,6 +35,7 @@ use rusqlite::{Connection, Transaction, TransactionBehavior};
 pub use clocks::ClockSetting;
 pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
+pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 
 pub use pool::{CleanInstance, GivenBack, PoolSlots, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;

@@ -18,12 +18,13 @@ use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior}
 use super::error::{BUSY_TIMEOUT, StoreError};
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("migrations/0001_init.sql"),
     include_str!("migrations/0002_containers.sql"),
     include_str!("migrations/0003_pools.sql"),
     include_str!("migrations/0004_clock.sql"),
     include_str!("migrations/0005_container_identity.sql"),
+    include_str!("migrations/0006_memory.sql"),
 ];
 
 /// The version that this program writes.

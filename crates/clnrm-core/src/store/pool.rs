@@ -34,7 +34,7 @@ pub struct WarmRequest {
 }
 
 /// A warm instance that is now leased.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct WarmLease {
     /// The instance.
     pub instance: InstanceRow,

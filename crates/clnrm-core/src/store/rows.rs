@@ -205,7 +205,7 @@ pub struct RecordedEngine {
 }
 
 /// What is known of a container once it runs.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct StartedContainer {
     /// The engine's id of it.
     pub container_id: String,
@@ -219,10 +219,12 @@ pub struct StartedContainer {
     pub ports: InstancePorts,
     /// Where clients reach it.
     pub address: Option<String>,
+    /// The CPU that its engine allows, in cores; `None` = no limit.
+    pub cpus: Option<f64>,
 }
 
 /// An instance as recorded.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct InstanceRow {
     /// What was known before it was spawned.
     pub start: NewInstance,
@@ -236,6 +238,8 @@ pub struct InstanceRow {
     pub engine: Option<RecordedEngine>,
     /// The id of its image; `None` = not recorded.
     pub image_id: Option<String>,
+    /// The CPU that its engine allows, in cores; `None` = no limit, or it is a process.
+    pub cpus: Option<f64>,
     /// The service's own first process.
     pub main_pid: Option<i32>,
     /// When it became ready.

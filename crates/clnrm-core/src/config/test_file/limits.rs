@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::definition::{Launch, StopSignal, StopSpec};
 use crate::config::reader::{Table, Value};
 use crate::services::service_manager::AutoScaleConfig;
+use crate::services::service_manager::memory::NEAR_LIMIT;
 
 /// More instances than one machine starts in any test; catches a slipped digit.
 pub(super) const MOST_INSTANCES: u32 = 1000;
@@ -77,6 +78,20 @@ fn check_order(value: &Value<'_>, config: &AutoScaleConfig) {
             "memory_down ({down} MB) must be below memory_up ({up} MB)"
         ));
     }
+}
+
+/// Defaults that a service with a limit of memory can reach: beyond the limit nothing is ever measured.
+pub(super) fn below(memory_bytes: Option<u64>, defaults: &AutoScaleConfig) -> AutoScaleConfig {
+    let mut defaults = defaults.clone();
+    if let Some(bytes) = memory_bytes {
+        let reachable = NEAR_LIMIT * bytes as f64 / BYTES_PER_MB;
+        if defaults.memory_up_mb > reachable {
+            let ratio = defaults.memory_down_mb / defaults.memory_up_mb;
+            defaults.memory_up_mb = reachable;
+            defaults.memory_down_mb = defaults.memory_down_mb.min(ratio * reachable);
+        }
+    }
+    defaults
 }
 
 /// Reads a service's `scale`. Two instances cannot listen on the same fixed port, so a service

@@ -48,8 +48,12 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     let launch::Launched { launch, host_ports } = launched.unwrap_or_else(launch::unknown);
     let depends_on = table.strings("depends_on");
     let ready = ready::read(&mut table, &mut uses);
-    let scale = limits::of_service(&mut table, context.scale_defaults, &host_ports);
     let (cpus, memory_bytes) = limits::allotment(&mut table, &launch);
+    let scale_defaults = match launch {
+        Launch::Container(_) => limits::below(memory_bytes, context.scale_defaults),
+        Launch::Process(_) => context.scale_defaults.clone(),
+    };
+    let scale = limits::of_service(&mut table, &scale_defaults, &host_ports);
     let response_target = (table.take("response_target"))
         .and_then(|value| value.duration())
         .unwrap_or(DEFAULT_RESPONSE_TARGET);

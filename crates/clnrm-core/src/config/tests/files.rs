@@ -72,6 +72,30 @@ fn every_mistake_is_reported_as_expected() {
 }
 
 #[test]
+fn the_thresholds_of_a_container_lie_below_its_limit() {
+    let thresholds = |lines: &str| {
+        let test = load(&format!("[test]\nname = \"t\"\n[services.s]\n{lines}"));
+        let scale = test.unwrap_or_else(|error| panic!("{error}")).services[0]
+            .scale
+            .clone();
+        (scale.memory_up_mb, scale.memory_down_mb)
+    };
+    let limited = "image = \"a\"\nmemory = \"100MB\"\n";
+    assert_eq!(thresholds(limited), (80.0, 20.0));
+    let stated = format!("{limited}scale = {{ memory_up = \"90MB\" }}");
+    assert_eq!(thresholds(&stated), (90.0, 20.0));
+    assert_eq!(
+        thresholds("image = \"a\"\nmemory = \"1GB\""),
+        (512.0, 128.0)
+    );
+    // What a process is allotted limits nothing.
+    assert_eq!(
+        thresholds("command = [\"a\"]\nmemory = \"100MB\""),
+        (512.0, 128.0)
+    );
+}
+
+#[test]
 fn compose_shapes_mean_what_they_say() {
     let test = legacy("v2_compose");
     assert_eq!(test.timeout, Some(Duration::from_secs(300)));

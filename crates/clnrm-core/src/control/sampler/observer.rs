@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, root, watched};
+use super::{Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, root, watched};
 use crate::config::placeholder::PlaceholderError;
 use crate::control::project::Project;
 use crate::control::scale::binding;
@@ -130,9 +130,11 @@ impl Sampler {
                 &binding(row),
                 self.project.empty_bindings(),
             ) {
-                Ok(mut watched) => {
+                Ok(watched) => {
+                    let mut watched = watched.of(row.cpus);
                     let stored = readings.get(id);
                     let last = stored.and_then(|one| serde_json::from_str(&one.json).ok());
+                    watched.memory_kills_seen = last.as_ref().and_then(MemoryKillsSeen::of);
                     watched.last = last.filter(|last| self.is_young(last));
                     inner.watched.insert(id.clone(), watched);
                 }

@@ -253,7 +253,9 @@ impl DockerRuntime {
                 instance,
                 state: match container.state {
                     Some(State::CREATED) => ListedState::Created,
-                    Some(State::RUNNING) => ListedState::Up(while_running(container.status.as_deref())),
+                    Some(State::RUNNING) => {
+                        ListedState::Up(while_running(container.status.as_deref()))
+                    }
                     Some(State::PAUSED) => ListedState::Up(Condition::Paused),
                     Some(State::RESTARTING) => ListedState::Up(Condition::Restarting),
                     _ => ListedState::Down,

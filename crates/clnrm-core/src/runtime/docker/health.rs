@@ -35,7 +35,9 @@ impl DockerRuntime {
             CommandOutcome::Exited(_) => {
                 Health::NotYet(one_line(&String::from_utf8_lossy(&result.output)))
             }
-            CommandOutcome::TimedOut => Health::NotYet(format!("it took longer than {:?}", check.timeout)),
+            CommandOutcome::TimedOut => {
+                Health::NotYet(format!("it took longer than {:?}", check.timeout))
+            }
             CommandOutcome::Cancelled => Health::NotYet("it was ended".to_owned()),
             CommandOutcome::NotStarted { message, .. } => Health::NotYet(one_line(&message)),
         })
@@ -73,7 +75,9 @@ fn check(config: &ContainerConfig) -> Option<CommandRequest> {
         }
         _ => return None,
     };
-    let timeout = check.timeout.and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
+    let timeout = check
+        .timeout
+        .and_then(|nanoseconds| u64::try_from(nanoseconds).ok());
     let timeout = timeout.filter(|nanoseconds| *nanoseconds > 0);
     Some(CommandRequest {
         id: "health".to_owned(),

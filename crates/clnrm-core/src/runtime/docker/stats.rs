@@ -54,7 +54,8 @@ impl MemoryParts {
         // Version 1 has both the group's own values and those with the groups below; version 2 has the second only.
         let with_groups_below =
             |name: &str| field(&format!("total_{name}")).or_else(|| field(name));
-        let files = with_groups_below("active_file")?.checked_add(with_groups_below("inactive_file")?)?;
+        let files =
+            with_groups_below("active_file")?.checked_add(with_groups_below("inactive_file")?)?;
         let caches = field("slab_reclaimable").unwrap_or(0);
         let anonymous = with_groups_below("rss").or_else(|| field("anon"))?;
         Some(Self {

@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::autoscale::{
     AutoScaleConfig, InstanceCap, InstanceStart, PastAction, ScalingDecision, ScalingInputs, decide,
 };
-use super::cost::{self, Allotment, CostRecommendation, recommend};
+use super::cost::{self, Allotment, CostKind, CostRecommendation, recommend};
 use super::forecast::{AutoOnce, LoadPrediction, NotEnoughData};
-use super::health::{Health, HealthLimits};
+use super::health::{Health, HealthLimits, Trouble};
 use super::history::{MetricsHistory, Tier, Wanted};
+use super::memory::{LimitedMemory, MemoryAlert};
 use super::metrics::{Metric, ServiceMetrics};
 use super::pool::{PoolCounts, PoolDemand, PoolReport};
 use super::time_to_limit::{self, Alert, alerts};
@@ -44,6 +45,8 @@ pub struct Fleet<'a> {
     pub instance_cap: Option<InstanceCap>,
     /// What was done before.
     pub past_actions: &'a [PastAction],
+    /// Instances that are paused, are being restarted or fail their own check.
+    pub not_serving: u32,
 }
 
 /// Everything that is known of one service.
@@ -61,6 +64,8 @@ pub struct ServiceView<'a> {
     pub allotment: Allotment,
     /// Its instances.
     pub fleet: Fleet<'a>,
+    /// The memory that each is let have.
+    pub memory: LimitedMemory,
     /// Its pool and how that was used; `None` = it has no pool.
     pub pool: Option<(PoolCounts, PoolDemand<'a>)>,
 }
@@ -78,6 +83,8 @@ pub struct Assessment {
     pub predicted_health: Option<Health>,
     /// The limits that are reached, or that forecasts reach.
     pub alerts: Vec<Alert>,
+    /// What there is to say of memory; not only when a prediction is asked for.
+    pub memory: Option<MemoryAlert>,
     /// What should happen to the number of instances; `None` also for a stopped service.
     pub scaling: Option<ScalingDecision>,
     /// The pool.
@@ -123,9 +130,18 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
         .pool
         .filter(|_| optimize)
         .map(|(counts, demand)| PoolReport::of(counts, &demand));
+    let trouble = Trouble {
+        is_short_of_memory: view.memory.kills.is_some(),
+        not_serving: view.fleet.not_serving,
+        instances: view.fleet.instances,
+    };
+    let health = |sample: &ServiceMetrics| Health::troubled(sample, &view.limits, &trouble);
     Assessment {
-        current_health: Health::of(&current.unwrap_or_default(), &view.limits),
-        predicted_health: shown.map(|made| Health::of(&made.expected(), &view.limits)),
+        current_health: health(&current.unwrap_or_default()),
+        predicted_health: shown.map(|made| health(&made.expected())),
+        memory: view
+            .memory
+            .alert(current.and_then(|sample| sample.memory_mb)),
         alerts: shown
             .map(|made| alerts(view, made, &auto))
             .unwrap_or_default(),
@@ -133,7 +149,10 @@ pub fn assess(view: &ServiceView<'_>, requested: &Requested, now: Timestamp) -> 
         pool,
         recommendations: if optimize {
             let (instances, pool) = (view.fleet.instances, pool.as_ref());
-            recommend(view.name, view.history, &view.allotment, instances, pool)
+            let mut found = recommend(view.name, view.history, &view.allotment, instances, pool);
+            // What is in use after a kill is little because of it.
+            found.retain(|found| found.kind != CostKind::Downsize || view.memory.kills.is_none());
+            found
         } else {
             Vec::new()
         },
@@ -189,6 +208,7 @@ mod tests {
                 instances,
                 ..Fleet::default()
             },
+            memory: LimitedMemory::default(),
             pool: Some((
                 PoolCounts {
                     available: 3,

@@ -80,9 +80,36 @@ pub struct Health {
     pub used: Vec<Metric>,
 }
 
+/// What lowers health beside the numbers of a sample.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Trouble {
+    /// Processes were killed for lack of memory: what is left of it then says nothing about what is needed.
+    pub is_short_of_memory: bool,
+    /// Instances that are paused, are being restarted or fail their own check.
+    pub not_serving: u32,
+    /// All instances.
+    pub instances: u32,
+}
+
+impl Trouble {
+    /// The share of instances that serve.
+    fn serving(&self) -> f64 {
+        if self.not_serving == 0 {
+            return 1.0;
+        }
+        let serving = self.instances.saturating_sub(self.not_serving);
+        f64::from(serving) / f64::from(self.instances.max(1))
+    }
+}
+
 impl Health {
     /// The health that one sample shows, measured or expected.
     pub fn of(sample: &ServiceMetrics, limits: &HealthLimits) -> Self {
+        Self::troubled(sample, limits, &Trouble::default())
+    }
+
+    /// The same of instances of which some are in trouble: those that do not serve count with 0.
+    pub fn troubled(sample: &ServiceMetrics, limits: &HealthLimits, trouble: &Trouble) -> Self {
         let (mut sum, mut weights, mut used) = (0.0, 0.0, Vec::with_capacity(4));
         for (metric, weight) in [
             (Metric::CpuPercent, 0.3),
@@ -90,13 +117,17 @@ impl Health {
             (Metric::ErrorRate, 0.2),
             (Metric::ResponseTimeMs, 0.2),
         ] {
-            if let Some(value) = sample.get(metric) {
-                sum += weight * component(metric, value, limits);
+            let is_exhausted = metric == Metric::MemoryMb && trouble.is_short_of_memory;
+            let part = sample
+                .get(metric)
+                .map(|value| component(metric, value, limits));
+            if let Some(part) = part.map(|part| if is_exhausted { 0.0 } else { part }) {
+                sum += weight * part;
                 weights += weight;
                 used.push(metric);
             }
         }
-        let score = (!used.is_empty()).then(|| sum / weights);
+        let score = (!used.is_empty()).then(|| sum / weights * trouble.serving());
         Self {
             score,
             status: score.map_or(HealthStatus::Unknown, HealthStatus::of),
@@ -173,6 +204,24 @@ mod tests {
             (unknown.score, unknown.status),
             (None, HealthStatus::Unknown)
         );
+    }
+
+    #[test]
+    fn trouble_lowers_what_the_numbers_say() {
+        let sample = sample(Some(0.0), Some(1.0), None, None);
+        let score = |is_short_of_memory, not_serving| {
+            let trouble = Trouble {
+                is_short_of_memory,
+                not_serving,
+                instances: 2,
+            };
+            let health = Health::troubled(&sample, &HealthLimits::default(), &trouble);
+            (health.score.unwrap().round(), health.status)
+        };
+        assert_eq!(score(false, 0), (100.0, HealthStatus::Healthy));
+        assert_eq!(score(true, 0), (50.0, HealthStatus::Degraded));
+        assert_eq!(score(false, 1), (50.0, HealthStatus::Degraded));
+        assert_eq!(score(false, 2), (0.0, HealthStatus::Unhealthy));
     }
 
     #[test]

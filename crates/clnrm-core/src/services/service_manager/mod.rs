@@ -15,6 +15,7 @@ pub mod cost;
 pub mod forecast;
 pub mod health;
 pub mod history;
+pub mod memory;
 pub mod metrics;
 pub mod pool;
 mod statistics;
@@ -32,6 +33,7 @@ pub use forecast::{
 };
 pub use health::{Health, HealthLimits, HealthStatus};
 pub use history::{MetricsHistory, Rollup, Summary, Tier, Unread, Wanted};
+pub use memory::{LimitedMemory, MemoryAlert, MemoryKills};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{
     PoolAdvice, PoolCounts, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool,
@@ -196,7 +198,9 @@ impl ManagedService {
                 newest_start: self.newest_start,
                 instance_cap: self.instance_cap,
                 past_actions: &self.past_actions,
+                not_serving: 0,
             },
+            memory: LimitedMemory::default(),
             pool: Some((counts, PoolDemand::default())),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::services::service_manager::{
-    Allotment, AutoScaleConfig, Fleet, HealthLimits, MetricsHistory, ServiceMetrics,
+    Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, MetricsHistory, ServiceMetrics,
 };
 
 const HORIZON: Duration = Duration::from_secs(300);
@@ -35,6 +35,7 @@ fn alerts_of(history: &MetricsHistory, memory_limit_mb: f64, instances: u32) -> 
             instances,
             ..Fleet::default()
         },
+        memory: LimitedMemory::default(),
         pool: None,
     };
     let auto = AutoOnce::default();
