@@ -99,12 +99,15 @@ async fn the_engine_keeps_no_more_of_a_log_than_its_limit_and_its_end_is_shown_a
     project.run(&["run", "--keep"]).await.expect(0);
     let running = project.running().await;
     let id = running[0]["container_id"].as_str().unwrap();
-    let kept = docker.run(&["logs", id]).unwrap();
-    assert!(
-        kept.ends_with("100000\nall said") && kept.len() < 100_000,
-        "{} bytes",
-        kept.len()
-    );
+    // The engine writes its log after it has told clnrm of the line.
+    eventually("the engine has the last line", || {
+        let kept = docker.run(&["logs", id])?;
+        let is_whole = kept.ends_with("100000\nall said") && kept.len() < 100_000;
+        is_whole
+            .then_some(())
+            .ok_or(format!("{} bytes", kept.len()))
+    })
+    .await;
     let shown = project
         .run(&["services", "logs", "chatty", "-l", "2"])
         .await
@@ -170,6 +173,9 @@ async fn lack_of_memory_bad_health_and_pauses_are_told_everywhere() {
     let check = "HEALTHCHECK --interval=100ms --retries=1 CMD false";
     let ill = Made::of(&docker, "ill", "true", &[check]);
     let stays = "command = \"echo up; exec sleep 86400\"\nready = { log = 'up' }";
+    // Its own check counts how often it was executed; two more executions later the engine has judged.
+    let filed = "healthcheck = { command = 'echo x >> /tmp/n; test ! -e /tmp/bad', interval = '100ms', retries = 1 }";
+    let falls_ill = "touch /tmp/bad; n=$(wc -l </tmp/n); until [ $(wc -l </tmp/n) -gt $((n+2)) ]; do sleep 0.05; done";
     let parts = [
         "[test]\nname = \"t\"\n".to_owned(),
         container_service(
@@ -178,12 +184,18 @@ async fn lack_of_memory_bad_health_and_pauses_are_told_everywhere() {
             &format!("{stays}\nmemory = '16MB'"),
         ),
         format!("\n[services.ill]\nimage = '{}'\n{stays}\n", ill.tag),
+        container_service(
+            "filed",
+            TestImage::Busybox,
+            &format!("{filed}\ncommand = ['sleep', '86400']"),
+        ),
+        step("filed", &format!("command = '{falls_ill}'")),
         step("tight", "command = ['tail', '/dev/zero']"),
     ];
     let project = TestProject::with(&parts.concat());
     project.run(&["run", "--keep"]).await.expect(1).says(
         "exit code 137, expected 0; the container of `tight` ran out of its 16 MB meanwhile: 1 process of it was killed",
-    );
+    ).says("step `step 2` failed; ").says("service `filed` is unhealthy");
 
     let running = project.running().await;
     let tight = running

@@ -119,6 +119,7 @@ fn definition(name: String) -> ServiceDefinition {
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
+            stated: false,
             timeout: SECOND,
             max_interval: SECOND,
         },

@@ -144,6 +144,22 @@ pub struct ContainerLaunch {
     /// What else it is told.
     #[serde(default, skip_serializing_if = "ContainerSettings::is_default")]
     pub settings: Box<ContainerSettings>,
+    /// Checked for as long as it runs, in place of the image's own check.
+    #[serde(default)]
+    pub health_check: Option<HealthCheck>,
+}
+
+/// A command that an engine executes inside a container again and again.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HealthCheck {
+    /// Exits with 0 while the service is well.
+    pub command: CommandLine,
+    /// The pause between two.
+    pub interval: Duration,
+    /// Longest time of one.
+    pub timeout: Duration,
+    /// The container is unhealthy after so many failures in a row.
+    pub retries: u32,
 }
 
 /// One published container port.

@@ -9,12 +9,16 @@ use super::preparation::Prepared;
 use super::project::Project;
 use super::start::StartCause;
 use crate::config::definition::{
-    CommandLine, ContainerLaunch, Launch, PortMapping, Protocol, PullPolicy, ServiceDefinition,
+    CommandLine, ContainerLaunch, HealthCheck, Launch, PortMapping, Protocol, PullPolicy,
+    ServiceDefinition,
 };
 use crate::config::placeholder::{
-    InsideBinding, InstanceBinding, PortNeeds, needed_ports, needs_data_dir, render_command,
+    Bindings, InsideBinding, InstanceBinding, PlaceholderError, PortNeeds, needed_ports,
+    needs_data_dir, render_command,
 };
-use crate::runtime::docker::{DATA_DIR_INSIDE, NetworkNames, OnPull, WantedImage};
+use crate::runtime::docker::{
+    DATA_DIR_INSIDE, NetworkNames, OnPull, RenderedHealthCheck, WantedImage,
+};
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -92,6 +96,10 @@ impl Project {
             stop: definition.stop,
             log_limit_bytes: definition.log_limit_bytes,
             log_patterns: definition.ready.log_patterns(),
+            health_check: (container.health_check.as_ref())
+                .map(|check| health_check(check, &bindings, &definition.name))
+                .transpose()
+                .map_err(StartCause::Placeholder)?,
         };
         Ok(Prepared {
             id,
@@ -131,6 +139,20 @@ impl Project {
         let entry_point = facts.entry_point.join(" ");
         (!entry_point.is_empty()).then(|| format!("{entry_point} sh -c …"))
     }
+}
+
+/// It is executed inside, where the service is at home.
+fn health_check(
+    check: &HealthCheck,
+    bindings: &Bindings,
+    service: &str,
+) -> Result<RenderedHealthCheck, PlaceholderError> {
+    Ok(RenderedHealthCheck {
+        argv: render_command(&check.command, &bindings.seen_from_container(service, HOST))?,
+        interval: check.interval,
+        timeout: check.timeout,
+        retries: check.retries,
+    })
 }
 
 impl Prepared {

@@ -28,11 +28,12 @@ impl Project {
             if let Observed::Unknown(error) = &observed {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
+            recovered.note_condition(&row, &observed);
             // What lives is shown as living, whoever should end it.
             let Verdict::End(why) = judge(&row, &observed, &runs, self.now()) else {
                 continue;
             };
-            if observed == Observed::Alive {
+            if matches!(observed, Observed::Alive(_)) {
                 continue;
             }
             let (id, ended, now) = (row.start.id, Ended::found(&observed, why), self.now());

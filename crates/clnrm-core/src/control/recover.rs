@@ -41,6 +41,14 @@ pub struct Recovered {
 }
 
 impl Recovered {
+    pub(super) fn note_condition(&mut self, row: &InstanceRow, observed: &Observed) {
+        if let Observed::Alive(condition) = observed
+            && *condition != Condition::Serving
+        {
+            self.conditions.insert(row.start.id.clone(), *condition);
+        }
+    }
+
     pub(super) fn note_once(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
@@ -118,11 +126,7 @@ impl Project {
             if let Observed::Unknown(error) = &observed {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
-            if let Observed::Alive(condition) = observed
-                && condition != Condition::Serving
-            {
-                recovered.conditions.insert(row.start.id.clone(), condition);
-            }
+            recovered.note_condition(&row, &observed);
             if matches!(observed, Observed::Alive(_)) && of_a_killed_run(&row, &runs) {
                 self.end_commands_in(&row).await;
             }

@@ -105,14 +105,14 @@ impl Cgroup {
     /// Memory in use that the kernel cannot drop: without the contents of files, with shared memory and tmpfs.
     pub(super) fn memory_bytes(&self) -> Measured<u64> {
         let (version, directory) = &self.memory;
-        let usage = match version {
-            Version::V1 => "memory.usage_in_bytes",
-            Version::V2 => "memory.current",
-        };
         let parts = read(&directory.join("memory.stat"), |text| {
             MemoryParts::of(|name| parse::field(text, name))
         })?;
-        let usage = read(&directory.join(usage), parse::number)?;
+        let usage = match version {
+            // It adds nothing to the parts.
+            Version::V1 => 0,
+            Version::V2 => read(&directory.join("memory.current"), parse::number)?,
+        };
         Ok(parts.kept_of(usage))
     }
 

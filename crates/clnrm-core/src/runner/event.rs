@@ -218,6 +218,8 @@ pub struct ServiceUse {
     pub ready_ms: u64,
     /// Where it listened.
     pub address: Option<String>,
+    /// `unhealthy`, `paused` or `restarting`, when the steps were done; `None` = as far as anybody looked, it was well.
+    pub condition: Option<String>,
     /// What became of it; `None` = it has no pool.
     pub afterwards: Option<Afterwards>,
 }

@@ -80,6 +80,7 @@ mod tests {
     fn container(name: &str, depends_on: &[&str]) -> ServiceDefinition {
         ServiceDefinition {
             launch: Launch::Container(ContainerLaunch {
+                health_check: None,
                 image: "image".to_owned(),
                 entry_point: None,
                 command: None,

@@ -21,6 +21,8 @@ use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
 use crate::control::LiveInstance;
 use crate::control::Project;
+use crate::runtime::{Condition, Observed};
+use crate::store::RuntimeKind;
 
 /// Why a test was cut short.
 #[derive(Debug, Clone)]
@@ -109,6 +111,7 @@ pub(super) async fn run_test(
         watch.why.get(),
         shared.cancel.is_cancelled(),
     );
+    tell_conditions(&shared.project, &services.ready, &mut report).await;
     FinishedTest {
         report,
         instances: services.ready,
@@ -262,6 +265,7 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
         verified_ms: instance.acquired.cleaned_in.map(rounded_ms),
         ready_ms: u64::try_from(instance.ready_in.as_millis()).unwrap_or(u64::MAX),
         address: instance.address.clone(),
+        condition: None,
         afterwards: None,
     }
 }
@@ -280,6 +284,35 @@ fn base_dir(file: &Path) -> std::path::PathBuf {
     match file.parent() {
         Some(parent) if parent != Path::new("") => parent.to_owned(),
         _ => Path::new(".").to_owned(),
+    }
+}
+
+/// What somebody did to a container, or its own health check says, is often why a test failed.
+async fn tell_conditions(project: &Project, services: &[LiveInstance], report: &mut TestReport) {
+    let has_failed = matches!(report.status, TestStatus::Failed | TestStatus::Error);
+    let is_meant = |instance: &&LiveInstance| {
+        let is_container = instance.kind() == RuntimeKind::Container && instance.is_up();
+        is_container && (has_failed || instance.running.has_health_check)
+    };
+    let meant: Vec<&LiveInstance> = services.iter().filter(is_meant).collect();
+    let places: Vec<_> = meant.iter().map(|instance| instance.place()).collect();
+    let observed = project
+        .runtime(RuntimeKind::Container)
+        .observe(&places)
+        .await;
+    for (instance, observed) in meant.into_iter().zip(observed) {
+        let condition = match observed {
+            Ok(Observed::Alive(condition)) if condition != Condition::Serving => condition,
+            _ => continue,
+        };
+        let uses = report.services.iter_mut();
+        for used in uses.filter(|used| used.instance_id == instance.id.0) {
+            used.condition = Some(condition.to_string());
+        }
+        if let Some(reason) = &mut report.reason {
+            let service = &instance.definition.name;
+            reason.push_str(&format!("; service `{service}` is {condition}"));
+        }
     }
 }
 

@@ -70,6 +70,8 @@ pub struct Running {
     pub log: PathBuf,
     /// The CPU that its engine allows, in cores; `None` = no limit.
     pub cpus: Option<f64>,
+    /// Whether something looks again and again whether it is well.
+    pub has_health_check: bool,
     /// What the user should know of its start.
     pub warnings: Vec<String>,
     /// Of a container: where it is, from outside and from other containers.

@@ -124,8 +124,8 @@ mod tests {
     use super::super::tests::{at, service, store};
     use super::*;
     use crate::services::service_manager::{
-        Allotment, AutoScaleConfig, Fleet, HealthLimits, Requested, ServiceMetrics, ServiceView,
-        assess, wanted,
+        Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, Requested, ServiceMetrics,
+        ServiceView, assess, wanted,
     };
 
     /// Samples `seconds` apart: a peak at first, then quiet days with a load of `level`.
@@ -160,6 +160,7 @@ mod tests {
                 instances: 1,
                 ..Fleet::default()
             },
+            memory: LimitedMemory::default(),
             pool: None,
         }
     }

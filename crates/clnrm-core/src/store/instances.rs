@@ -477,6 +477,7 @@ mod tests {
             main_pid: None,
             ports: InstancePorts::default(),
             address: None,
+            cpus: None,
         };
         assert!(store.record_container(&new.id, &started).unwrap());
         let row = store.instance(&new.id).unwrap().unwrap();

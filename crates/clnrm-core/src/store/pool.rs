@@ -442,6 +442,7 @@ mod tests {
             main_pid: None,
             ports: InstancePorts::default(),
             address: None,
+            cpus: None,
         };
         store.record_container(&id, &started).unwrap();
         let new = of_image(&mut store, "new");

@@ -71,6 +71,12 @@ fn engine_memory(stats: &Value) -> f64 {
         let value = value(format!("total_{name}")).or_else(|| value(name.to_owned()));
         value.and_then(Value::as_f64).unwrap_or(0.0)
     };
+    if stats
+        .pointer("/memory_stats/stats/total_active_anon")
+        .is_some()
+    {
+        return stat("active_anon") + stat("inactive_anon") + stat("unevictable");
+    }
     let droppable = stat("active_file") + stat("inactive_file") + stat("slab_reclaimable");
     number(stats, "/memory_stats/usage") - droppable
 }

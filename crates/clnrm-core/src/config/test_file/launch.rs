@@ -55,6 +55,7 @@ pub(super) fn read(
                 ports,
                 volumes,
                 settings,
+                health_check: None,
             }),
         });
     }

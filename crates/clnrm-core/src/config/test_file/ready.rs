@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::values::Uses;
-use crate::config::definition::{CommandLine, LogPattern, Readiness, ReadyCheck};
+use crate::config::definition::{CommandLine, HealthCheck, LogPattern, Readiness, ReadyCheck};
 use crate::config::reader::{Table, Value};
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
@@ -25,6 +25,8 @@ pub(super) struct ReadReady {
     pub(super) readiness: Readiness,
     /// The file lists no check and does not rule `tcp` out.
     pub(super) use_default: bool,
+    /// The legacy `healthcheck`, which goes on when the service is ready.
+    pub(super) health_check: Option<HealthCheck>,
 }
 
 pub(super) fn read(table: &mut Table<'_>, uses: &mut Uses) -> ReadReady {
@@ -35,12 +37,7 @@ pub(super) fn read(table: &mut Table<'_>, uses: &mut Uses) -> ReadReady {
     }
     let read = match (ready, healthcheck) {
         (Some(ready), _) => read_ready(&ready, uses),
-        (None, Some(healthcheck)) => {
-            read_healthcheck(&healthcheck, uses).map(|readiness| ReadReady {
-                readiness,
-                use_default: false,
-            })
-        }
+        (None, Some(healthcheck)) => read_healthcheck(&healthcheck, uses),
         (None, None) => None,
     };
     read.unwrap_or(ReadReady {
@@ -51,6 +48,7 @@ pub(super) fn read(table: &mut Table<'_>, uses: &mut Uses) -> ReadReady {
             max_interval: DEFAULT_MAX_INTERVAL,
         },
         use_default: true,
+        health_check: None,
     })
 }
 
@@ -79,6 +77,7 @@ fn read_ready(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
             timeout: timeout.unwrap_or(DEFAULT_TIMEOUT),
             max_interval: DEFAULT_MAX_INTERVAL,
         },
+        health_check: None,
     })
 }
 
@@ -109,14 +108,18 @@ fn read_log(value: &Value<'_>) -> Option<LogPattern> {
 }
 
 /// A command for the shell, or `{ command, interval, timeout, retries }` as Docker and compose have it.
-fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
+fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<ReadReady> {
     if value.is_string() {
-        return Some(Readiness {
-            checks: vec![ReadyCheck::Command(value.command(uses)?)],
-            stated: true,
-            timeout: DEFAULT_TIMEOUT,
-            max_interval: DEFAULT_MAX_INTERVAL,
-        });
+        let check = Check {
+            command: value.command(uses)?,
+            interval: None,
+            timeout: HEALTHCHECK_TIMEOUT,
+            retries: None,
+        };
+        let mut read = checked(check, Duration::ZERO, None);
+        // The short form says nothing of how long.
+        read.readiness.timeout = DEFAULT_TIMEOUT;
+        return Some(read);
     }
     let mut table = value.table()?;
     let command = table.take_any(&["command", "test"]);
@@ -132,18 +135,49 @@ fn read_healthcheck(value: &Value<'_>, uses: &mut Uses) -> Option<Readiness> {
         .take("retries")
         .and_then(|value| value.integer(1..=10_000));
     table.finish();
+    let retries: Option<u32> = retries;
     let timeout = timeout.unwrap_or(HEALTHCHECK_TIMEOUT);
-    let retries: u32 = retries.unwrap_or(HEALTHCHECK_RETRIES);
-    Some(Readiness {
-        checks: vec![ReadyCheck::Command(command?)],
-        stated: true,
-        timeout: interval
-            .unwrap_or(HEALTHCHECK_INTERVAL)
-            .saturating_mul(retries)
-            + start_period.unwrap_or_default()
-            + timeout,
-        max_interval: start_interval.or(interval).unwrap_or(DEFAULT_MAX_INTERVAL),
-    })
+    Some(checked(
+        Check {
+            command: command?,
+            interval,
+            timeout,
+            retries,
+        },
+        start_period.unwrap_or_default(),
+        start_interval,
+    ))
+}
+
+/// A check as it is written.
+struct Check {
+    command: CommandLine,
+    interval: Option<Duration>,
+    timeout: Duration,
+    retries: Option<u32>,
+}
+
+/// Ready when the command passes; well as long as it does.
+fn checked(check: Check, start_period: Duration, start_interval: Option<Duration>) -> ReadReady {
+    let health_check = HealthCheck {
+        command: check.command.clone(),
+        interval: check.interval.unwrap_or(HEALTHCHECK_INTERVAL),
+        timeout: check.timeout,
+        retries: check.retries.unwrap_or(HEALTHCHECK_RETRIES),
+    };
+    let paused = start_interval.or(check.interval);
+    ReadReady {
+        readiness: Readiness {
+            checks: vec![ReadyCheck::Command(check.command)],
+            stated: true,
+            timeout: health_check.interval.saturating_mul(health_check.retries)
+                + start_period
+                + check.timeout,
+            max_interval: paused.unwrap_or(DEFAULT_MAX_INTERVAL),
+        },
+        use_default: false,
+        health_check: Some(health_check),
+    }
 }
 
 /// Docker writes `["CMD", program, ...]` and `["CMD-SHELL", script]`.

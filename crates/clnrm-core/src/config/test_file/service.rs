@@ -45,9 +45,15 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     let lifetime = lifetime::read(&mut table);
     let launched = launch::read(&mut table, context, &mut uses);
     let knows_launch = launched.is_some();
-    let launch::Launched { launch, host_ports } = launched.unwrap_or_else(launch::unknown);
+    let launch::Launched {
+        mut launch,
+        host_ports,
+    } = launched.unwrap_or_else(launch::unknown);
     let depends_on = table.strings("depends_on");
     let ready = ready::read(&mut table, &mut uses);
+    if let Launch::Container(container) = &mut launch {
+        container.health_check = ready.health_check;
+    }
     let (cpus, memory_bytes) = limits::allotment(&mut table, &launch);
     let scale_defaults = match launch {
         Launch::Container(_) => limits::below(memory_bytes, context.scale_defaults),

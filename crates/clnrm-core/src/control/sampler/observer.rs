@@ -11,7 +11,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::{Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, root, watched};
+use super::{
+    Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, root,
+    watched,
+};
 use crate::config::placeholder::PlaceholderError;
 use crate::control::project::Project;
 use crate::control::scale::binding;

@@ -135,6 +135,7 @@ pub(crate) fn test_details(
     for failure in &test.service_failures {
         failure::service(out, failure, margin, view.paint)?;
     }
+    conditions(out, test, margin, view.paint)?;
     if view.verbose {
         services(out, test, margin)?;
     }
@@ -157,6 +158,25 @@ fn told(test: &TestReport, reason: &str) -> bool {
     steps
         .chain(services)
         .any(|text| !text.is_empty() && reason.contains(text))
+}
+
+/// Where the reason does not say it: a test may pass although a service of it is not well.
+fn conditions(
+    out: &mut dyn Write,
+    test: &TestReport,
+    margin: &str,
+    paint: Paint,
+) -> io::Result<()> {
+    if test.reason.is_some() {
+        return Ok(());
+    }
+    for service in &test.services {
+        if let Some(condition) = &service.condition {
+            let line = format!("service {} is {condition}", safe_line(&service.service));
+            writeln!(out, "{margin}{}", paint.warning(&line))?;
+        }
+    }
+    Ok(())
 }
 
 fn services(out: &mut dyn Write, test: &TestReport, margin: &str) -> io::Result<()> {

@@ -41,6 +41,7 @@ pub(super) fn passed() -> TestReport {
             verified_ms: None,
             ready_ms: 9,
             address: Some("127.0.0.1:40123".to_owned()),
+            condition: None,
             afterwards: None,
         }],
         steps: vec![step("ping", StepStatus::Passed, None)],

@@ -104,6 +104,7 @@ impl DockerRuntime {
                 ..published(&found)
             }),
             cpus: cpus(&found),
+            has_health_check: has_health_check(&found),
             warnings,
             supervisor: Supervisor::Container(id),
             log: log_path(&request.place.dir),
@@ -331,6 +332,11 @@ impl Remedies {
 pub(super) fn cpus(container: &ContainerInspectResponse) -> Option<f64> {
     let limit = container.host_config.as_ref()?.nano_cpus?;
     (limit > 0).then(|| limit as f64 / NANO_CPUS as f64)
+}
+
+pub(super) fn has_health_check(container: &ContainerInspectResponse) -> bool {
+    let state = container.state.as_ref();
+    state.is_some_and(|state| state.health.is_some())
 }
 
 /// `80/tcp`.

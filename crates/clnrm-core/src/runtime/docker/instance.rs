@@ -11,14 +11,14 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Listed, ListedState, cpus, exit_of, main_pid};
+use super::container::{Listed, ListedState, cpus, exit_of, has_health_check, main_pid};
 use super::error::EngineError;
 use super::labels::{LOG_LIMIT, PROJECT};
 use super::{DockerRuntime, log};
 use crate::runtime::command::{CommandError, CommandRequest, CommandResult};
 use crate::runtime::instance::{
-    Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience, Running,
-    Runtime, Supervisor, TreeState,
+    Condition, Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience,
+    Running, Runtime, Supervisor, TreeState,
 };
 use crate::runtime::process::log_path;
 use crate::runtime::shim_protocol::ExitRecord;
@@ -68,6 +68,7 @@ impl Runtime for DockerRuntime {
             main_pid: main_pid(&found),
             published: None,
             cpus: cpus(&found),
+            has_health_check: has_health_check(&found),
             warnings: Vec::new(),
             supervisor: Supervisor::Container(id),
             log: log_path(&place.dir),
@@ -192,7 +193,9 @@ impl DockerRuntime {
         match listed.map(|listed| listed.state) {
             // Of a project that was somewhere else when it was started.
             None if place.container.is_some() => match self.of(place).await? {
-                Some(container) if is_running(&container) => Ok(Observed::Alive),
+                Some(container) if is_running(&container) => {
+                    Ok(Observed::Alive(Condition::Serving))
+                }
                 Some(container) => {
                     Ok(exit_of(&container, false).map_or_else(gone, Observed::Ended))
                 }

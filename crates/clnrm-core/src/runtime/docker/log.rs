@@ -18,7 +18,8 @@ use crate::runtime::log_file::CappedLog;
 use crate::runtime::wanted_lines::LineWatch;
 
 /// Writes what the container has printed so far (its last `lines`, or all that the engine has) into `path`, in place of
-/// what is there; returns the time of the last entry.
+/// what is there; returns the time of the last entry
+/// where only `lines` were asked for.
 pub(super) async fn fetch(
     connected: &Connected,
     id: &str,
@@ -103,6 +104,11 @@ struct Part {
 }
 
 impl Part {
+    /// Whether somebody goes on from it. A time with every entry costs as much as the entry.
+    fn is_timed(&self) -> bool {
+        self.lines.is_some() || self.follow
+    }
+
     /// Appends it to `path`; returns the time of the last entry.
     async fn copy(
         &self,
@@ -115,7 +121,7 @@ impl Part {
             follow: self.follow,
             stdout: true,
             stderr: true,
-            timestamps: true,
+            timestamps: self.is_timed(),
             since: self.after.map_or(0, moment::whole_seconds),
             tail: self.lines.map_or("all".to_owned(), |n| n.to_string()),
             ..LogsOptions::default()
@@ -129,7 +135,10 @@ impl Part {
             let entry = entry.map_err(|error| {
                 EngineError::from_client(error, "read a log", &connected.address)
             })?;
-            let (at, text) = timed(entry.as_ref());
+            let (at, text) = match self.is_timed() {
+                true => timed(entry.as_ref()),
+                false => (None, entry.as_ref()),
+            };
             // The engine counts in whole seconds where we count in nanoseconds.
             if at.is_none() || at > self.after {
                 log.append(text);

@@ -37,7 +37,7 @@ pub use error::{ContainerError, EngineError};
 pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};
 pub use project_mark::ProjectMark;
 pub use registry::PullFault;
-pub use request::{ContainerRequest, DATA_DIR_INSIDE, NetworkNames};
+pub use request::{ContainerRequest, DATA_DIR_INSIDE, NetworkNames, RenderedHealthCheck};
 pub use stats::{EngineStats, MemoryParts, StatsStream, follow_stats};
 
 /// Starts containers of one project.

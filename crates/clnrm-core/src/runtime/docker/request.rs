@@ -2,10 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use bollard::models::{
-    ContainerCreateBody, EndpointSettings, HostConfig, HostConfigLogConfig, Mount, MountType,
-    NetworkingConfig, PortBinding, ResourcesUlimits,
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 
 use super::image::{ImageFacts, WantedImage};
@@ -68,6 +69,35 @@ pub struct ContainerRequest {
     pub log_limit_bytes: u64,
     /// Lines of its output that are waited for; where there are any, the log file is written from the start.
     pub log_patterns: Vec<LogPattern>,
+    /// In place of the image's own check.
+    pub health_check: Option<RenderedHealthCheck>,
+}
+
+/// A command that the engine executes inside again and again.
+#[derive(Debug, Clone)]
+pub struct RenderedHealthCheck {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The pause between two.
+    pub interval: Duration,
+    /// Longest time of one.
+    pub timeout: Duration,
+    /// Failures in a row.
+    pub retries: u32,
+}
+
+impl RenderedHealthCheck {
+    fn config(&self) -> HealthConfig {
+        let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let kind = ["CMD".to_owned()];
+        HealthConfig {
+            test: Some(kind.into_iter().chain(self.argv.iter().cloned()).collect()),
+            interval: Some(nanoseconds(self.interval)),
+            timeout: Some(nanoseconds(self.timeout)),
+            retries: Some(i64::from(self.retries)),
+            ..HealthConfig::default()
+        }
+    }
 }
 
 impl ContainerRequest {
@@ -163,6 +193,10 @@ pub(super) fn body(
         // The image's own choice stands unless the file states another.
         stop_signal: (request.stop.signal != StopSignal::Term)
             .then(|| signal_name(request.stop.signal).to_owned()),
+        healthcheck: request
+            .health_check
+            .as_ref()
+            .map(RenderedHealthCheck::config),
         labels: Some(labels::of_container(request, project)),
         networking_config: Some(networking(&request.names, attachment)),
         host_config: Some(host_config),

@@ -41,34 +41,41 @@ pub struct EngineStats {
 /// What the memory of a control group is made of, by its `memory.stat`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryParts {
-    /// Contents of files (and, in version 2, of the kernel's caches) that can be read again: the kernel drops them before
-    /// it lets a process wait or die for lack of memory, whether they were used lately ("active") or not.
-    pub droppable_bytes: u64,
-    /// Memory of processes, shared memory and tmpfs, for which there is no other place.
+    /// Memory of processes, shared memory, tmpfs and what is locked, for which there is no other place.
     pub own_bytes: u64,
+    /// Contents of files and caches of the kernel that can be made again: it drops them before it lets a process wait or
+    /// die for lack of memory, whether they were used lately ("active") or not. `None` = version 1, which does not tell
+    /// what of the kernel's own memory is of that kind (16 MB for a file of 600 MB).
+    pub droppable_bytes: Option<u64>,
 }
 
 impl MemoryParts {
     /// Of the lines of a `memory.stat`, of either version.
     pub fn of(field: impl Fn(&str) -> Option<u64>) -> Option<Self> {
-        // Version 1 has both the group's own values and those with the groups below; version 2 has the second only.
-        let with_groups_below =
-            |name: &str| field(&format!("total_{name}")).or_else(|| field(name));
-        let files =
-            with_groups_below("active_file")?.checked_add(with_groups_below("inactive_file")?)?;
-        let caches = field("slab_reclaimable").unwrap_or(0);
-        let anonymous = with_groups_below("rss").or_else(|| field("anon"))?;
+        let sum = |names: [&str; 3]| names.iter().map(|name| field(name)).sum::<Option<u64>>();
+        // Version 1 has the group's own values, and by these names those with the groups below.
+        let with_groups_below = [
+            "total_active_anon",
+            "total_inactive_anon",
+            "total_unevictable",
+        ];
+        if let Some(own_bytes) = sum(with_groups_below) {
+            return Some(Self {
+                own_bytes,
+                droppable_bytes: None,
+            });
+        }
         Some(Self {
-            droppable_bytes: files.saturating_add(caches),
-            own_bytes: anonymous.saturating_add(with_groups_below("shmem").unwrap_or(0)),
+            own_bytes: sum(["active_anon", "inactive_anon", "unevictable"])?,
+            droppable_bytes: Some(sum(["active_file", "inactive_file", "slab_reclaimable"])?),
         })
     }
 
     /// How much of so much memory in use cannot be dropped. The two were not read at the same moment.
     pub fn kept_of(self, usage_bytes: u64) -> u64 {
-        usage_bytes
-            .saturating_sub(self.droppable_bytes)
-            .max(self.own_bytes)
+        let without = |droppable| usage_bytes.saturating_sub(droppable);
+        let kept = self.droppable_bytes.map_or(0, without);
+        kept.max(self.own_bytes)
     }
 }
 
@@ -188,8 +195,8 @@ mod tests {
             "read": "2026-11-23T12:41:06.256397123Z",
             "cpu_stats": { "cpu_usage": { "total_usage": 2_500_000_000_u64 }, "system_cpu_usage": 1 },
             "memory_stats": { "usage": 900, "stats": {
-                "inactive_file": 7, "active_file": 3, "rss": 5, "shmem": 1,
-                "total_inactive_file": 300, "total_active_file": 200, "total_rss": 50, "total_shmem": 10
+                "active_anon": 5, "inactive_anon": 1, "unevictable": 0, "active_file": 3, "inactive_file": 7,
+                "total_active_anon": 50, "total_inactive_anon": 10, "total_unevictable": 1
             } },
             "networks": { "eth0": { "rx_bytes": 40, "tx_bytes": 2 }, "eth1": { "rx_bytes": 100, "tx_bytes": 0 } }
         }));
@@ -200,8 +207,8 @@ mod tests {
             cpu_seconds: Some(2.5),
             memory_bytes: Some(900),
             memory_parts: Some(MemoryParts {
-                droppable_bytes: 500,
-                own_bytes: 60,
+                own_bytes: 61,
+                droppable_bytes: None,
             }),
             network_bytes: Some(142),
         };
