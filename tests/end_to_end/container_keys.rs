@@ -159,3 +159,51 @@ async fn a_registry_s_refusals_are_told_apart_and_logins_are_used() {
     .unwrap();
     serving.join().unwrap();
 }
+
+#[tokio::test]
+async fn what_the_engine_publishes_elsewhere_is_reached_there_or_is_no_readiness() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let page = "command = \"echo ok > /tmp/index.html; exec httpd -f -p 80 -h /tmp\"\nports = [80]";
+    let step = "\n[[steps]]\nhttp = \"http://{box.addr}/\"\n";
+    let project = TestProject::with(&[busybox(page), step.to_owned()].concat());
+    let gateway = "{{(index .IPAM.Config 0).Gateway}}";
+    let gateway = docker.run(&["network", "inspect", "bridge", "--format", gateway]);
+    let gateway = gateway.unwrap();
+    if !gateway.is_empty() {
+        project.write("clnrm.toml", &format!("[docker]\nhost = \"{gateway}\"\n"));
+        project.run(&["run", "--keep"]).await.expect(0);
+        let address = project.running().await[0]["address"].clone();
+        let port = address
+            .as_str()
+            .unwrap()
+            .strip_prefix(&format!("{gateway}:"));
+        assert!(port.is_some(), "{address} is not at {gateway}");
+        project.run(&["services", "stop", "--all"]).await.expect(0);
+    }
+    // A network namespace of its own has neither what the engine publishes nor the project's network.
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    project.write("clnrm.toml", "");
+    let inside = project.command(&["run", "--stop"]);
+    let mut command = std::process::Command::new("unshare");
+    command
+        .args(["--net", "--"])
+        .arg(inside.get_program())
+        .args(inside.get_args())
+        .current_dir(project.path());
+    for (name, value) in inside.get_envs() {
+        match value {
+            Some(value) => command.env(name, value),
+            None => command.env_remove(name),
+        };
+    }
+    command.stdout(std::process::Stdio::piped());
+    command.stderr(std::process::Stdio::piped());
+    let answer = answer(command).await.expect(3);
+    answer
+        .says("cannot be reached from here")
+        .says("[docker] host");
+}

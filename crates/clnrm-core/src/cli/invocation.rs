@@ -113,7 +113,11 @@ impl Invocation {
         Ok(Arc::new(Project {
             store: StoreHandle::new(store),
             processes: ProcessRuntime::new(self.program.clone()),
-            containers: DockerRuntime::new(&self.variables, &state_dir),
+            containers: DockerRuntime::new(
+                &self.variables,
+                &state_dir,
+                settings.config.docker_host.as_deref(),
+            ),
             clock: Arc::new(SystemClock),
             state_dir,
             owner,

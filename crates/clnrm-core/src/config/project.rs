@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
@@ -42,6 +43,8 @@ pub struct ProjectConfig {
     pub keep: Option<bool>,
     /// What capacity costs (`[cost]`).
     pub cost: CostRates,
+    /// Where what the container engine publishes is reached (`docker.host`, `CLNRM_DOCKER_HOST`).
+    pub docker_host: Option<String>,
     /// Scaling of services that say nothing else (`[scale]`).
     pub scale: AutoScaleConfig,
 }
@@ -112,12 +115,13 @@ impl fmt::Display for Listing<'_> {
 }
 
 /// Variables and the keys of the project file that they override.
-const VARIABLES: [(&str, &str); 13] = [
+const VARIABLES: [(&str, &str); 14] = [
     ("CLNRM_JOBS", "jobs"),
     ("CLNRM_KEEP", "keep"),
     ("CLNRM_COST_CPU_HOUR", "cost.cpu_hour"),
     ("CLNRM_COST_GB_HOUR", "cost.gb_hour"),
     ("CLNRM_COST_CURRENCY", "cost.currency"),
+    ("CLNRM_DOCKER_HOST", "docker.host"),
     ("CLNRM_SCALE_MIN", "scale.min"),
     ("CLNRM_SCALE_MAX", "scale.max"),
     ("CLNRM_SCALE_CPU_UP", "scale.cpu_up"),
@@ -236,12 +240,35 @@ fn read_settings(mut table: Table<'_>, mut config: ProjectConfig) -> ProjectConf
         config.cost.currency = currency.or(config.cost.currency);
         cost.finish();
     }
+    let docker = table.take("docker").and_then(|value| value.table());
+    if let Some(mut docker) = docker {
+        let host = docker.take("host").and_then(|value| host(&value));
+        config.docker_host = host.or(config.docker_host);
+        docker.finish();
+    }
     let scale = table.take("scale");
     if let Some(scale) = scale.and_then(|value| limits::scale(&value, &config.scale)) {
         config.scale = scale;
     }
     table.finish();
     config
+}
+
+/// A name or an address, without a port.
+fn host(value: &Value<'_>) -> Option<String> {
+    let host = value.text()?;
+    let is_host = host.parse::<IpAddr>().is_ok()
+        || host
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_'));
+    if !is_host {
+        value.refuse_with(
+            format!("{host:?} is neither the name of a host nor an address"),
+            "write e.g. \"172.17.0.1\" or \"docker\", without a port",
+        );
+        return None;
+    }
+    Some(host)
 }
 
 fn price(value: &Value<'_>) -> Option<f64> {

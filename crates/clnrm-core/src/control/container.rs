@@ -167,9 +167,11 @@ impl Prepared {
         let inside = binding.inside.as_mut()?;
         inside.ip.clone_from(&published.ip);
         self.ports = outside(inside, published);
+        binding.host.clone_from(&published.host);
         binding.port = self.ports.main;
         binding.named_ports.clone_from(&self.ports.named);
-        self.address = self.ports.main.map(|port| format!("{HOST}:{port}"));
+        let host = &published.host;
+        self.address = self.ports.main.map(|port| format!("{host}:{port}"));
         Some(StartedContainer {
             container_id: id.clone(),
             engine: published.engine.clone().map(|engine| RecordedEngine {
@@ -183,6 +185,20 @@ impl Prepared {
             address: self.address.clone(),
         })
     }
+}
+
+/// The same container at its own address and with its own ports; `None` = it has no address.
+pub(super) fn at_its_own_address(running: &Running) -> Option<Running> {
+    let published = running.published.as_ref()?;
+    let inside = published.host_ports.keys();
+    Some(Running {
+        published: Some(Published {
+            host: published.ip.clone()?,
+            host_ports: inside.map(|port| (*port, port.0)).collect(),
+            ..published.clone()
+        }),
+        ..running.clone()
+    })
 }
 
 /// The ports that the container listens on: those that its file states, else chosen ones.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::container::at_its_own_address;
 use super::preparation::{Prepared, probes};
 use super::project::Project;
 use super::start::{StartCause, StartFailure};
@@ -20,7 +21,7 @@ use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::runtime::process::log_path;
 use crate::runtime::{
     ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, RecordedContainer, Running,
-    Supervisor, TreeState, log_file, wait_until_ready,
+    Supervisor, TreeState, can_connect, log_file, wait_until_ready,
 };
 use crate::store::{
     Ending, InstanceExit, InstanceId, InstancePorts, LeaseId, NewInstance, RunId, RuntimeKind,
@@ -247,9 +248,65 @@ impl Project {
         prepared: &mut Prepared,
     ) -> Result<Running, StartCause> {
         let launching = self.launch(&prepared.launchable, &plan.on_pull, &plan.cancel);
-        let running = launching.await.map_err(StartCause::Spawn)?;
-        let service = &plan.definition.name;
-        let container = prepared.locate(service, &running);
+        let mut running = launching.await.map_err(StartCause::Spawn)?;
+        self.record_launched(plan, prepared, &running).await?;
+        if plan.definition.is_job() {
+            self.finish_job(plan, prepared, &running).await?;
+            return Ok(running);
+        }
+        // Where nothing runs any more, there are no ports to look at.
+        if let Some(failure) = NotReady::of(&running) {
+            may_be_over(plan.definition, failure)?;
+        }
+        let mut ready = self.wait_for(plan, prepared, &running).await?;
+        if let Err(NotReady::Unreachable { .. }) = &ready
+            && let Some(elsewhere) = at_its_own_address(&running)
+        {
+            // Where the project's network is reached from here, the container is, too.
+            let (original, address) = (prepared.clone(), prepared.address.clone());
+            prepared.locate(&plan.definition.name, &elsewhere);
+            if address != prepared.address && can_connect(prepared.address.as_deref()).await {
+                running = elsewhere;
+                self.record_launched(plan, prepared, &running).await?;
+                ready = self.wait_for(plan, prepared, &running).await?;
+            } else {
+                *prepared = original;
+            }
+        }
+        ready.or_else(|failure| may_be_over(plan.definition, failure))?;
+        let (id, now) = (prepared.id.clone(), self.now());
+        self.store
+            .call(move |store| store.record_ready(&id, now).map(drop))
+            .await
+            .map_err(StartCause::Store)?;
+        Ok(running)
+    }
+
+    async fn wait_for(
+        &self,
+        plan: &StartPlan<'_>,
+        prepared: &Prepared,
+        running: &Running,
+    ) -> Result<Result<(), NotReady>, StartCause> {
+        let context = ReadyContext {
+            place: prepared.place(),
+            probes: probes(plan.definition, prepared, running).map_err(StartCause::Placeholder)?,
+            timeout: plan.definition.ready.timeout,
+            max_interval: plan.definition.ready.max_interval,
+            lines_seen: running.lines_seen.clone(),
+            state: running.state.clone(),
+            cancel: plan.cancel.clone(),
+        };
+        Ok(wait_until_ready(self.runtime(prepared.kind()), context).await)
+    }
+
+    async fn record_launched(
+        &self,
+        plan: &StartPlan<'_>,
+        prepared: &mut Prepared,
+        running: &Running,
+    ) -> Result<(), StartCause> {
+        let container = prepared.locate(&plan.definition.name, running);
         let id = prepared.id.clone();
         let (supervisor, main_pid) = (running.supervisor.clone(), running.main_pid);
         self.store
@@ -266,32 +323,7 @@ impl Project {
                 }
             })
             .await
-            .map_err(StartCause::Store)?;
-        if plan.definition.is_job() {
-            self.finish_job(plan, prepared, &running).await?;
-            return Ok(running);
-        }
-        // Where nothing runs any more, there are no ports to look at.
-        if let Some(failure) = NotReady::of(&running) {
-            may_be_over(plan.definition, failure)?;
-        }
-        let context = ReadyContext {
-            place: prepared.place(),
-            probes: probes(plan.definition, prepared, &running).map_err(StartCause::Placeholder)?,
-            timeout: plan.definition.ready.timeout,
-            max_interval: plan.definition.ready.max_interval,
-            lines_seen: running.lines_seen.clone(),
-            state: running.state.clone(),
-            cancel: plan.cancel.clone(),
-        };
-        let ready = wait_until_ready(self.runtime(prepared.kind()), context).await;
-        ready.or_else(|failure| may_be_over(plan.definition, failure))?;
-        let (id, now) = (prepared.id.clone(), self.now());
-        self.store
-            .call(move |store| store.record_ready(&id, now).map(drop))
-            .await
-            .map_err(StartCause::Store)?;
-        Ok(running)
+            .map_err(StartCause::Store)
     }
 
     async fn clean_up_failed_start(

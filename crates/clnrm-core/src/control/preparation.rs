@@ -24,6 +24,7 @@ use crate::store::{InstanceId, InstancePorts, RuntimeKind};
 const PROBE_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One attempt's choices, all placeholders filled in.
+#[derive(Debug, Clone)]
 pub(super) struct Prepared {
     pub(super) id: InstanceId,
     pub(super) dir: PathBuf,

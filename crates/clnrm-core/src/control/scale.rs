@@ -311,8 +311,10 @@ pub(super) async fn neighbours(
 
 /// Values of an instance's placeholders, from the history.
 pub(super) fn binding(instance: &InstanceRow) -> InstanceBinding {
+    let address = instance.start.address.as_ref();
+    let host = address.and_then(|address| Some(address.rsplit_once(':')?.0));
     InstanceBinding {
-        host: HOST.to_owned(),
+        host: host.unwrap_or(HOST).to_owned(),
         port: instance.start.ports.main,
         named_ports: instance.start.ports.named.clone(),
         data_dir: data_dir(&instance.start.dir),

@@ -169,6 +169,9 @@ impl StartCause {
                 format!("check that `{program}` is executable")
             }
             Self::Spawn(LaunchError::Container(error)) => return error.hint(),
+            Self::NotReady(NotReady::Unreachable { .. }) => {
+                "name an address of the engine's machine that is reached from here: [docker] host = \"172.17.0.1\" in clnrm.toml, or CLNRM_DOCKER_HOST; or run clnrm in the engine's own network".to_owned()
+            }
             Self::NotReady(NotReady::TimedOut { .. }) => {
                 "see its log; `ready` says what is waited for, `ready = { timeout = … }` how long"
                     .to_owned()

@@ -87,7 +87,9 @@ pub struct Running {
 pub struct Published {
     /// Its address in that network.
     pub ip: Option<String>,
-    /// Ports on 127.0.0.1, by the port inside.
+    /// Where its ports are reached from here.
+    pub host: String,
+    /// Those ports, by the port inside.
     pub host_ports: BTreeMap<(u16, Protocol), u16>,
     /// The id of its image.
     pub image_id: Option<String>,

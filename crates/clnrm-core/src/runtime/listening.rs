@@ -17,6 +17,9 @@ use super::socket_table::{Listener, listeners};
 /// A connection that the proxy cannot pass on is closed well within this.
 const HANG_UP: Duration = Duration::from_millis(100);
 
+/// A published port that takes no connection in this time is not there.
+const REACHED_WITHIN: Duration = Duration::from_secs(3);
+
 /// A port of a container, from inside.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Inside {
@@ -28,13 +31,38 @@ pub(super) struct Inside {
     pub(super) ip: Option<IpAddr>,
 }
 
+/// Why nobody answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Deaf {
+    /// Nothing listens there as it must, yet.
+    Inside(String),
+    /// It listens, but what the engine publishes is not there.
+    Outside,
+}
+
 /// One look: into the container's own socket table where this machine has it, else through the published port.
-pub(super) async fn look(inside: Inside, address: &str) -> Result<(), String> {
-    let port = inside.port;
+pub(super) async fn look(inside: Inside, address: &str) -> Result<(), Deaf> {
     let Some(tables) = inside.main_pid.and_then(socket_tables) else {
-        return stays_connected(address).await;
+        return stays_connected(address).await.map_err(Deaf::Inside);
     };
-    match reach(&listeners(&tables, port)) {
+    is_open(inside, &tables).await.map_err(Deaf::Inside)?;
+    // The engine's proxy, or the container itself, takes every connection by now.
+    if is_reached(address).await {
+        Ok(())
+    } else {
+        Err(Deaf::Outside)
+    }
+}
+
+/// Whether somebody takes a connection there.
+pub(super) async fn is_reached(address: &str) -> bool {
+    let connecting = timeout(REACHED_WITHIN, TcpStream::connect(address));
+    matches!(connecting.await, Ok(Ok(_connection)))
+}
+
+async fn is_open(inside: Inside, tables: &str) -> Result<(), String> {
+    let port = inside.port;
+    match reach(&listeners(tables, port)) {
         None => Err(format!("nothing listens on port {port} inside")),
         Some(Reach::Loopback) => Err(format!(
             "what listens on port {port} inside does so on its own 127.0.0.1 only, and must on 0.0.0.0"
@@ -137,8 +165,13 @@ mod tests {
             port,
             ip: None,
         };
-        look(own, "").await.unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let nobody = free.local_addr().unwrap().to_string();
+        drop(free);
+        assert_eq!(look(own, &nobody).await, Err(Deaf::Outside));
         let address = format!("127.0.0.1:{port}");
+        look(own, &address).await.unwrap();
+        listener.accept().await.unwrap();
         let elsewhere = Inside {
             main_pid: None,
             ..own

@@ -33,5 +33,5 @@ pub use instance::{
     TreeState,
 };
 pub use process::{ProcessRuntime, StartError, StartRequest, StopError, StopOutcome};
-pub use readiness::{NotReady, ReadyContext, wait_until_ready};
+pub use readiness::{NotReady, ReadyContext, can_connect, wait_until_ready};
 pub use shim_protocol::ExitRecord;

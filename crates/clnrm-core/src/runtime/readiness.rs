@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandOutcome, CommandRequest};
 use super::instance::{Health, InstancePlace, Loss, Running, Runtime, TreeState};
-use super::listening;
+use super::listening::{self, Deaf};
 use super::port_owner::{self, Tree};
 use super::shim_protocol::ExitStatus;
 use crate::config::definition::LogPattern;
@@ -101,6 +101,17 @@ pub enum NotReady {
     Unhealthy {
         /// What the check printed last.
         output: String,
+    },
+    /// It listens inside its container, and not where the engine publishes it.
+    #[error(
+        "what listens on port {port} inside cannot be reached from here at {address}: the engine publishes ports on \
+         another machine or in another network"
+    )]
+    Unreachable {
+        /// The port inside.
+        port: u16,
+        /// Where it should be.
+        address: String,
     },
     /// The caller wants it no more.
     #[error("the wait was ended")]
@@ -227,7 +238,14 @@ async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> L
                 port: *port,
                 ip: *ip,
             };
-            listening::look(inside, address).await.into()
+            match listening::look(inside, address).await {
+                Ok(()) => Look::Holds,
+                Err(Deaf::Inside(reason)) => Look::NotYet(reason),
+                Err(Deaf::Outside) => Look::Never(NotReady::Unreachable {
+                    port: *port,
+                    address: address.clone(),
+                }),
+            }
         }
         Probe::Healthy => health(runtime, context).await,
         Probe::Http(url) => get(url).await.into(),
@@ -256,6 +274,14 @@ fn after_colon(output: &str) -> String {
         String::new()
     } else {
         format!(": {output}")
+    }
+}
+
+/// Whether an address accepts a connection, now.
+pub async fn can_connect(address: Option<&str>) -> bool {
+    match address {
+        Some(address) => listening::is_reached(address).await,
+        None => false,
     }
 }
 

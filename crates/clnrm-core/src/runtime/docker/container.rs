@@ -12,6 +12,7 @@ use super::engine::EngineMark;
 use super::error::{ContainerError, EngineError};
 use super::image::{ImageFacts, OnPull};
 use super::labels::{INSTANCE, PROJECT};
+use super::published::{PublishedAt, host_of};
 use super::request::{Attachment, ContainerRequest, body};
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
@@ -63,11 +64,14 @@ impl DockerRuntime {
         let image = cancel.run_until_cancelled(looking).await;
         let image = image.ok_or(ContainerError::Cancelled)??;
         let name = self.project.container_name(&request.place.id);
+        let engine = &self.engine.connected().await?.address;
+        let published_at = PublishedAt::of(self.host.as_deref(), host_of(engine));
         let mut warnings = Vec::new();
         let mut remedies = Remedies::default();
         let lines_seen = loop {
             let attachment = Attachment {
                 network_id: self.network().await?,
+                bind: published_at.bind.clone(),
                 has_links: self.engine.has_links().await?,
             };
             let mut body = body(request, &image, &attachment, &self.project);
@@ -101,6 +105,7 @@ impl DockerRuntime {
             published: Some(Published {
                 // It has just done all this, so it will tell.
                 engine: self.engine.mark().await.ok().cloned(),
+                host: published_at.host,
                 ..published(&found)
             }),
             cpus: cpus(&found),
@@ -376,6 +381,7 @@ fn published(container: &ContainerInspectResponse) -> Published {
         .find_map(|(_, endpoint)| endpoint.ip_address.clone())
         .filter(|ip| !ip.is_empty());
     Published {
+        host: String::new(),
         ip,
         host_ports,
         image_id: container.image.clone(),

@@ -16,6 +16,7 @@ mod log;
 mod moment;
 mod network;
 mod project_mark;
+mod published;
 mod registry;
 mod request;
 mod stats;
@@ -46,6 +47,8 @@ pub struct DockerRuntime {
     engine: Arc<Engine>,
     project: ProjectMark,
     state_dir: PathBuf,
+    /// Where what it publishes is reached, where the user knows better.
+    host: Option<String>,
     logins: Logins,
     /// Held while an image is pulled; the images that were pulled because the file always wants that.
     pulling: Mutex<BTreeSet<String>>,
@@ -57,10 +60,15 @@ pub struct DockerRuntime {
 
 impl DockerRuntime {
     /// The containers of the project whose state is in `state_dir`, on the engine that `environment` means. Connects
-    /// to nothing yet.
-    pub fn new(environment: &BTreeMap<String, String>, state_dir: &Path) -> Self {
+    /// to nothing yet. `host` is where what it publishes is reached, where the user knows better.
+    pub fn new(
+        environment: &BTreeMap<String, String>,
+        state_dir: &Path,
+        host: Option<&str>,
+    ) -> Self {
         Self {
             engine: Arc::new(Engine::of_environment(environment)),
+            host: host.map(str::to_owned),
             project: ProjectMark::of(state_dir),
             state_dir: state_dir.to_owned(),
             logins: Logins::of_environment(environment),

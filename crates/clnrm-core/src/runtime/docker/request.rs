@@ -19,8 +19,6 @@ use crate::config::definition::{
 use crate::procfs::ProcessIdentity;
 use crate::runtime::instance::InstancePlace;
 
-/// Where containers are published.
-const HOST_IP: &str = "127.0.0.1";
 /// The folder inside a container that belongs to the service itself; `{data_dir}`.
 pub const DATA_DIR_INSIDE: &str = "/clnrm-data";
 
@@ -125,6 +123,8 @@ pub struct NetworkNames {
 /// The network that a container is on.
 #[derive(Debug, Clone)]
 pub(super) struct Attachment {
+    /// The address of the engine's machine that ports are published at.
+    pub(super) bind: String,
     pub(super) network_id: String,
     /// Whether the engine resolves [`NetworkNames::links`].
     pub(super) has_links: bool,
@@ -140,7 +140,7 @@ pub(super) fn body(
     let key = |port: &PortMapping| format!("{}/{}", port.container, port.protocol.word());
     let bindings = request.ports.iter().map(|port| {
         let binding = PortBinding {
-            host_ip: Some(HOST_IP.to_owned()),
+            host_ip: Some(attachment.bind.clone()),
             host_port: Some(port.host.unwrap_or(0).to_string()),
         };
         (key(port), Some(vec![binding]))
