@@ -1,0 +1,418 @@
+//! The forecasts of one service: what is shown, what may be acted on, and from which part of the history it comes.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use super::wild::Proportion;
+use super::{
+    Basis, ModelName, ModelScore, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster,
+    as_seconds,
+};
+use crate::Timestamp;
+use crate::history::{MetricsHistory, Rollup, Summary, Tier};
+use crate::metrics::{Metric, ServiceMetrics};
+
+/// Over some twenty origins that overlap, a gain of a few percent can be chance: pure random walks show it. What acts
+/// must have done clearly better.
+const EARNED_BELOW: f64 = 0.95;
+
+/// What a metric will probably be. Values are in the metric's unit and within its range.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Forecast {
+    /// The expected value at the horizon.
+    pub value: f64,
+    /// The values that it stays below 5, 10, 50, 90 and 95 times in a hundred ([`super::LEVELS`]); `None` = too few
+    /// past forecasts could be checked.
+    pub quantiles: Option<[f64; 5]>,
+    /// The way to the horizon, evenly spaced; the last step reaches it. Empty where a model knows the horizon alone.
+    pub path: Vec<PathStep>,
+    /// Whose value this is: the last value's, while `muted`.
+    pub model: ModelName,
+    /// What the choice of the model rests on; `None` = nothing was chosen, the model was named.
+    pub basis: Option<Basis>,
+    /// How the model has done on this very history; while `muted`, how the best of the others has. `None` = too few
+    /// past forecasts could be checked.
+    pub skill: Option<Skill>,
+    /// No model is better than the last value here: nothing may act on this forecast.
+    pub muted: bool,
+    /// All models that were compared, best first.
+    pub models: Vec<ModelScore>,
+}
+
+impl Forecast {
+    /// Whether the model has been better than repeating the last value here, so that one may act on it.
+    pub fn is_earned(&self) -> bool {
+        let is_better = |skill: Skill| skill.relative_error < EARNED_BELOW;
+        !self.muted && self.skill.is_some_and(is_better)
+    }
+
+    /// Where nine in ten values should lie.
+    pub fn interval(&self) -> Option<Interval> {
+        let [lower, _, _, _, upper] = self.quantiles?;
+        Some(Interval { lower, upper })
+    }
+
+    /// What scaling counts with: the 90 % quantile, because too little capacity costs more than too much.
+    pub fn upper(&self) -> f64 {
+        let quantile = self.quantiles.map(|[_, _, _, upper, _]| upper);
+        quantile.map_or(self.value, |upper| upper.max(self.value))
+    }
+}
+
+/// One step of the way to the horizon.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct PathStep {
+    /// The end of the step. Its values are means over the time since the step before.
+    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    pub at: Timestamp,
+    /// The expected value.
+    pub value: f64,
+    /// As in [`Forecast::quantiles`].
+    pub quantiles: Option<[f64; 5]>,
+}
+
+/// The 90 % interval: from the 5 % to the 95 % quantile.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Interval {
+    /// Five in a hundred values lie below.
+    pub lower: f64,
+    /// Five in a hundred values lie above.
+    pub upper: f64,
+}
+
+/// The model's past errors on this history at this horizon, against those of the last value.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Skill {
+    /// How many past forecasts were checked.
+    pub origins: u32,
+    /// Mean absolute error of the model ÷ that of the last value: below 1 is better. 1 where neither ever
+    /// erred; infinite (`null` in JSON) where only the model did.
+    pub relative_error: f64,
+}
+
+/// The forecasts of one service at one horizon.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct LoadPrediction {
+    /// How far ahead of the newest sample.
+    #[serde(rename = "horizon_seconds", serialize_with = "as_seconds")]
+    pub horizon: Duration,
+    /// The resolution that was forecast from.
+    pub tier: Tier,
+    /// How far the history goes back that was forecast from.
+    #[serde(rename = "history_seconds", serialize_with = "as_seconds")]
+    pub history: Duration,
+    /// The moment that is predicted: the newest sample's time plus the horizon.
+    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    pub at: Timestamp,
+    /// The instances of the newest sample.
+    pub instances: u32,
+    /// One forecast for each metric with enough samples.
+    pub forecasts: BTreeMap<Metric, Forecast>,
+    /// The metrics that were measured, but too rarely.
+    pub not_enough_data: BTreeMap<Metric, NotEnoughData>,
+    /// How many values of a metric are out of all proportion to the others, and were not forecast from.
+    pub left_out: BTreeMap<Metric, u32>,
+}
+
+impl LoadPrediction {
+    /// The metrics that are predicted: those that are shown, scaled on, or part of health.
+    pub const METRICS: [Metric; 5] = [
+        Metric::CpuPercent,
+        Metric::MemoryMb,
+        Metric::RequestRate,
+        Metric::ResponseTimeMs,
+        Metric::ErrorRate,
+    ];
+
+    /// Those of them that scaling looks at.
+    pub const SCALED: [Metric; 3] = [Metric::CpuPercent, Metric::MemoryMb, Metric::RequestRate];
+
+    /// Predicts every metric that `history` has. [`NotEnoughData`] when not one of them has enough samples.
+    pub fn of(
+        history: &MetricsHistory,
+        horizon: Duration,
+        forecaster: &dyn SeriesForecaster,
+    ) -> Result<Self, NotEnoughData> {
+        Self::of_metrics(&Self::METRICS, history, horizon, forecaster)
+    }
+
+    /// Predicts some metrics.
+    pub fn of_metrics(
+        metrics: &[Metric],
+        history: &MetricsHistory,
+        horizon: Duration,
+        forecaster: &dyn SeriesForecaster,
+    ) -> Result<Self, NotEnoughData> {
+        let missing = |have| NotEnoughData {
+            have,
+            need: SAMPLES_NEEDED,
+        };
+        let newest = history.latest().ok_or(missing(0))?;
+        let tier = history.tier_for_horizon(horizon);
+        let mut prediction = Self {
+            horizon,
+            tier,
+            history: Duration::ZERO,
+            at: newest.sampled_at + horizon,
+            instances: newest.instances,
+            forecasts: BTreeMap::new(),
+            not_enough_data: BTreeMap::new(),
+            left_out: BTreeMap::new(),
+        };
+        for &metric in metrics {
+            let Some(seen) = Seen::of(history, metric, tier) else {
+                continue;
+            };
+            prediction.history = prediction.history.max(seen.since);
+            if seen.left_out > 0 {
+                prediction.left_out.insert(metric, seen.left_out);
+            }
+            match forecaster.forecast(&seen.series, horizon) {
+                Ok(forecast) => {
+                    prediction.forecasts.insert(metric, forecast);
+                }
+                Err(reason) => {
+                    prediction.not_enough_data.insert(metric, reason);
+                }
+            }
+        }
+        if prediction.forecasts.is_empty() {
+            let most = prediction.not_enough_data.values().map(|few| few.have);
+            return Err(missing(most.max().unwrap_or(0)));
+        }
+        Ok(prediction)
+    }
+
+    /// The forecast of one metric.
+    pub fn get(&self, metric: Metric) -> Option<&Forecast> {
+        self.forecasts.get(&metric)
+    }
+
+    /// The 90 % quantile of one metric, if its model has earned it on this history.
+    pub fn earned_upper(&self, metric: Metric) -> Option<f64> {
+        self.get(metric)
+            .filter(|forecast| forecast.is_earned())
+            .map(Forecast::upper)
+    }
+
+    /// The expected values as one sample, e.g. for the predicted health.
+    pub fn expected(&self) -> ServiceMetrics {
+        let mut sample = ServiceMetrics::at(self.at, self.instances);
+        for (metric, forecast) in &self.forecasts {
+            // Refused only if it is not finite; then it stays absent, as anything that is not a number must.
+            let _ = sample.set(*metric, Some(forecast.value));
+        }
+        sample
+    }
+}
+
+/// One metric at one resolution.
+struct Seen {
+    series: Series,
+    /// How far it goes back.
+    since: Duration,
+    /// How many values were left out because they are out of all proportion.
+    left_out: u32,
+}
+
+impl Seen {
+    /// `None` = it was never measured.
+    fn of(history: &MetricsHistory, metric: Metric, tier: Tier) -> Option<Self> {
+        let newest = history.latest()?.sampled_at;
+        let (mut points, mut left_out) = in_proportion(history, metric, tier);
+        if let Some(width) = tier.width() {
+            // The newest rollup has only begun, perhaps with a single sample: as long a time before the newest sample
+            // says more.
+            let has_it = |rollup: &&Rollup| rollup.get(metric).is_some();
+            let begun = history.rollups(tier).rev().find(has_it)?.start + width / 2;
+            let (recent, wild) = mean_since(history, metric, newest - width);
+            if let Some(mean) = recent {
+                points.pop_if(|last| last.0 == begun);
+                points.push((begun, mean));
+                left_out.retain(|at| *at != begun);
+            }
+            left_out.extend(wild);
+        }
+        Some(Self {
+            since: newest.since(points.first()?.0),
+            series: Series::new(metric, points).counted_from(newest),
+            left_out: u32::try_from(left_out.len()).unwrap_or(u32::MAX),
+        })
+    }
+}
+
+/// One metric at one resolution, oldest first, without what is out of all proportion, and the times of that.
+fn in_proportion(
+    history: &MetricsHistory,
+    metric: Metric,
+    tier: Tier,
+) -> (Vec<(Timestamp, f64)>, Vec<Timestamp>) {
+    let points = history.series(metric, tier);
+    let Some(bounds) = Proportion::violated_by(points.iter().map(|point| point.1)) else {
+        return (points, Vec::new());
+    };
+    let seen = history.summaries(metric, tier).into_iter();
+    let (wild, kept): (Vec<_>, Vec<_>) = seen.partition(|(_, seen)| bounds.is_broken_by(seen));
+    (
+        kept.into_iter().map(|(at, seen)| (at, seen.mean)).collect(),
+        wild.into_iter().map(|(at, _)| at).collect(),
+    )
+}
+
+/// The mean of a metric over the raw samples after `moment` (`None` = it was not measured since), and the times of those
+/// that were left out of it.
+fn mean_since(
+    history: &MetricsHistory,
+    metric: Metric,
+    moment: Timestamp,
+) -> (Option<f64>, Vec<Timestamp>) {
+    let values = history.samples().filter_map(|sample| sample.get(metric));
+    let bounds = Proportion::violated_by(values);
+    let recent = history.samples().rev();
+    let recent = recent.take_while(|sample| sample.sampled_at > moment);
+    let (mut mean, mut wild) = (None, Vec::new());
+    for (at, value) in recent.filter_map(|sample| Some((sample.sampled_at, sample.get(metric)?))) {
+        match &mut mean {
+            _ if bounds.is_some_and(|bounds| !bounds.holds(value)) => wild.push(at),
+            None => mean = Some(Summary::of(value)),
+            Some(mean) => mean.fold(value),
+        }
+    }
+    (mean.map(|mean| mean.mean), wild)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Auto, Ema};
+    use super::*;
+
+    fn history(samples: i64) -> MetricsHistory {
+        let mut history = MetricsHistory::new();
+        for second in 0..samples {
+            let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1000), 2);
+            sample.cpu_percent = Some(20.0);
+            sample.memory_mb = (second % 2 == 0).then_some(64.0);
+            history.push(sample);
+        }
+        history
+    }
+
+    #[test]
+    fn too_few_samples_say_how_many_there_are() {
+        let horizon = Duration::from_secs(300);
+        for have in 0..3 {
+            assert_eq!(
+                LoadPrediction::of(&history(have), horizon, &Ema),
+                Err(NotEnoughData {
+                    have: have as u32,
+                    need: 3
+                })
+            );
+        }
+    }
+
+    #[test]
+    fn each_metric_stands_for_itself() {
+        let prediction = LoadPrediction::of(&history(4), Duration::from_secs(60), &Ema).unwrap();
+        assert_eq!(prediction.get(Metric::CpuPercent).unwrap().value, 20.0);
+        assert_eq!(prediction.get(Metric::MemoryMb), None);
+        assert_eq!(
+            prediction.not_enough_data.get(&Metric::MemoryMb),
+            Some(&NotEnoughData { have: 2, need: 3 })
+        );
+        assert!(
+            !prediction
+                .not_enough_data
+                .contains_key(&Metric::RequestRate)
+        );
+        let expected = prediction.expected();
+        assert_eq!(expected.sampled_at.as_millis(), 63_000);
+        assert_eq!(
+            (expected.instances, expected.cpu_percent, expected.memory_mb),
+            (2, Some(20.0), None)
+        );
+    }
+
+    /// A noisy rate of 18 to 22 (the newest comes last) in which some values, counted from the newest, are others.
+    fn with_wild(samples: i64, wild: &[(i64, f64)]) -> MetricsHistory {
+        let mut history = MetricsHistory::new();
+        for second in 0..samples {
+            let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1000), 1);
+            let noise = (second * 37 % 101) as f64 / 25.0;
+            let found = wild.iter().find(|(ago, _)| samples - 1 - ago == second);
+            let other = found.map(|(_, value)| *value);
+            sample.request_rate = Some(other.unwrap_or(18.0 + noise));
+            sample.memory_mb = Some(other.unwrap_or(60.0));
+            history.push(sample);
+        }
+        history
+    }
+
+    fn made(history: &MetricsHistory) -> LoadPrediction {
+        LoadPrediction::of(history, Duration::from_secs(300), &Auto).unwrap()
+    }
+
+    #[test]
+    fn a_wild_value_or_two_do_not_move_a_forecast() {
+        // 3000 samples are forecast from by the minute.
+        let lengths = [8, 20, 100, 600, 3_000];
+        let kinds: [&[(i64, f64)]; 6] = [
+            &[(3, 1e6)],
+            &[(0, 1e6)],
+            &[(7, 1e12)],
+            &[(0, 1e6), (1, 1e6)],
+            &[(2, 1e6), (7, 5e5)],
+            &[(0, 1e6), (5, 0.0)],
+        ];
+        for samples in lengths {
+            for wild in kinds {
+                if samples < 10 && wild.len() > 1 {
+                    continue;
+                }
+                let made = made(&with_wild(samples, wild));
+                for (metric, about, reach) in [
+                    (Metric::RequestRate, 20.0, 3.0),
+                    (Metric::MemoryMb, 60.0, 0.01),
+                ] {
+                    let forecast = made.get(metric).unwrap();
+                    let ends = forecast.interval().map_or([forecast.value; 2], |interval| {
+                        [interval.lower, interval.upper]
+                    });
+                    for value in [forecast.value, ends[0], ends[1]] {
+                        let is_near = (value - about).abs() < reach;
+                        assert!(is_near, "{metric:?} of {samples}, {wild:?}: {forecast:?}");
+                    }
+                    assert!(made.left_out.contains_key(&metric));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn an_older_wild_value_spoils_one_rollup_alone() {
+        let made = made(&with_wild(3_000, &[(1_500, 1e6)]));
+        assert_eq!(made.tier, Tier::Minute);
+        assert_eq!(made.left_out.get(&Metric::RequestRate), Some(&1));
+        let forecast = made.get(Metric::RequestRate).unwrap();
+        assert!((forecast.value - 20.0).abs() < 1.0, "{forecast:?}");
+        assert!(forecast.upper() < 22.0, "{forecast:?}");
+    }
+
+    #[test]
+    fn what_stays_or_comes_again_is_load() {
+        let plain = made(&with_wild(600, &[]));
+        assert!(plain.left_out.is_empty());
+        let shift: Vec<(i64, f64)> = (0..100).map(|ago| (ago, 2_000.0)).collect();
+        let bursts: Vec<(i64, f64)> = (0..24).map(|n| (n * 25, 95.0)).collect();
+        for load in [&shift[..], &shift[..3], &bursts] {
+            let made = made(&with_wild(600, load));
+            assert!(made.left_out.is_empty(), "{load:?}");
+        }
+        let shifted = made(&with_wild(600, &shift));
+        assert!(shifted.get(Metric::RequestRate).unwrap().value > 100.0);
+        let burst = made(&with_wild(600, &bursts));
+        assert!(burst.get(Metric::RequestRate).unwrap().value > 22.0);
+    }
+}

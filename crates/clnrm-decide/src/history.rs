@@ -1,0 +1,558 @@
+//! What was measured of one service over time, at three resolutions.
+//!
+//! Deliberately absent: interpolation. A field that was not measured leaves a gap, and the gap survives in every tier.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{Metric, ServiceMetrics};
+use crate::Timestamp;
+
+/// Most entries that one tier keeps (fixed by the specification).
+pub const TIER_CAPACITY: usize = 1000;
+
+/// A history that covers this many horizons is long enough to forecast from.
+const HORIZONS_COVERED: u32 = 4;
+
+/// One resolution of the history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Tier {
+    /// As sampled.
+    Raw,
+    /// One entry per minute.
+    Minute,
+    /// One entry per quarter of an hour.
+    QuarterHour,
+}
+
+impl Tier {
+    /// Every tier, finest first.
+    pub const ALL: [Self; 3] = [Self::Raw, Self::Minute, Self::QuarterHour];
+
+    /// The time that one entry spans; `None` for raw samples, which come as they come.
+    pub const fn width(self) -> Option<Duration> {
+        match self {
+            Self::Raw => None,
+            Self::Minute => Some(Duration::from_secs(60)),
+            Self::QuarterHour => Some(Duration::from_secs(15 * 60)),
+        }
+    }
+}
+
+/// One metric over one [`Rollup`]. Units are those of the metric.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// Smallest value.
+    pub min: f64,
+    /// Arithmetic mean.
+    pub mean: f64,
+    /// Largest value.
+    pub max: f64,
+    /// The value that was folded in last.
+    pub last: f64,
+    /// How many samples had this metric; at least 1.
+    pub count: u32,
+}
+
+impl Summary {
+    pub(super) fn of(value: f64) -> Self {
+        Self {
+            min: value,
+            mean: value,
+            max: value,
+            last: value,
+            count: 1,
+        }
+    }
+
+    pub(super) fn fold(&mut self, value: f64) {
+        self.count = self.count.saturating_add(1);
+        self.min = self.min.min(value);
+        self.max = self.max.max(value);
+        // The running form keeps the mean of equal values exactly equal to them.
+        self.mean += (value - self.mean) / f64::from(self.count);
+        self.last = value;
+    }
+}
+
+/// All samples of one minute, or of one quarter of an hour, folded into one entry.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Rollup {
+    /// Where the span begins: a multiple of the tier's width.
+    pub start: Timestamp,
+    /// How many samples were folded in.
+    pub count: u32,
+    /// The most instances that any of them covered.
+    pub instances_max: u32,
+    summaries: [Option<Summary>; Metric::ALL.len()],
+}
+
+impl Rollup {
+    /// A span in which nothing has been measured yet.
+    pub fn empty(start: Timestamp) -> Self {
+        Self {
+            start,
+            count: 0,
+            instances_max: 0,
+            summaries: [None; Metric::ALL.len()],
+        }
+    }
+
+    /// Where the entry of `tier` begins that `at` falls into. Raw samples stand for themselves.
+    pub fn bucket_start(tier: Tier, at: Timestamp) -> Timestamp {
+        let Some(width) = tier.width() else { return at };
+        let width = i64::try_from(width.as_millis()).unwrap_or(i64::MAX);
+        Timestamp::from_millis(at.as_millis().div_euclid(width).saturating_mul(width))
+    }
+
+    /// Adds one sample. The caller has checked that it falls into this span.
+    pub fn fold(&mut self, sample: &ServiceMetrics) {
+        self.count = self.count.saturating_add(1);
+        self.instances_max = self.instances_max.max(sample.instances);
+        for (metric, summary) in Metric::ALL.into_iter().zip(&mut self.summaries) {
+            match (sample.get(metric), summary) {
+                (Some(value), Some(summary)) => summary.fold(value),
+                (Some(value), summary) => *summary = Some(Summary::of(value)),
+                (None, _) => {}
+            }
+        }
+    }
+
+    /// What was seen of one metric; `None` = it was not measured in this span.
+    pub fn get(&self, metric: Metric) -> Option<Summary> {
+        self.summaries.get(metric.index()).copied().flatten()
+    }
+
+    /// Replaces what was seen of one metric.
+    pub fn set(&mut self, metric: Metric, summary: Option<Summary>) {
+        if let Some(slot) = self.summaries.get_mut(metric.index()) {
+            *slot = summary;
+        }
+    }
+}
+
+/// The samples of one service: raw, per minute and per quarter of an hour, each at most [`TIER_CAPACITY`], oldest first.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct MetricsHistory {
+    raw: VecDeque<ServiceMetrics>,
+    minute: VecDeque<Rollup>,
+    quarter_hour: VecDeque<Rollup>,
+    /// What is known of more, that was not read.
+    pub unread: Unread,
+}
+
+/// What is looked at besides the raw samples.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wanted {
+    /// The rollups of [`Tier::Minute`].
+    pub minute: bool,
+    /// The rollups of [`Tier::QuarterHour`].
+    pub quarter_hour: bool,
+    /// [`MetricsHistory::peak`].
+    pub peaks: bool,
+}
+
+impl Wanted {
+    /// All there is.
+    pub const ALL: Self = Self {
+        minute: true,
+        quarter_hour: true,
+        peaks: true,
+    };
+}
+
+/// What is known of rollups that were left in the store: what they span, and the peaks among them.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Unread {
+    minute: Duration,
+    quarter_hour: Duration,
+    peaks: BTreeMap<Metric, f64>,
+}
+
+impl Unread {
+    /// A tier has entries from `first` to `last`, each named by its start.
+    pub fn note_span(&mut self, tier: Tier, first: Timestamp, last: Timestamp) {
+        let span = certain_span(tier, first, last);
+        match tier {
+            Tier::Raw => {}
+            Tier::Minute => self.minute = span,
+            Tier::QuarterHour => self.quarter_hour = span,
+        }
+    }
+
+    /// The largest value of a metric is at least this.
+    pub fn note_peak(&mut self, metric: Metric, value: f64) {
+        let held = self.peaks.entry(metric).or_insert(value);
+        *held = held.max(value);
+    }
+
+    fn span(&self, tier: Tier) -> Duration {
+        match tier {
+            Tier::Raw => Duration::ZERO,
+            Tier::Minute => self.minute,
+            Tier::QuarterHour => self.quarter_hour,
+        }
+    }
+}
+
+/// The time that entries from `first` to `last` certainly cover.
+///
+/// Of the first and last rollup only an unknown part was measured, so they do not count: otherwise two
+/// samples on either side of a full minute would seem to span two minutes.
+fn certain_span(tier: Tier, first: Timestamp, last: Timestamp) -> Duration {
+    let whole = last.since(first);
+    whole.saturating_sub(tier.width().unwrap_or_default())
+}
+
+impl MetricsHistory {
+    /// A history without samples.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A history as it was stored. Input may be unsorted; the newest [`TIER_CAPACITY`] of each tier are kept.
+    pub fn from_parts(
+        raw: Vec<ServiceMetrics>,
+        minute: Vec<Rollup>,
+        quarter_hour: Vec<Rollup>,
+    ) -> Self {
+        Self {
+            raw: newest_sorted(raw, |sample| sample.sampled_at),
+            minute: newest_sorted(minute, |rollup| rollup.start),
+            quarter_hour: newest_sorted(quarter_hour, |rollup| rollup.start),
+            unread: Unread::default(),
+        }
+    }
+
+    /// Adds the rollups of a tier that had none. Input may be unsorted; the newest [`TIER_CAPACITY`] are kept.
+    pub fn add_rollups(&mut self, tier: Tier, rollups: Vec<Rollup>) {
+        let ring = newest_sorted(rollups, |rollup| rollup.start);
+        match tier {
+            Tier::Raw => {}
+            Tier::Minute => self.minute = ring,
+            Tier::QuarterHour => self.quarter_hour = ring,
+        }
+    }
+
+    /// Adds one sample to every tier. A late one is put where it belongs; one that is older than everything
+    /// in a full tier is not kept there.
+    pub fn push(&mut self, sample: ServiceMetrics) {
+        let place = self
+            .raw
+            .partition_point(|held| held.sampled_at <= sample.sampled_at);
+        insert_within_capacity(&mut self.raw, place, sample);
+        fold_into(&mut self.minute, Tier::Minute, &sample);
+        fold_into(&mut self.quarter_hour, Tier::QuarterHour, &sample);
+    }
+
+    /// The newest sample.
+    pub fn latest(&self) -> Option<&ServiceMetrics> {
+        self.raw.back()
+    }
+
+    /// How many raw samples there are.
+    pub fn len(&self) -> usize {
+        self.raw.len()
+    }
+
+    /// Whether there is no raw sample.
+    pub fn is_empty(&self) -> bool {
+        self.raw.is_empty()
+    }
+
+    /// The raw samples, oldest first.
+    pub fn samples(&self) -> impl DoubleEndedIterator<Item = &ServiceMetrics> + ExactSizeIterator {
+        self.raw.iter()
+    }
+
+    /// The raw samples that are at most `window` old at `now`, oldest first, and the one before them.
+    ///
+    /// The one before shows that the window is covered from its beginning.
+    pub fn recent(&self, window: Duration, now: Timestamp) -> Vec<ServiceMetrics> {
+        let begin = now - window;
+        let first = self.raw.partition_point(|held| held.sampled_at < begin);
+        self.raw
+            .iter()
+            .skip(first.saturating_sub(1))
+            .copied()
+            .collect()
+    }
+
+    /// The rollups of a tier, oldest first; none for [`Tier::Raw`].
+    pub fn rollups(&self, tier: Tier) -> impl DoubleEndedIterator<Item = &Rollup> {
+        match tier {
+            Tier::Raw => None,
+            Tier::Minute => Some(&self.minute),
+            Tier::QuarterHour => Some(&self.quarter_hour),
+        }
+        .into_iter()
+        .flatten()
+    }
+
+    /// One metric over time, oldest first; where it was not measured there is no point.
+    ///
+    /// A rollup stands for its mean, at the middle of its span.
+    pub fn series(&self, metric: Metric, tier: Tier) -> Vec<(Timestamp, f64)> {
+        match tier.width() {
+            None => self
+                .raw
+                .iter()
+                .filter_map(|sample| Some((sample.sampled_at, sample.get(metric)?)))
+                .collect(),
+            Some(width) => self
+                .rollups(tier)
+                .filter_map(|rollup| Some((rollup.start + width / 2, rollup.get(metric)?.mean)))
+                .collect(),
+        }
+    }
+
+    /// As [`MetricsHistory::series`], with all that was seen of each entry; a raw sample is all of itself.
+    pub fn summaries(&self, metric: Metric, tier: Tier) -> Vec<(Timestamp, Summary)> {
+        match tier.width() {
+            None => {
+                let points = self.series(metric, tier).into_iter();
+                points.map(|(at, value)| (at, Summary::of(value))).collect()
+            }
+            Some(width) => self
+                .rollups(tier)
+                .filter_map(|rollup| Some((rollup.start + width / 2, rollup.get(metric)?)))
+                .collect(),
+        }
+    }
+
+    /// The largest value of a metric that any tier remembers.
+    pub fn peak(&self, metric: Metric) -> Option<f64> {
+        let raw = self.raw.iter().filter_map(|sample| sample.get(metric));
+        let rolled = self.minute.iter().chain(&self.quarter_hour);
+        raw.chain(rolled.filter_map(|rollup| Some(rollup.get(metric)?.max)))
+            .chain(self.unread.peaks.get(&metric).copied())
+            .reduce(f64::max)
+    }
+
+    /// The tier to forecast from: the finest whose span covers four horizons, else the one with the longest span.
+    pub fn tier_for_horizon(&self, horizon: Duration) -> Tier {
+        let enough = horizon.saturating_mul(HORIZONS_COVERED);
+        let mut longest = Tier::Raw;
+        for tier in Tier::ALL {
+            if self.span(tier) >= enough {
+                return tier;
+            }
+            if self.span(tier) > self.span(longest) {
+                longest = tier;
+            }
+        }
+        longest
+    }
+
+    /// The longest time that a tier certainly covers.
+    pub fn longest_span(&self) -> Duration {
+        let spans = Tier::ALL.map(|tier| self.span(tier));
+        spans.into_iter().max().unwrap_or_default()
+    }
+
+    /// The time that a tier certainly covers.
+    fn span(&self, tier: Tier) -> Duration {
+        let ends = match tier {
+            Tier::Raw => self
+                .raw
+                .front()
+                .zip(self.raw.back())
+                .map(|(first, last)| (first.sampled_at, last.sampled_at)),
+            Tier::Minute | Tier::QuarterHour => {
+                let mut starts = self.rollups(tier).map(|rollup| rollup.start);
+                starts
+                    .next()
+                    .map(|first| (first, starts.next_back().unwrap_or(first)))
+            }
+        };
+        let read = ends.map_or(Duration::ZERO, |(first, last)| {
+            certain_span(tier, first, last)
+        });
+        read.max(self.unread.span(tier))
+    }
+}
+
+fn newest_sorted<T>(mut entries: Vec<T>, time: impl Fn(&T) -> Timestamp) -> VecDeque<T> {
+    entries.sort_by_key(time);
+    let surplus = entries.len().saturating_sub(TIER_CAPACITY);
+    let mut ring = VecDeque::from(entries);
+    ring.drain(..surplus);
+    ring
+}
+
+fn insert_within_capacity<T>(ring: &mut VecDeque<T>, place: usize, entry: T) {
+    if ring.len() < TIER_CAPACITY {
+        ring.insert(place, entry);
+    } else if let Some(place) = place.checked_sub(1) {
+        ring.pop_front();
+        ring.insert(place, entry);
+    }
+}
+
+fn fold_into(ring: &mut VecDeque<Rollup>, tier: Tier, sample: &ServiceMetrics) {
+    let start = Rollup::bucket_start(tier, sample.sampled_at);
+    match ring.binary_search_by_key(&start, |rollup| rollup.start) {
+        Ok(place) => {
+            if let Some(rollup) = ring.get_mut(place) {
+                rollup.fold(sample);
+            }
+        }
+        Err(place) => {
+            let mut rollup = Rollup::empty(start);
+            rollup.fold(sample);
+            insert_within_capacity(ring, place, rollup);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample(seconds: i64, cpu_percent: Option<f64>) -> ServiceMetrics {
+        ServiceMetrics {
+            cpu_percent,
+            ..ServiceMetrics::at(Timestamp::from_millis(seconds * 1000), 1)
+        }
+    }
+
+    fn history(seconds: impl Iterator<Item = i64>) -> MetricsHistory {
+        let mut history = MetricsHistory::new();
+        for second in seconds {
+            history.push(sample(second, Some(second as f64)));
+        }
+        history
+    }
+
+    #[test]
+    fn every_tier_keeps_at_most_its_capacity_and_drops_the_oldest() {
+        let history = history((0..1_500).map(|n| n * 900));
+        for tier in Tier::ALL {
+            let series = history.series(Metric::CpuPercent, tier);
+            assert_eq!(series.len(), TIER_CAPACITY, "{tier:?}");
+            assert_eq!(series.last().unwrap().1, 1_499.0 * 900.0);
+            assert_eq!(series.first().unwrap().1, 500.0 * 900.0);
+        }
+    }
+
+    #[test]
+    fn a_rollup_keeps_min_mean_max_last_and_count() {
+        let mut rollup = Rollup::empty(Timestamp::from_millis(0));
+        for (second, value) in [(1, Some(4.0)), (2, None), (3, Some(1.0)), (4, Some(7.0))] {
+            rollup.fold(&sample(second, value));
+        }
+        assert_eq!(rollup.count, 4);
+        let expected = Summary {
+            min: 1.0,
+            mean: 4.0,
+            max: 7.0,
+            last: 7.0,
+            count: 3,
+        };
+        assert_eq!(rollup.get(Metric::CpuPercent), Some(expected));
+        assert_eq!(rollup.get(Metric::MemoryMb), None);
+    }
+
+    #[test]
+    fn gaps_survive_in_every_tier() {
+        let mut history = history(0..60);
+        history.push(sample(70, None));
+        history.push(sample(300, Some(3.0)));
+        let raw = history.series(Metric::CpuPercent, Tier::Raw);
+        assert_eq!(raw.len(), 61);
+        let minutes = history.series(Metric::CpuPercent, Tier::Minute);
+        let at: Vec<i64> = minutes.iter().map(|point| point.0.as_millis()).collect();
+        assert_eq!(at, [30_000, 330_000]);
+    }
+
+    #[test]
+    fn a_late_sample_is_put_where_it_belongs() {
+        let history = history([0, 2, 61, 1].into_iter());
+        let raw = history.series(Metric::CpuPercent, Tier::Raw);
+        assert!(raw.is_sorted_by_key(|point| point.0), "{raw:?}");
+        assert_eq!(history.latest().unwrap().cpu_percent, Some(61.0));
+        assert_eq!(
+            history.series(Metric::CpuPercent, Tier::Minute),
+            [
+                (Timestamp::from_millis(30_000), 1.0),
+                (Timestamp::from_millis(90_000), 61.0)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_sample_older_than_a_full_tier_is_not_kept_there() {
+        let mut history = history(10..1_010);
+        history.push(sample(0, Some(-1.0)));
+        assert_eq!(history.len(), TIER_CAPACITY);
+        assert_eq!(
+            history.samples().next().unwrap().sampled_at.as_millis(),
+            10_000
+        );
+    }
+
+    #[test]
+    fn stored_parts_may_come_unsorted() {
+        let parts = vec![sample(5, Some(5.0)), sample(1, None), sample(3, Some(3.0))];
+        let rollups = vec![
+            Rollup::empty(Timestamp::from_millis(60_000)),
+            Rollup::empty(Timestamp::from_millis(0)),
+        ];
+        let history = MetricsHistory::from_parts(parts, rollups, Vec::new());
+        let seconds: Vec<i64> = history
+            .samples()
+            .map(|sample| sample.sampled_at.as_millis() / 1000)
+            .collect();
+        assert_eq!(seconds, [1, 3, 5]);
+        assert!(
+            history
+                .rollups(Tier::Minute)
+                .is_sorted_by_key(|rollup| rollup.start)
+        );
+    }
+
+    #[test]
+    fn a_horizon_uses_the_finest_tier_that_covers_four_of_it() {
+        let history = history(0..7_200);
+        let minutes = |minutes: u64| history.tier_for_horizon(Duration::from_secs(60 * minutes));
+        assert_eq!(minutes(4), Tier::Raw);
+        assert_eq!(minutes(5), Tier::Minute);
+        assert_eq!(minutes(29), Tier::Minute);
+        assert_eq!(
+            minutes(600),
+            Tier::Minute,
+            "no tier covers it: the longest span"
+        );
+    }
+
+    #[test]
+    fn two_samples_around_a_full_minute_do_not_span_minutes() {
+        let history = history([59, 60, 61].into_iter());
+        assert_eq!(
+            history.tier_for_horizon(Duration::from_secs(300)),
+            Tier::Raw
+        );
+    }
+
+    #[test]
+    fn recent_samples_include_the_one_before_the_window() {
+        let history = history(0..100);
+        let recent = history.recent(Duration::from_secs(10), Timestamp::from_millis(99_000));
+        assert_eq!(recent.first().unwrap().cpu_percent, Some(88.0));
+        assert_eq!(recent.len(), 12);
+    }
+
+    #[test]
+    fn the_peak_is_remembered_after_the_raw_sample_is_gone() {
+        let mut history = MetricsHistory::new();
+        history.push(sample(0, Some(99.0)));
+        for second in 1..=1_000 {
+            history.push(sample(second, Some(1.0)));
+        }
+        assert_eq!(history.peak(Metric::CpuPercent), Some(99.0));
+        assert_eq!(history.peak(Metric::MemoryMb), None);
+    }
+}
