@@ -6,6 +6,10 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
+#![allow(
+    clippy::disallowed_methods,
+    reason = "a test reads its scenarios; the decisions that it plays do not"
+)]
 
 use std::fs;
 use std::path::Path;

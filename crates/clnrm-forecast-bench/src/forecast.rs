@@ -1,9 +1,7 @@
 //! Makes the planned forecasts.
 
-use clnrm_core::services::service_manager::forecast::{
-    NotAWindow, Range, StepOutOfReach, WINDOW_VALUES,
-};
-use clnrm_core::services::service_manager::{NotEnoughData, Steps, Window};
+use clnrm_decide::forecast::{NotAWindow, Range, StepOutOfReach, WINDOW_VALUES};
+use clnrm_decide::{NotEnoughData, Steps, Window};
 use rustix::time::{ClockId, clock_gettime};
 use thiserror::Error;
 

@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
-use clnrm_core::services::service_manager::forecast::WINDOW_VALUES;
+use clnrm_decide::forecast::WINDOW_VALUES;
 use clnrm_forecast_bench::method::Method;
 use clnrm_forecast_bench::{forecast, plan, row, score, table, traces};
 

@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-use clnrm_core::services::service_manager::forecast::models;
-use clnrm_core::services::service_manager::{
-    Forecaster, NotEnoughData, StepForecast, Steps, Window, choose,
-};
+use clnrm_decide::forecast::models;
+use clnrm_decide::{Forecaster, NotEnoughData, StepForecast, Steps, Window, choose};
 
 /// Something that forecasts.
 #[derive(Debug, Clone, Copy)]

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use clnrm_core::services::service_manager::StepForecast;
+use clnrm_decide::StepForecast;
 
 use crate::plan::Planned;
 use crate::traces::{TracesError, column_of, text_of};

@@ -5,8 +5,8 @@
     reason = "indices run over the constant lengths of layers"
 )]
 
-use clnrm_core::services::service_manager::forecast::LEVELS;
-use clnrm_core::services::service_manager::forecast::learned::{
+use clnrm_decide::forecast::LEVELS;
+use clnrm_decide::forecast::learned::{
     EXPERTS, HIDDEN, INPUTS, OF_HEAD, OFFSET, OUTPUTS, SIZES, WIDEST,
 };
 use rand::RngExt;

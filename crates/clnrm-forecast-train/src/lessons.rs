@@ -2,9 +2,9 @@
 
 use std::thread;
 
-use clnrm_core::services::service_manager::Window;
-use clnrm_core::services::service_manager::forecast::learned::{INPUTS, Lesson};
-use clnrm_core::services::service_manager::forecast::{Range, WINDOW_VALUES};
+use clnrm_decide::Window;
+use clnrm_decide::forecast::learned::{INPUTS, Lesson};
+use clnrm_decide::forecast::{Range, WINDOW_VALUES};
 use clnrm_forecast_bench::plan::STEPS;
 use clnrm_forecast_bench::traces::{Trace, Traces};
 use rand::rngs::SmallRng;
@@ -28,7 +28,7 @@ pub struct Example {
 #[derive(Debug, Clone, Copy)]
 pub struct ExampleKnot {
     /// Forecasts to mix.
-    pub experts: [f32; clnrm_core::services::service_manager::forecast::learned::EXPERTS],
+    pub experts: [f32; clnrm_decide::forecast::learned::EXPERTS],
     /// Quantiles of the regression's errors.
     pub errors: [f32; 5],
     /// Quantiles of changes.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
-use clnrm_core::services::service_manager::forecast::WINDOW_VALUES;
+use clnrm_decide::forecast::WINDOW_VALUES;
 use clnrm_forecast_bench::{plan, traces};
 use clnrm_forecast_train::lessons::{self, Cut, Example};
 use clnrm_forecast_train::training::{Plan, train};

@@ -2,9 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use clnrm_core::services::service_manager::forecast::learned::{
-    EXPERTS, INPUTS, Network, OF_HEAD, OUTPUTS, SIZES,
-};
+use clnrm_decide::forecast::learned::{EXPERTS, INPUTS, Network, OF_HEAD, OUTPUTS, SIZES};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{RngExt, SeedableRng};

@@ -5,9 +5,9 @@ use std::error::Error;
 use std::path::Path;
 use std::{fs, thread};
 
-use clnrm_core::services::service_manager::forecast::choose_with;
-use clnrm_core::services::service_manager::forecast::learned::{FEWEST_VALUES, Lesson, Network};
-use clnrm_core::services::service_manager::{Forecaster, Steps, forecast};
+use clnrm_decide::forecast::choose_with;
+use clnrm_decide::forecast::learned::{FEWEST_VALUES, Lesson, Network};
+use clnrm_decide::{Forecaster, Steps, forecast};
 use clnrm_forecast_bench::forecast::{ForecastError, window};
 use clnrm_forecast_bench::plan::{Planned, STEPS};
 use clnrm_forecast_bench::row;

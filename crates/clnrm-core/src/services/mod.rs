@@ -1,3 +1,3 @@
-//! Decisions about services. Nothing below this module does I/O.
+//! The decisions about services, under the path that the request gives them. They are the crate `clnrm-decide`.
 
-pub mod service_manager;
+pub use clnrm_decide as service_manager;

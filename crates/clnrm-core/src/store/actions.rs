@@ -6,6 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::rings::RING_LENGTH;
 use super::rows::{ActionId, ActionOutcome, ActionRow, ActionStart, NewAction, ServiceId};
+use super::sql_types::time;
 use super::{Store, StoreError};
 
 impl Store {
@@ -26,7 +27,7 @@ impl Store {
                 .query_row(
                     params![
                         action.service,
-                        action.at,
+                        action.at.as_millis(),
                         action.from_instances,
                         action.to_instances,
                         action.reason,
@@ -104,7 +105,7 @@ fn action_row(row: &Row<'_>) -> rusqlite::Result<ActionRow> {
     Ok(ActionRow {
         id: row.get("id")?,
         service: row.get("service_id")?,
-        at: row.get("at")?,
+        at: time(row, "at")?,
         from_instances: row.get("from_instances")?,
         to_instances: row.get("to_instances")?,
         reason: row.get("reason")?,

@@ -11,6 +11,7 @@ use super::error::BUSY_TIMEOUT;
 use super::rings::{Rings, slot};
 use super::rows::ServiceId;
 use super::samples::LEAST_SAMPLE_GAP;
+use super::sql_types::{tier_word, time};
 use crate::clock::Timestamp;
 use crate::services::service_manager::{Rollup, Tier};
 
@@ -37,7 +38,7 @@ impl ClockSetting {
             .query_row([service], |row| {
                 Ok(Self {
                     boot_id: row.get(0)?,
-                    started_at: row.get(1)?,
+                    started_at: time(row, 1)?,
                 })
             })
             .optional()
@@ -48,7 +49,7 @@ impl ClockSetting {
             .prepare_cached(
                 "INSERT OR REPLACE INTO sample_clocks (service_id, boot_id, started_at) VALUES (?1, ?2, ?3)",
             )?
-            .execute(params![service, self.boot_id, self.started_at])
+            .execute(params![service, self.boot_id, self.started_at.as_millis()])
             .map(drop)
     }
 
@@ -166,7 +167,10 @@ fn move_all(
             .prepare_cached(
                 "SELECT start_at FROM rollups WHERE service_id = ?1 AND tier = ?2 AND slot = ?3",
             )?
-            .query_row(params![service, tier, slot(written - 1)], |row| row.get(0))?;
+            .query_row(
+                params![service, tier_word(tier), slot(written - 1)],
+                |row| time(row, 0),
+            )?;
         let open = Rollup::bucket_start(tier, rings.newest_at);
         transaction
             .prepare_cached(
@@ -174,7 +178,7 @@ fn move_all(
             )?
             .execute(params![
                 service,
-                tier,
+                tier_word(tier),
                 whole_widths(millis, width, (last, open))
             ])?;
     }

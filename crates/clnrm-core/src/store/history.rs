@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use super::rings::{Rings, slot, slots};
 use super::rows::{ServiceId, TierSpan};
 use super::samples::{READING, raw_in_order, rollups_in_order};
+use super::sql_types::{tier_word, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::services::service_manager::{Metric, MetricsHistory, Rollup, Tier, Unread, Wanted};
@@ -79,12 +80,14 @@ fn span(
             .prepare_cached(
                 "SELECT sampled_at FROM raw_samples WHERE service_id = ?1 AND slot = ?2",
             )?
-            .query_row(params![service, slot(kept.start)], |row| row.get(0))?,
+            .query_row(params![service, slot(kept.start)], |row| time(row, 0))?,
         Tier::Minute | Tier::QuarterHour => connection
             .prepare_cached(
                 "SELECT start_at FROM rollups WHERE service_id = ?1 AND slot = ?2 AND tier = ?3",
             )?
-            .query_row(params![service, slot(kept.start), tier], |row| row.get(0))?,
+            .query_row(params![service, slot(kept.start), tier_word(tier)], |row| {
+                time(row, 0)
+            })?,
     };
     let open = u32::from(tier != Tier::Raw);
     Ok(TierSpan {
@@ -108,7 +111,7 @@ fn peaks(
          WHERE service_id = ?1 AND tier = ?2 AND slot BETWEEN ?3 AND ?4",
     )?;
     for slots in slots(numbers) {
-        let key = params![service, tier, slots.start(), slots.end()];
+        let key = params![service, tier_word(tier), slots.start(), slots.end()];
         let (cpu, memory): (Option<f64>, Option<f64>) =
             statement.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
         found.extend(cpu.map(|peak| (Metric::CpuPercent, peak)));

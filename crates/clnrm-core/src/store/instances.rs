@@ -12,7 +12,7 @@ use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
     RecordedEngine, RunId, ServiceId, StartedContainer, StoredReading,
 };
-use super::sql_types::{json, owner, path, shim, to_json};
+use super::sql_types::{json, optional_time, owner, path, shim, time, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
 use crate::procfs::ProcessIdentity;
@@ -41,7 +41,7 @@ impl Store {
                     new.owner.pid,
                     new.owner.start_ticks.cast_signed(),
                     new.owner.boot_id,
-                    new.created_at,
+                    new.created_at.as_millis(),
                     new.pooled,
                 ])
                 .map(drop)
@@ -140,7 +140,7 @@ impl Store {
         self.change(
             instance,
             "UPDATE instances SET state = 'running', ready_at = ?2 WHERE id = ?1 AND state = 'starting'",
-            params![instance, at],
+            params![instance, at.as_millis()],
         )
     }
 
@@ -185,14 +185,14 @@ impl Store {
                     exit.code,
                     exit.signal,
                     exit.message,
-                    at
+                    at.as_millis()
                 ])?;
             if changed == 0 {
                 return is_known(transaction, instance);
             }
             transaction
                 .prepare_cached("UPDATE leases SET released_at = ?2 WHERE instance_id = ?1 AND released_at IS NULL")?
-                .execute(params![instance, at])?;
+                .execute(params![instance, at.as_millis()])?;
             transaction
                 .prepare_cached("DELETE FROM readings WHERE instance_id = ?1")?
                 .execute([instance])?;
@@ -250,7 +250,7 @@ impl Store {
                      ORDER BY created_at DESC, id DESC LIMIT ?2",
                 )?
                 .query_map(params![service, limit], |row| {
-                    Ok(row.get::<_, Timestamp>(1)?.since(row.get(0)?))
+                    Ok(time(row, 1)?.since(time(row, 0)?))
                 })?
                 .collect()
         })
@@ -311,7 +311,7 @@ impl Store {
                  ON CONFLICT (instance_id) DO UPDATE SET read_at = excluded.read_at, reading = excluded.reading",
             )?;
             for (instance, reading) in readings {
-                record.execute(params![instance, reading.read_at, reading.json])?;
+                record.execute(params![instance, reading.read_at.as_millis(), reading.json])?;
             }
             Ok(())
         })
@@ -324,7 +324,7 @@ impl Store {
                 .prepare_cached("SELECT instance_id, read_at, reading FROM readings")?
                 .query_map([], |row| {
                     let reading = StoredReading {
-                        read_at: row.get("read_at")?,
+                        read_at: time(row, "read_at")?,
                         json: row.get("reading")?,
                     };
                     Ok((row.get("instance_id")?, reading))
@@ -419,7 +419,7 @@ pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<
             ports: json(row, "ports")?,
             address: row.get("address")?,
             owner: owner(row)?,
-            created_at: row.get("created_at")?,
+            created_at: time(row, "created_at")?,
         },
         state: row.get("state")?,
         shim: shim(row)?,
@@ -428,14 +428,14 @@ pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<
         image_id: row.get("image_id")?,
         cpus: row.get("cpus")?,
         main_pid: row.get("main_pid")?,
-        ready_at: row.get("ready_at")?,
-        stopped_at: row.get("stopped_at")?,
+        ready_at: optional_time(row, "ready_at")?,
+        stopped_at: optional_time(row, "stopped_at")?,
         exit: InstanceExit {
             code: row.get("exit_code")?,
             signal: row.get("exit_signal")?,
             message: row.get("exit_message")?,
         },
-        warm_until: row.get("warm_until")?,
+        warm_until: optional_time(row, "warm_until")?,
         uses: row.get("uses")?,
         cleaned_in: row
             .get::<_, Option<i64>>("cleaned_us")?

@@ -4,7 +4,7 @@ use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::rings::RING_LENGTH;
 use super::rows::{LeaseId, LeaseRow, LeaseSpan, NewLease, ServiceId};
-use super::sql_types::owner;
+use super::sql_types::{optional_time, owner, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -28,7 +28,7 @@ impl Store {
                         lease.owner.pid,
                         lease.owner.start_ticks.cast_signed(),
                         lease.owner.boot_id,
-                        lease.acquired_at,
+                        lease.acquired_at.as_millis(),
                     ],
                     |row| Ok((row.get(0)?, row.get(1)?)),
                 )
@@ -53,7 +53,7 @@ impl Store {
                 .prepare_cached(
                     "UPDATE leases SET released_at = ?2 WHERE id = ?1 AND released_at IS NULL",
                 )?
-                .execute(params![lease, at])
+                .execute(params![lease, at.as_millis()])
                 .map(|changed| changed > 0)
         })
     }
@@ -81,8 +81,8 @@ impl Store {
                 )?
                 .query_map(params![service, limit], |row| {
                     Ok(LeaseSpan {
-                        acquired_at: row.get(0)?,
-                        released_at: row.get(1)?,
+                        acquired_at: time(row, 0)?,
+                        released_at: optional_time(row, 1)?,
                     })
                 })?
                 .collect()
@@ -99,7 +99,7 @@ fn lease_row(row: &Row<'_>) -> rusqlite::Result<LeaseRow> {
             run: row.get("run_id")?,
             test: row.get("test")?,
             owner: owner(row)?,
-            acquired_at: row.get("acquired_at")?,
+            acquired_at: time(row, "acquired_at")?,
         },
     })
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use rusqlite::params;
 
 use super::rows::{InstanceId, ServiceId};
+use super::sql_types::optional_time;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
@@ -50,13 +51,13 @@ impl Store {
                     .execute(params![
                         new.service,
                         new.instance,
-                        new.from,
-                        new.at,
+                        new.from.as_millis(),
+                        new.at.as_millis(),
                         new.kills.cast_signed()
                     ])?;
                 transaction
                     .prepare_cached("DELETE FROM memory_kills WHERE service_id = ?1 AND at < ?2")?
-                    .execute(params![new.service, new.at - KEPT])?;
+                    .execute(params![new.service, (new.at - KEPT).as_millis()])?;
             }
             Ok(())
         })
@@ -73,9 +74,9 @@ impl Store {
                 .prepare_cached(
                     "SELECT sum(kills), min(from_at) FROM memory_kills WHERE service_id = ?1 AND at >= ?2",
                 )?
-                .query_row(params![service, since], |row| {
+                .query_row(params![service, since.as_millis()], |row| {
                     let kills: Option<i64> = row.get(0)?;
-                    let from: Option<Timestamp> = row.get(1)?;
+                    let from = optional_time(row, 1)?;
                     Ok(kills.zip(from).map(|(kills, from)| MemoryKillCount {
                         kills: kills.cast_unsigned(),
                         from,

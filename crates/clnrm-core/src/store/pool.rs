@@ -9,7 +9,7 @@ use rusqlite::{OptionalExtension as _, Transaction, params};
 
 use super::instances::instance_row;
 use super::rows::{InstanceId, InstanceRow, LeaseId, PastLease, PoolUse, RunId, ServiceId};
-use super::sql_types::micros;
+use super::sql_types::{micros, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::procfs::ProcessIdentity;
@@ -99,7 +99,7 @@ impl Store {
                     params![
                         request.service,
                         request.digest,
-                        request.at,
+                        request.at.as_millis(),
                         request.run,
                         owner.pid,
                         owner.start_ticks.cast_signed(),
@@ -128,7 +128,7 @@ impl Store {
                         owner.pid,
                         owner.start_ticks.cast_signed(),
                         owner.boot_id,
-                        request.at
+                        request.at.as_millis()
                     ],
                     |row| row.get(0),
                 )?;
@@ -151,10 +151,10 @@ impl Store {
                 )?
                 .execute(params![
                     clean.instance,
-                    clean.warm_until,
+                    clean.warm_until.as_millis(),
                     clean.lease.is_some(),
                     clean.cleaned_in.map(micros),
-                    clean.at,
+                    clean.at.as_millis(),
                     clean.size
                 ])?;
             if made_free == 0 {
@@ -163,7 +163,7 @@ impl Store {
             if let Some(lease) = clean.lease {
                 transaction
                     .prepare_cached("UPDATE leases SET released_at = ?2 WHERE id = ?1")?
-                    .execute(params![lease, clean.at])?;
+                    .execute(params![lease, clean.at.as_millis()])?;
             }
             Ok(GivenBack::Free)
         })
@@ -180,7 +180,7 @@ impl Store {
             instance,
             "UPDATE instances SET state = 'stopping', warm_until = NULL
              WHERE id = ?1 AND state = 'running' AND warm_until IS NOT NULL AND (?2 IS NULL OR warm_until <= ?2)",
-            params![instance, expired_at],
+            params![instance, expired_at.map(Timestamp::as_millis)],
         )
     }
 
@@ -244,7 +244,7 @@ impl Store {
                             count(*) FILTER (WHERE state = 'running' AND warm_until IS NULL)
                      FROM instances WHERE service_id = ?1 AND digest = ?2 AND pooled = 1 AND stopped_at IS NULL",
                 )?
-                .query_row(params![service, digest, at], |row| {
+                .query_row(params![service, digest, at.as_millis()], |row| {
                     Ok(PoolSlots {
                         free: row.get(0)?,
                         starting: row.get(1)?,
@@ -280,7 +280,7 @@ impl Store {
                         id: row.get(0)?,
                         run: row.get(1)?,
                         test: row.get(2)?,
-                        acquired_at: row.get(3)?,
+                        acquired_at: time(row, 3)?,
                     })
                 })?
                 .collect()

@@ -5,6 +5,7 @@ use std::ops::{Range, RangeInclusive};
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::rows::ServiceId;
+use super::sql_types::time;
 use crate::clock::Timestamp;
 use crate::services::service_manager::Tier;
 
@@ -60,7 +61,7 @@ impl Rings {
             )?
             .query_row([service], |row| {
                 Ok(Self {
-                    newest_at: row.get(0)?,
+                    newest_at: time(row, 0)?,
                     raw: row.get(1)?,
                     minute: row.get(2)?,
                     minute_from: row.get(3)?,
@@ -84,7 +85,7 @@ impl Rings {
             )?
             .execute(params![
                 service,
-                self.newest_at,
+                self.newest_at.as_millis(),
                 self.raw,
                 self.minute,
                 self.minute_from,

@@ -8,6 +8,7 @@ use rusqlite::{Connection, Row, Transaction, params, params_from_iter};
 
 use super::rings::{slot, slots};
 use super::rows::ServiceId;
+use super::sql_types::{tier_word, time};
 use crate::services::service_manager::{Metric, Rollup, Summary, Tier};
 
 /// The columns of one metric, in the order in which they are read and written.
@@ -64,7 +65,12 @@ pub(super) fn read_rollups(
     let mut rollups = Vec::new();
     let mut statement = connection.prepare_cached(&SELECT)?;
     for slots in slots(numbers) {
-        let mut rows = statement.query(params![service, tier, slots.start(), slots.end()])?;
+        let mut rows = statement.query(params![
+            service,
+            tier_word(tier),
+            slots.start(),
+            slots.end()
+        ])?;
         while let Some(row) = rows.next()? {
             rollups.push(rollup(row)?);
         }
@@ -96,7 +102,7 @@ pub(super) fn merge(into: &mut Rollup, later: &Rollup) {
 }
 
 fn rollup(row: &Row<'_>) -> rusqlite::Result<Rollup> {
-    let mut rollup = Rollup::empty(row.get(0)?);
+    let mut rollup = Rollup::empty(time(row, 0)?);
     rollup.count = row.get(1)?;
     rollup.instances_max = row.get(2)?;
     for (number, metric) in Metric::ALL.into_iter().enumerate() {
@@ -127,9 +133,9 @@ pub(super) fn write_rollup(
     let slot = slot(number);
     let key: [&dyn ToSql; 6] = [
         &service,
-        &tier,
+        &tier_word(tier),
         &slot,
-        &rollup.start,
+        &rollup.start.as_millis(),
         &rollup.count,
         &rollup.instances_max,
     ];

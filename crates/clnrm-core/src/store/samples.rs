@@ -12,6 +12,7 @@ use super::clocks::{ClockSetting, follow};
 use super::rings::{Rings, slot, slots};
 use super::rollups::{merge, read_rollups, write_rollup};
 use super::rows::ServiceId;
+use super::sql_types::time;
 use super::{Store, StoreError};
 use crate::services::service_manager::{Rollup, ServiceMetrics, Tier};
 
@@ -203,7 +204,7 @@ fn write_raw(
         .execute(params![
             service,
             slot(number),
-            sample.sampled_at,
+            sample.sampled_at.as_millis(),
             sample.instances,
             sample.cpu_percent,
             sample.memory_mb,
@@ -234,7 +235,7 @@ fn read_raw(
         let mut rows = statement.query(params![service, slots.start(), slots.end()])?;
         while let Some(row) = rows.next()? {
             samples.push(ServiceMetrics {
-                sampled_at: row.get(0)?,
+                sampled_at: time(row, 0)?,
                 instances: row.get(1)?,
                 cpu_percent: row.get(2)?,
                 memory_mb: row.get(3)?,

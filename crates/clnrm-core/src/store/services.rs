@@ -6,7 +6,7 @@ use std::path::Path;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::rows::{RunId, RunRow, ServiceId, ServiceRow};
-use super::sql_types::{json, owner, path, to_json};
+use super::sql_types::{json, optional_time, owner, path, time, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
@@ -37,7 +37,7 @@ impl Store {
                     .prepare_cached(
                         "UPDATE services SET digest = ?2, definition = ?3, updated_at = ?4 WHERE id = ?1",
                     )?
-                    .execute(params![id, digest, definition_json, now])?;
+                    .execute(params![id, digest, definition_json, now.as_millis()])?;
                 return Ok(id);
             }
             transaction
@@ -46,7 +46,7 @@ impl Store {
                      VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
                 )?
                 .query_row(
-                    params![definition.name, file, digest, definition_json, now],
+                    params![definition.name, file, digest, definition_json, now.as_millis()],
                     |row| row.get(0),
                 )
         })
@@ -96,7 +96,7 @@ impl Store {
                      VALUES (?1, ?2, ?3, ?4, ?5) RETURNING id",
                 )?
                 .query_row(
-                    params![owner.pid, owner.start_ticks.cast_signed(), owner.boot_id, keep, now],
+                    params![owner.pid, owner.start_ticks.cast_signed(), owner.boot_id, keep, now.as_millis()],
                     |row| row.get(0),
                 )
         })
@@ -109,7 +109,7 @@ impl Store {
                 .prepare_cached(
                     "UPDATE runs SET finished_at = ?2 WHERE id = ?1 AND finished_at IS NULL",
                 )?
-                .execute(params![run, now])
+                .execute(params![run, now.as_millis()])
                 .map(drop)
         })
     }
@@ -143,7 +143,7 @@ fn service_row(row: &Row<'_>) -> rusqlite::Result<ServiceRow> {
         digest: row.get("digest")?,
         definition: json(row, "definition")?,
         sources: row.get("sources")?,
-        updated_at: row.get("updated_at")?,
+        updated_at: time(row, "updated_at")?,
     })
 }
 
@@ -152,8 +152,8 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         id: row.get("id")?,
         owner: owner(row)?,
         keep: row.get("keep")?,
-        started_at: row.get("started_at")?,
-        finished_at: row.get("finished_at")?,
+        started_at: time(row, "started_at")?,
+        finished_at: optional_time(row, "finished_at")?,
     })
 }
 

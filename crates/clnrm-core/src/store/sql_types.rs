@@ -2,8 +2,8 @@
 
 use std::path::PathBuf;
 
-use rusqlite::Row;
 use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, Type, ValueRef};
+use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
 use super::rows::{
@@ -70,12 +70,6 @@ word_column!(ActionOutcome {
     Done = "done",
     Failed = "failed"
 });
-word_column!(Tier {
-    Raw = "raw",
-    Minute = "minute",
-    QuarterHour = "quarter_hour"
-});
-
 impl ToSql for InstanceId {
     fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
         self.0.to_sql()
@@ -88,15 +82,26 @@ impl FromSql for InstanceId {
     }
 }
 
-impl ToSql for Timestamp {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        Ok(self.as_millis().into())
-    }
+/// A time column.
+pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {
+    row.get(column).map(Timestamp::from_millis)
 }
 
-impl FromSql for Timestamp {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        value.as_i64().map(Self::from_millis)
+/// A time column that may be NULL.
+pub(super) fn optional_time(
+    row: &Row<'_>,
+    column: impl RowIndex,
+) -> rusqlite::Result<Option<Timestamp>> {
+    let millis: Option<i64> = row.get(column)?;
+    Ok(millis.map(Timestamp::from_millis))
+}
+
+/// The word of a tier in the schema.
+pub(super) const fn tier_word(tier: Tier) -> &'static str {
+    match tier {
+        Tier::Raw => "raw",
+        Tier::Minute => "minute",
+        Tier::QuarterHour => "quarter_hour",
     }
 }
 
