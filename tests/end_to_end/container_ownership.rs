@@ -263,3 +263,38 @@ async fn another_engine_does_not_prove_that_a_container_is_gone() {
     project.stop_all().await;
     Engine::of(&docker, &project).assert_nothing_is_left();
 }
+
+#[tokio::test]
+async fn what_a_step_leaves_inside_a_container_ends_with_it() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let service = container_service(
+        "app",
+        TestImage::Busybox,
+        "command = ['sleep', '86400']\nstop = { grace = '100ms' }\n\
+         pool = { size = 1, reset = ['true'], verify = ['true'] }",
+    );
+    let parts = [
+        "[test]\nname = \"t\"\n".to_owned(),
+        service,
+        step(
+            "leaves processes, one of them in a session of its own",
+            "service = 'app'\ncommand = 'sleep 4711 >/dev/null 2>&1 & setsid sleep 4712 >/dev/null 2>&1 & \
+             until ps | grep -q \"[s]leep 4712\"; do :; done'",
+        ),
+        step(
+            "is alone",
+            "service = 'app'\ncommand = 'ps'\nexpected_output_regex_not = 'sleep 471'",
+        ),
+    ];
+    let project = TestProject::with(&parts.concat());
+    project.run(&["run", "--keep"]).await.expect(0);
+    let again = project.run(&["run", "--keep", "-v"]).await.expect(0);
+    again.says("reused");
+    let id = Engine::of(&docker, &project).containers().remove(0);
+    let processes = docker.run(&["exec", &id, "ps"]).unwrap();
+    assert!(processes.contains("sleep 86400"), "{processes}");
+    assert!(!processes.contains("sleep 471"), "{processes}");
+    project.stop_all().await;
+}

@@ -56,6 +56,12 @@ pub enum CleanError {
         /// `reset` or `verify`.
         step: &'static str,
     },
+    /// A command that ran inside it has left something running.
+    #[error("a command left a process in it that cannot be ended: {left}")]
+    LeftRunning {
+        /// What.
+        left: String,
+    },
     /// The reset left something behind.
     #[error("its reset left it changed: {difference}")]
     Changed {
@@ -104,6 +110,9 @@ impl Project {
                 self.verify(&reuse.verify, instance).await?
             }
         };
+        if let Some(left) = self.containers.left_running_in(&instance.place()).await {
+            return Err(CleanError::LeftRunning { left });
+        }
         match difference(fresh, &now) {
             None => Ok(started.elapsed()),
             Some(difference) => Err(CleanError::Changed { difference }),

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::DockerRuntime;
 use super::engine::Connected;
 use super::error::EngineError;
+use super::leftover::{Traces, belongs_to};
 use crate::procfs::ProcessTable;
 use crate::runtime::command::{CommandOutcome, CommandRequest, CommandResult, OUTPUT_LIMIT_BYTES};
 use crate::runtime::instance::InstancePlace;
@@ -37,10 +38,11 @@ impl DockerRuntime {
         for exec in container.exec_ids.unwrap_or_default() {
             end(connected, &exec, &id).await;
         }
-        Ok(())
+        self.end_leftovers(Traces::of_any_command(&id)).await
     }
 
-    /// Runs a command inside the container, to its end, to its time-out, or until `cancel`.
+    /// Runs a command inside the container, to its end, to its time-out, or until `cancel`. What it leaves running ends
+    /// with it.
     pub(super) async fn exec(
         &self,
         container: &str,
@@ -53,7 +55,13 @@ impl DockerRuntime {
         };
         let mut kept = Kept::default();
         let mut id = None;
-        let running = kept.run(connected, container, request, &mut id);
+        let mut traces = Traces::of_new_command(container);
+        let running = kept.run(
+            connected,
+            container,
+            config(request, traces.variable()),
+            &mut id,
+        );
         let ran = tokio::select! {
             biased;
             () = cancel.cancelled() => Err(CommandOutcome::Cancelled),
@@ -63,7 +71,10 @@ impl DockerRuntime {
             },
         };
         let outcome = match ran {
-            Ok(code) => outcome_of(code, &kept),
+            Ok(ended) => {
+                traces.began_as(ended.pid);
+                outcome_of(ended.code, &kept)
+            }
             Err(cut_short) => {
                 // Without an id the engine did not even begin it in time.
                 if let Some(exec) = id {
@@ -72,6 +83,10 @@ impl DockerRuntime {
                 cut_short
             }
         };
+        if let Err(error) = self.end_leftovers(traces).await {
+            // The command itself is done; that nobody could look is what its instance is known by from now on.
+            self.could_not_look(container, &error).await;
+        }
         Ok(CommandResult {
             outcome,
             output: kept.output,
@@ -80,12 +95,14 @@ impl DockerRuntime {
     }
 }
 
-fn config(request: &CommandRequest) -> ExecConfig {
+/// `variable` is an entry of its environment, beside those that are asked for.
+fn config(request: &CommandRequest, variable: &str) -> ExecConfig {
     let env = request.env.iter();
+    let env = env.map(|(name, value)| format!("{name}={value}"));
     ExecConfig {
         attach_stdout: Some(true),
         attach_stderr: Some(true),
-        env: Some(env.map(|(name, value)| format!("{name}={value}")).collect()),
+        env: Some(env.chain([variable.to_owned()]).collect()),
         cmd: Some(in_order(&request.argv)),
         working_dir: request
             .working_dir
@@ -117,21 +134,21 @@ struct Kept {
 }
 
 impl Kept {
-    /// Runs a command to its end and returns its exit code; `id` is known as soon as the engine knows the command.
+    /// Runs a command to its end; `id` is known as soon as the engine knows the command.
     async fn run(
         &mut self,
         connected: &Connected,
         container: &str,
-        request: &CommandRequest,
+        config: ExecConfig,
         id: &mut Option<String>,
-    ) -> Result<i32, bollard::errors::Error> {
+    ) -> Result<EndedCommand, bollard::errors::Error> {
         let client = &connected.client;
-        let exec = client.create_exec(container, config(request)).await?.id;
+        let exec = client.create_exec(container, config).await?.id;
         let exec = id.insert(exec);
         if let StartExecResults::Attached { output, .. } = client.start_exec(exec, None).await? {
             self.read(output).await?;
         }
-        exit_code(connected, exec).await
+        its_end(connected, exec).await
     }
 
     async fn read(
@@ -151,13 +168,39 @@ impl Kept {
     }
 }
 
+/// A command that has ended.
+struct EndedCommand {
+    code: i32,
+    /// The process that the engine started for it, as the engine's machine numbers it.
+    pid: Option<i64>,
+}
+
+/// Runs a command that was made, whatever it prints; its exit code.
+pub(super) async fn run_to_its_end(
+    connected: &Connected,
+    exec: &str,
+) -> Result<i32, bollard::errors::Error> {
+    if let StartExecResults::Attached { output, .. } =
+        connected.client.start_exec(exec, None).await?
+    {
+        Kept::default().read(output).await?;
+    }
+    Ok(its_end(connected, exec).await?.code)
+}
+
 /// A command may close its output long before it ends; until then the engine knows no code.
-async fn exit_code(connected: &Connected, exec: &str) -> Result<i32, bollard::errors::Error> {
+async fn its_end(
+    connected: &Connected,
+    exec: &str,
+) -> Result<EndedCommand, bollard::errors::Error> {
     let closed = Instant::now();
     loop {
         let command = connected.client.inspect_exec(exec).await?;
         if let (Some(code), Some(false) | None) = (command.exit_code, command.running) {
-            return Ok(i32::try_from(code).unwrap_or(i32::MAX));
+            return Ok(EndedCommand {
+                code: i32::try_from(code).unwrap_or(i32::MAX),
+                pid: command.pid,
+            });
         }
         sleep((closed.elapsed() / 4).clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
     }
@@ -202,12 +245,6 @@ async fn end(connected: &Connected, exec: &str, container: &str) {
     if !kill_tree(pid) {
         kill_inside(connected, container, pid).await;
     }
-}
-
-/// Whether this machine's process of that number is in that container.
-fn belongs_to(pid: i32, container: &str) -> bool {
-    std::fs::read_to_string(format!("/proc/{pid}/cgroup"))
-        .is_ok_and(|groups| groups.contains(container))
 }
 
 fn kill_tree(pid: i32) -> bool {

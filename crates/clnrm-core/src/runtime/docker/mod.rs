@@ -12,6 +12,7 @@ mod health;
 mod image;
 mod instance;
 pub mod labels;
+mod leftover;
 mod log;
 mod moment;
 mod network;
@@ -56,6 +57,8 @@ pub struct DockerRuntime {
     network: Mutex<Option<String>>,
     /// This command is about to make containers.
     needs_network: AtomicBool,
+    /// What commands have left running in containers and could not be ended, by the container's id.
+    left_running: Mutex<BTreeMap<String, String>>,
 }
 
 impl DockerRuntime {
@@ -75,6 +78,7 @@ impl DockerRuntime {
             pulling: Mutex::default(),
             network: Mutex::new(None),
             needs_network: AtomicBool::new(false),
+            left_running: Mutex::default(),
         }
     }
 
