@@ -142,10 +142,13 @@ async fn latency_counts_the_wait_for_a_slow_server() {
     let server = RunningServer::start(1).await;
     let report = server.load("/work?cpu_ms=20", "100", 0.1, 1).await;
     let latency = report.latency.unwrap();
-    assert_eq!(report.ok, 10);
+    // On a machine that does other things as well, the last ones may be given up: they come too late to be sent.
+    assert_eq!((report.ok + report.not_sent, report.errors), (10, 0));
+    assert!(report.ok >= 2, "{report}");
+    let answers = u32::try_from(report.ok).map(f64::from).unwrap();
     // The k-th answer comes after 20·k ms at the earliest and its request was due after 10·k − 5 ms.
-    assert!(latency.max_ms >= 105.0, "{latency:?}");
-    assert!(latency.mean_ms >= 60.0, "{latency:?}");
+    assert!(latency.max_ms >= 10.0 * answers + 5.0, "{latency:?}");
+    assert!(latency.mean_ms >= 5.0 * answers + 10.0, "{latency:?}");
     server.stop().await;
 }
 
