@@ -78,31 +78,48 @@ fn registry() -> (u16, std::thread::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port();
     let serving = std::thread::spawn(move || {
+        let mut unanswered = Vec::new();
         for connection in listener.incoming() {
             let Ok(connection) = connection else { return };
-            if !serve(connection) {
-                return;
+            match serve(connection) {
+                Served::Answered => {}
+                Served::Left(connection) => unanswered.push(connection),
+                Served::End => return,
             }
         }
     });
     (port, serving)
 }
 
-/// One request; whether another may follow.
-fn serve(mut connection: TcpStream) -> bool {
+enum Served {
+    Answered,
+    /// Who asked gets no answer as long as this lives.
+    Left(TcpStream),
+    /// It was the last request.
+    End,
+}
+
+/// What begins a connection of TLS, which the engine tries first: unanswered, it waits 10 s.
+const TLS_HANDSHAKE: u8 = 0x16;
+
+fn serve(mut connection: TcpStream) -> Served {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     while !request.windows(4).any(|end| end == b"\r\n\r\n") {
         match connection.read(&mut buffer) {
-            Ok(0) | Err(_) => return true,
+            Ok(0) | Err(_) => return Served::Answered,
             Ok(read) => request.extend_from_slice(&buffer[..read]),
+        }
+        if request.first() == Some(&TLS_HANDSHAKE) {
+            return Served::Answered;
         }
     }
     let request = String::from_utf8_lossy(&request).into_owned();
     // "user:secret"
     let is_known = request.contains("Basic dXNlcjpzZWNyZXQ=");
     let (status, code) = match request.split_whitespace().nth(1).unwrap_or_default() {
-        "/end" => return false,
+        "/end" => return Served::End,
+        path if path.contains("/slow/") => return Served::Left(connection),
         "/v2/" if is_known => ("200 OK", "OK"),
         "/v2/" => ("401 Unauthorized", "UNAUTHORIZED"),
         path if path.contains("/limited/") => ("429 Too Many Requests", "TOOMANYREQUESTS"),
@@ -117,7 +134,7 @@ fn serve(mut connection: TcpStream) -> bool {
          Connection: close\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
-    true
+    Served::Answered
 }
 
 #[tokio::test]
@@ -140,9 +157,12 @@ async fn a_registry_s_refusals_are_told_apart_and_logins_are_used() {
         ("secret", &login, "check the name and the tag".to_owned()),
         ("limited", &login, "for a higher limit".to_owned()),
         ("broken", &login, "the registry itself failed".to_owned()),
+        // A pull that outlasts the test is no failure of what is tested.
+        ("slow", &login, "was still being pulled".to_owned()),
     ] {
         let file = format!(
-            "[services.w]\nimage = \"127.0.0.1:{port}/{repository}:1\"\n[[steps]]\ncommand = ['true']\n"
+            "[test]\ntimeout = '5s'\n[services.w]\nimage = \"127.0.0.1:{port}/{repository}:1\"\n\
+             [[steps]]\ncommand = ['true']\n"
         );
         let project = TestProject::with(&file);
         let mut command = project.command(&["run", "--stop"]);

@@ -105,6 +105,21 @@ async fn a_taken_port_is_told_with_its_holder() {
 }
 
 #[tokio::test]
+async fn a_test_whose_time_ends_before_its_services_are_ready_names_the_one_that_it_waited_for() {
+    let ready = "ready = { log = \"never\", timeout = \"60s\" }";
+    let services = script("echo up; exec sleep 86400", ready);
+    let services = format!("timeout = \"500ms\"\n{services}");
+    let project = TestProject::with(&test_file("t", &services, "true"));
+    let answer = project.run(&["run", "--keep"]).await.expect(3);
+    answer
+        .says("was not ready when the test's time of 500ms was up")
+        .says("it was not ready yet: no line of the log matches `never`")
+        .says("covers the start of its services")
+        .says("| up");
+    assert_eq!(project.processes(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_service_that_dies_during_the_test_is_told() {
     let services = script(
         "echo up; while [ ! -e stop ]; do sleep 0.02; done; echo lost the widget; exit 5",

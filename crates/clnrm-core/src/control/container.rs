@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use tokio_util::sync::CancellationToken;
+
 use super::lifecycle::{HOST, StartPlan};
 use super::preparation::Prepared;
 use super::project::Project;
@@ -133,7 +135,7 @@ impl Project {
         };
         let facts = self
             .containers
-            .image(&wanted, &OnPull::default())
+            .image(&wanted, &OnPull::default(), &CancellationToken::new())
             .await
             .ok()?;
         let entry_point = facts.entry_point.join(" ");

@@ -111,9 +111,9 @@ impl StartCause {
     pub fn is_cancellation(&self) -> bool {
         matches!(
             self,
-            Self::NotReady(NotReady::Cancelled)
+            Self::NotReady(NotReady::Cancelled { .. })
                 | Self::Job(JobError::Cancelled)
-                | Self::Spawn(LaunchError::Container(ContainerError::Cancelled))
+                | Self::Spawn(LaunchError::Container(ContainerError::PullEnded { .. }))
         )
     }
 

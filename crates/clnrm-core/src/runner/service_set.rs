@@ -30,6 +30,8 @@ pub(super) struct ServiceSet {
     pub(super) ready: Vec<LiveInstance>,
     /// Those that failed by themselves; what was only given up because of them is not listed.
     pub(super) failures: Vec<ServiceFailure>,
+    /// Those that were not ready when somebody ended the wait.
+    pub(super) given_up: Vec<ServiceFailure>,
 }
 
 /// Starts them all, or gives up with the first failure (what is ready then stays for the caller to stop).
@@ -72,7 +74,13 @@ pub(super) async fn start_all(
             }
         }
         match starting.join_next().await {
-            None => return set,
+            None => {
+                // The wait may end in the moment between one that is ready and the next.
+                if set.given_up.is_empty() {
+                    set.given_up.extend(waiting.into_iter().map(not_begun));
+                }
+                return set;
+            }
             Some(Ok(Ok(instance))) => {
                 for warning in &instance.running.warnings {
                     let message = format!("service `{}`: {warning}", instance.definition.name);
@@ -83,12 +91,15 @@ pub(super) async fn start_all(
                 set.ready.push(instance);
             }
             Some(Ok(Err(failure))) => {
-                if let Some(failure) = own_failure(&failure) {
+                let described = describe(&failure);
+                if failure.cause.is_cancellation() {
+                    set.given_up.push(described);
+                } else {
                     (shared.notify)(RunEvent::ServiceFailed {
                         test,
-                        failure: failure.clone(),
+                        failure: described.clone(),
                     });
-                    set.failures.push(failure);
+                    set.failures.push(described);
                 }
                 cancel.cancel();
             }
@@ -171,12 +182,15 @@ async fn get_one(
     started
 }
 
-/// `None` for a start that was only given up because something else went wrong.
-fn own_failure(failure: &StartFailure) -> Option<ServiceFailure> {
-    if failure.cause.is_cancellation() {
-        return None;
+fn not_begun(service: &ServiceDefinition) -> ServiceFailure {
+    ServiceFailure {
+        service: service.name.clone(),
+        instance_id: None,
+        message: "its start had not begun".to_owned(),
+        hint: None,
+        log_tail: Vec::new(),
+        log_file: None,
     }
-    Some(describe(failure))
 }
 
 /// A failed start as reports show it.

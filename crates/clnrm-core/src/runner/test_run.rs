@@ -109,6 +109,7 @@ pub(super) async fn run_test(
         &mut report,
         test,
         watch.why.get(),
+        services.given_up,
         shared.cancel.is_cancelled(),
     );
     tell_conditions(&shared.project, &services.ready, &mut report).await;
@@ -321,6 +322,7 @@ fn judge(
     report: &mut TestReport,
     test: &TestDefinition,
     cut_short: Option<&CutShort>,
+    given_up: Vec<ServiceFailure>,
     interrupted: bool,
 ) {
     let failed_step = report
@@ -335,32 +337,55 @@ fn judge(
                 Some(format!("service `{}` died", failure.service)),
             )
         }
-        Some(CutShort::TimedOut(limit)) => {
-            let limit = humantime::format_duration(*limit);
-            (
-                TestStatus::Failed,
-                Some(format!("the test's time of {limit} was up")),
-            )
+        // After a failure, the time may be up before everything is cleaned up.
+        Some(CutShort::TimedOut(limit)) if report.service_failures.is_empty() => {
+            time_was_up(report, *limit, given_up)
         }
         None if interrupted => (TestStatus::Skipped, Some("interrupted".to_owned())),
-        None => match (report.service_failures.first(), failed_step) {
-            (Some(failure), _) => (
-                TestStatus::Error,
-                Some(format!("service `{}` did not start", failure.service)),
-            ),
-            (None, Some(step)) => (
-                TestStatus::Failed,
-                Some(format!("step `{}` failed", step.name)),
-            ),
-            (None, None) => match broken_assertion(report, test) {
-                Some(broken) => (TestStatus::Failed, Some(broken)),
-                None => (TestStatus::Passed, None),
-            },
-        },
+        Some(CutShort::TimedOut(_)) | None => {
+            match (report.service_failures.first(), failed_step) {
+                (Some(failure), _) => (
+                    TestStatus::Error,
+                    Some(format!("service `{}` did not start", failure.service)),
+                ),
+                (None, Some(step)) => (
+                    TestStatus::Failed,
+                    Some(format!("step `{}` failed", step.name)),
+                ),
+                (None, None) => match broken_assertion(report, test) {
+                    Some(broken) => (TestStatus::Failed, Some(broken)),
+                    None => (TestStatus::Passed, None),
+                },
+            }
+        }
     };
     report.status = status;
     report.reason = reason;
 }
+
+/// A test whose services were not ready in its time says nothing of what it tests.
+fn time_was_up(
+    report: &mut TestReport,
+    limit: Duration,
+    given_up: Vec<ServiceFailure>,
+) -> (TestStatus, Option<String>) {
+    let limit = humantime::format_duration(limit);
+    let Some(first) = given_up.first() else {
+        let reason = format!("the test's time of {limit} was up");
+        return (TestStatus::Failed, Some(reason));
+    };
+    let service = &first.service;
+    let reason =
+        format!("service `{service}` was not ready when the test's time of {limit} was up");
+    let late = given_up.into_iter().map(|failure| ServiceFailure {
+        hint: failure.hint.or_else(|| Some(TIME_HINT.to_owned())),
+        ..failure
+    });
+    report.service_failures.extend(late);
+    (TestStatus::Error, Some(reason))
+}
+
+const TIME_HINT: &str = "the `timeout` of a test covers the start of its services, too";
 
 fn broken_assertion(report: &TestReport, test: &TestDefinition) -> Option<String> {
     let wanted = test.assertions.min_commands_executed?;

@@ -32,7 +32,7 @@ pub enum JobError {
     #[error("{0} before the job was done")]
     Lost(Loss),
     /// The caller wants it no more.
-    #[error("the wait was ended")]
+    #[error("the job was not done yet")]
     Cancelled,
 }
 

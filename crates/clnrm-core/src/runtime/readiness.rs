@@ -114,8 +114,11 @@ pub enum NotReady {
         address: String,
     },
     /// The caller wants it no more.
-    #[error("the wait was ended")]
-    Cancelled,
+    #[error("it was not ready yet: {last}")]
+    Cancelled {
+        /// What the last look found.
+        last: String,
+    },
     /// The time is up.
     #[error("not ready after {}: {last}", humantime::format_duration(*.after))]
     TimedOut {
@@ -146,8 +149,11 @@ pub async fn wait_until_ready(
         // A process that has died is looked at first: a port that somebody else opened must not hide it.
         biased;
         failure = died(&mut state) => return Err(failure),
-        () = context.cancel.cancelled() => return Err(NotReady::Cancelled),
-        ready = timeout(limit, probing) => ready,
+        () = context.cancel.cancelled() => None,
+        ready = timeout(limit, probing) => Some(ready),
+    };
+    let Some(ready) = ready else {
+        return Err(NotReady::Cancelled { last });
     };
     match ready {
         Ok(Ok(())) => match failure_in(*state.borrow()) {

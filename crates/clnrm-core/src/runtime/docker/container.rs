@@ -60,9 +60,7 @@ impl DockerRuntime {
     ) -> Result<Running, ContainerError> {
         // A pull may take minutes. What comes after it is finished once begun: the engine would not stop halfway either.
         let wanted = request.wanted_image();
-        let looking = self.image(&wanted, on_pull);
-        let image = cancel.run_until_cancelled(looking).await;
-        let image = image.ok_or(ContainerError::Cancelled)??;
+        let image = self.image(&wanted, on_pull, cancel).await?;
         let name = self.project.container_name(&request.place.id);
         let engine = &self.engine.connected().await?.address;
         let published_at = PublishedAt::of(self.host.as_deref(), host_of(engine));

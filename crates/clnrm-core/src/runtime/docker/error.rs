@@ -93,8 +93,11 @@ pub enum ContainerError {
         message: String,
     },
     /// The caller wants it no more.
-    #[error("the start was ended while its image was pulled")]
-    Cancelled,
+    #[error("its image `{image}` was still being pulled")]
+    PullEnded {
+        /// The image.
+        image: String,
+    },
     /// Somebody removed it while it was started.
     #[error("the container was removed while it was started")]
     Removed,
@@ -148,7 +151,10 @@ impl ContainerError {
                 "stop what listens there, or write the port inside alone (ports = [6379]) to let the engine choose"
                     .to_owned()
             }
-            Self::Cancelled | Self::Removed | Self::Lock { .. } => return None,
+            Self::PullEnded { image } => {
+                format!("pull it beforehand, e.g. with `docker pull {image}`")
+            }
+            Self::Removed | Self::Lock { .. } => return None,
         })
     }
 }

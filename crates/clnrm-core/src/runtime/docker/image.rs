@@ -10,6 +10,7 @@ use bollard::models::{CreateImageInfo, ImageInspect};
 use bollard::query_parameters::CreateImageOptions;
 use futures_util::StreamExt;
 use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
 
 use super::DockerRuntime;
 use super::error::{ContainerError, EngineError};
@@ -100,26 +101,37 @@ impl fmt::Debug for OnPull {
 }
 
 impl DockerRuntime {
-    /// Looks at an image, and pulls it first where it is not there or the file always wants that.
+    /// Looks at an image, and pulls it first where it is not there or the file always wants that; `cancel` ends the pull.
     pub async fn image(
         &self,
         wanted: &WantedImage<'_>,
         on_pull: &OnPull,
+        cancel: &CancellationToken,
     ) -> Result<ImageFacts, ContainerError> {
         let image = wanted.name;
-        let absent = |message: String, fault| ContainerError::ImageAbsent {
-            image: image.to_owned(),
-            message,
-            fault,
-        };
         let is_always = wanted.pull == PullPolicy::Always;
         if !is_always && let Some(facts) = self.look_at_image(image).await? {
             return Ok(facts);
         }
         if wanted.pull == PullPolicy::Never {
             let message = "the file says `pull = \"never\"`".to_owned();
-            return Err(absent(message, PullFault::NotAllowed));
+            return Err(absent(image, message, PullFault::NotAllowed));
         }
+        let pulling = cancel.run_until_cancelled(self.pulled_image(wanted, on_pull));
+        pulling.await.unwrap_or_else(|| {
+            Err(ContainerError::PullEnded {
+                image: image.to_owned(),
+            })
+        })
+    }
+
+    async fn pulled_image(
+        &self,
+        wanted: &WantedImage<'_>,
+        on_pull: &OnPull,
+    ) -> Result<ImageFacts, ContainerError> {
+        let image = wanted.name;
+        let is_always = wanted.pull == PullPolicy::Always;
         // Tests that start together must not pull the same image together.
         let mut pulled = self.pulling.lock().await;
         let is_done = !is_always || pulled.contains(image);
@@ -131,14 +143,14 @@ impl DockerRuntime {
             .map_err(|error| match error {
                 EngineError::Refused { message, .. } => {
                     let fault = PullFault::of(&message);
-                    absent(message, fault)
+                    absent(image, message, fault)
                 }
                 other => other.into(),
             })?;
         pulled.insert(image.to_owned());
         let facts = self.look_at_image(image).await?;
         let missing = "it is not there after it was pulled".to_owned();
-        facts.ok_or_else(|| absent(missing, PullFault::Other))
+        facts.ok_or_else(|| absent(image, missing, PullFault::Other))
     }
 
     /// What the name of an image means now; `None` = there is no such image here.
@@ -210,6 +222,14 @@ impl DockerRuntime {
                 HELPER_TIMEOUT.as_secs()
             )),
         }
+    }
+}
+
+fn absent(image: &str, message: String, fault: PullFault) -> ContainerError {
+    ContainerError::ImageAbsent {
+        image: image.to_owned(),
+        message,
+        fault,
     }
 }
 
