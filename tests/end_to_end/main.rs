@@ -13,6 +13,7 @@ mod container_habits;
 mod container_images;
 mod container_keys;
 mod container_names;
+mod container_network;
 mod container_ownership;
 mod containers;
 mod crashes;

@@ -68,6 +68,7 @@ pub async fn run(
     let started = Instant::now();
     let started_at = project.now();
     if tests.iter().any(has_containers) {
+        project.containers.need_network();
         let project = Arc::clone(&project);
         // Meanwhile the rest of the run begins.
         tokio::spawn(async move { project.containers.prepare_network().await });

@@ -362,7 +362,7 @@ impl Shared {
                 store.check_existence()
             })
             .await?;
-        self.project.containers.release_network();
+        self.project.containers.release_network().await;
         self.project.tidy_containers().await?;
         self.project.ensure_guard().await?;
         self.project.prune(KEPT_LOGS).await

@@ -104,7 +104,7 @@ impl Runtime for DockerRuntime {
         self.remove(&id).await?;
         if let Some(project) = project.filter(|project| project != self.project.hash()) {
             // It was started where the project's folder was before. Best effort: see there.
-            let _ = self.remove_idle_network_of(&project).await;
+            let _ = self.remove_idle_networks_of(&project, |_| true).await;
         }
         Ok(Ended {
             killed: exit.is_some_and(|exit| exit.killed),

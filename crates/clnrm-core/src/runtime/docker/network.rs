@@ -1,12 +1,13 @@
 //! The project's own network: the default bridge may be missing, what hangs on it is not ours, and it resolves no names.
 //!
-//! One network a project, made when its first container needs it and removed with its last. It is found by its label and
-//! named by its id, because engines up to Docker 24 allow two networks of one name. Whoever makes one has locked a file
-//! in the state folder before: where there is none, there never was a network.
+//! One network a project, made when its first container needs it and removed with its last. Whoever makes or removes it
+//! has locked a file in the state folder before, and the file has its id: where there is none, there never was a network.
+//! An engine goes on making one for a command that was killed, so there may be another all the same. No two have one
+//! name, as a container that is started looks for its network by name; and whoever looks next removes the other one.
 
 use std::collections::HashMap;
 use std::fs::{self, File, OpenOptions};
-use std::io;
+use std::io::{self, Read as _, Seek as _, Write as _};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
@@ -17,8 +18,8 @@ use bollard::query_parameters::ListNetworksOptions;
 
 use super::DockerRuntime;
 use super::error::{ContainerError, EngineError};
-use super::labels::PROJECT;
-use super::project_mark::network_name;
+use super::labels::{PROJECT, STATE_DIR};
+use super::project_mark::{is_network_name, new_network_name};
 use super::subnet::{self, Range};
 use super::sweep::project_of_ours;
 
@@ -26,17 +27,26 @@ use super::sweep::project_of_ours;
 const RANGES_TRIED: usize = 8;
 
 impl DockerRuntime {
-    /// Makes the project's network before anybody asks for it: a container that has to wait for that is ready some 60 ms
-    /// later. Until [`DockerRuntime::release_network`] this command does not remove it.
-    pub async fn prepare_network(&self) {
+    /// Containers will be made: until [`DockerRuntime::release_network`] this command does not remove their network.
+    pub fn need_network(&self) {
         self.needs_network.store(true, Ordering::Release);
-        // Whoever needs it is told what is wrong.
-        let _ = self.network().await;
     }
 
-    /// The network may go again, once no container is left.
-    pub fn release_network(&self) {
+    /// Makes the network that is needed before anybody asks for it: a container that has to wait for that is ready some
+    /// 60 ms later.
+    pub async fn prepare_network(&self) {
+        let mut known = self.network.lock().await;
+        if self.needs_network.load(Ordering::Acquire) && known.is_none() {
+            // Whoever needs it is told what is wrong.
+            *known = self.find_or_make_network().await.ok();
+        }
+    }
+
+    /// The network may go again, once no container is left. Waits for one that is just made: it would come to be after
+    /// everybody has looked for it.
+    pub async fn release_network(&self) {
         self.needs_network.store(false, Ordering::Release);
+        drop(self.network.lock().await);
     }
 
     /// Whether this project may ever have had a network.
@@ -50,17 +60,27 @@ impl DockerRuntime {
         if let Some(id) = &*known {
             return Ok(id.clone());
         }
-        let id = match self.networks().await?.into_iter().next() {
-            Some(id) => id,
-            None => {
-                let _one_command_at_a_time = self.network_lock().await?;
-                match self.networks().await?.into_iter().next() {
-                    Some(id) => id,
-                    None => self.make_network().await?,
-                }
-            }
-        };
+        let id = self.find_or_make_network().await?;
         Ok(known.insert(id).clone())
+    }
+
+    async fn find_or_make_network(&self) -> Result<String, ContainerError> {
+        let mut lock = self.network_lock().await?;
+        let there = self.networks().await?;
+        let ours = there
+            .iter()
+            .find(|network| network.id == lock.recorded)
+            .or_else(|| there.iter().find(|network| network.is_of_this_folder));
+        let id = match ours {
+            Some(network) => network.id.clone(),
+            None => self.make_network().await?,
+        };
+        self.record_network(&mut lock, &id)?;
+        for other in there.iter().filter(|network| network.id != id) {
+            // Best effort: one that is in use, or stays, is in nobody's way.
+            let _ = self.remove_network(&other.id).await;
+        }
+        Ok(id)
     }
 
     /// It is not there any more.
@@ -101,7 +121,7 @@ impl DockerRuntime {
             ..IpamConfig::default()
         });
         let request = NetworkCreateRequest {
-            name: network_name(self.project.hash()),
+            name: new_network_name(self.project.hash(), rand::random()),
             driver: Some("bridge".to_owned()),
             labels: Some(self.project.labels()),
             ipam: config.map(|config| Ipam {
@@ -137,47 +157,74 @@ impl DockerRuntime {
 
     /// Removes the project's network, if no container is left that might need it.
     pub(super) async fn remove_idle_network(&self) -> Result<(), ContainerError> {
-        if self.needs_network.load(Ordering::Acquire) || self.networks().await?.is_empty() {
+        if self.needs_network.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let mut known = self.network.lock().await;
+        if self.networks().await?.is_empty() {
             return Ok(());
         }
         let _one_command_at_a_time = self.network_lock().await?;
-        self.forget_network().await;
-        Ok(self.remove_idle_network_of(self.project.hash()).await?)
+        *known = None;
+        Ok(self
+            .remove_idle_networks_of(self.project.hash(), |_| true)
+            .await?)
     }
 
     /// The same for any project, whose own commands may just need it: they make it again then.
-    pub(super) async fn remove_idle_network_of(&self, project: &str) -> Result<(), EngineError> {
+    pub(super) async fn remove_idle_networks_of(
+        &self,
+        project: &str,
+        is_meant: impl Fn(&HashMap<String, String>) -> bool,
+    ) -> Result<(), EngineError> {
         let label = format!("{PROJECT}={project}");
         let containers = self.labelled(&[&label]).await?;
         if containers.iter().any(|one| project_of_ours(one).is_some()) {
             return Ok(());
         }
-        let name = network_name(project);
         for network in self.list_networks(Some(&label)).await? {
-            let (Some(id), true) = (network.id, network.name.as_deref() == Some(&name)) else {
-                continue;
-            };
-            let removed = self
-                .engine
-                .have_done("remove a network", Duration::ZERO, async |client| {
-                    client.remove_network(&id).await
-                })
-                .await;
-            match removed {
-                // 403: a container that another command has just created hangs on it.
-                Ok(())
-                | Err(EngineError::Refused {
-                    status: 403 | 404, ..
-                }) => {}
-                Err(error) => return Err(error),
+            let is_ours = is_named_as_ours(&network, project);
+            if let (Some(id), Some(labels), true) = (network.id, network.labels, is_ours)
+                && is_meant(&labels)
+            {
+                self.remove_network(&id).await?;
             }
         }
         Ok(())
     }
 
-    async fn networks(&self) -> Result<Vec<String>, EngineError> {
+    /// Unless it is in use.
+    async fn remove_network(&self, id: &str) -> Result<(), EngineError> {
+        let removed = self
+            .engine
+            .have_done("remove a network", Duration::ZERO, async |client| {
+                client.remove_network(id).await
+            })
+            .await;
+        match removed {
+            // 403: a container that another command has just created hangs on it.
+            Ok(())
+            | Err(EngineError::Refused {
+                status: 403 | 404, ..
+            }) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn networks(&self) -> Result<Vec<Found>, EngineError> {
         let found = self.list_networks(Some(&self.project.label())).await?;
-        Ok(found.into_iter().filter_map(|network| network.id).collect())
+        let ours = found
+            .into_iter()
+            .filter(|network| is_named_as_ours(network, self.project.hash()));
+        let state_dir = self.state_dir.display().to_string();
+        let found = ours.filter_map(|network| {
+            let labels = network.labels.unwrap_or_default();
+            Some(Found {
+                id: network.id?,
+                is_of_this_folder: labels.get(STATE_DIR) == Some(&state_dir),
+            })
+        });
+        Ok(found.collect())
     }
 
     /// Every network with this label; without one, every network.
@@ -200,14 +247,70 @@ impl DockerRuntime {
         self.state_dir.join("network.lock")
     }
 
-    async fn network_lock(&self) -> Result<File, ContainerError> {
+    async fn network_lock(&self) -> Result<NetworkLock, ContainerError> {
         let path = self.network_lock_path();
-        let locked = path.clone();
-        tokio::task::spawn_blocking(move || lock(&locked))
+        tokio::task::spawn_blocking(move || NetworkLock::take(&path))
             .await
             .unwrap_or_else(|error| Err(io::Error::other(error)))
-            .map_err(|source| ContainerError::Lock { path, source })
+            .map_err(|source| self.lock_error(source))
     }
+
+    fn record_network(&self, lock: &mut NetworkLock, id: &str) -> Result<(), ContainerError> {
+        lock.record(id).map_err(|source| self.lock_error(source))
+    }
+
+    fn lock_error(&self, source: io::Error) -> ContainerError {
+        let path = self.network_lock_path();
+        ContainerError::Lock { path, source }
+    }
+}
+
+/// A network that has this project's label and name.
+#[derive(Debug)]
+struct Found {
+    id: String,
+    /// A folder may have the number of one that was deleted, whose network is still there.
+    is_of_this_folder: bool,
+}
+
+/// Held by the one command that makes or removes the project's network.
+#[derive(Debug)]
+struct NetworkLock {
+    file: File,
+    /// The id of the last one; empty = none, or whoever wrote it was killed.
+    recorded: String,
+}
+
+impl NetworkLock {
+    fn take(path: &Path) -> io::Result<Self> {
+        let mut file = OpenOptions::new()
+            .create(true)
+            .truncate(false)
+            .read(true)
+            .write(true)
+            .mode(0o600)
+            .open(path)?;
+        file.lock()?;
+        let mut recorded = String::new();
+        file.read_to_string(&mut recorded)?;
+        Ok(Self { file, recorded })
+    }
+
+    fn record(&mut self, id: &str) -> io::Result<()> {
+        if self.recorded == id {
+            return Ok(());
+        }
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        self.file.write_all(id.as_bytes())?;
+        id.clone_into(&mut self.recorded);
+        Ok(())
+    }
+}
+
+pub(super) fn is_named_as_ours(network: &Network, project: &str) -> bool {
+    let name = network.name.as_deref();
+    name.is_some_and(|name| is_network_name(name, project))
 }
 
 /// Whether somebody else was quicker, or has what we could not see.
@@ -215,15 +318,4 @@ fn is_about_the_range(error: &EngineError) -> bool {
     let words = ["overlap", "already used", "already in use", "conflict"];
     matches!(error, EngineError::Refused { message, .. }
         if words.iter().any(|word| message.contains(word)))
-}
-
-fn lock(path: &Path) -> io::Result<File> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .mode(0o600)
-        .open(path)?;
-    file.lock()?;
-    Ok(file)
 }

@@ -93,9 +93,16 @@ pub(super) fn container_name(project_hash: &str, instance: &str) -> String {
     format!("clnrm-{project_hash}-{instance}")
 }
 
-/// The name of a project's network.
-pub(super) fn network_name(project_hash: &str) -> String {
-    format!("clnrm-{project_hash}")
+/// The name of one network of a project, unlike that of any other.
+pub(super) fn new_network_name(project_hash: &str, number: u32) -> String {
+    format!("clnrm-{project_hash}-{number:08x}")
+}
+
+/// Whether a network of this name is one of the project's.
+pub(super) fn is_network_name(name: &str, project_hash: &str) -> bool {
+    let rest = name.strip_prefix("clnrm-");
+    let rest = rest.and_then(|rest| rest.strip_prefix(project_hash));
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
 }
 
 impl Home {
@@ -227,6 +234,15 @@ mod tests {
             mark.hash(),
             "a folder may hold the state of several"
         );
+    }
+
+    #[test]
+    fn only_a_project_s_own_networks_have_its_name() {
+        assert!(is_network_name(&new_network_name("abc", 7), "abc"));
+        assert_ne!(new_network_name("abc", 7), new_network_name("abc", 8));
+        assert!(is_network_name("clnrm-abc", "abc"), "of an earlier version");
+        assert!(!is_network_name("clnrm-abcd", "abc"));
+        assert!(!is_network_name("abc-7", "abc"));
     }
 
     #[test]

@@ -6,7 +6,8 @@ use bollard::models::ContainerSummary;
 
 use super::container::has_name;
 use super::error::{ContainerError, EngineError};
-use super::project_mark::{container_name, network_name};
+use super::network::is_named_as_ours;
+use super::project_mark::container_name;
 use super::{DockerRuntime, labels};
 use crate::clock::Timestamp;
 
@@ -50,7 +51,8 @@ impl DockerRuntime {
         }
         for project in projects {
             // Best effort: whoever looks next tries again.
-            let _ = self.remove_idle_network_of(&project).await;
+            let is_gone = |labels: &_| self.project.knows_to_be_gone(labels);
+            let _ = self.remove_idle_networks_of(&project, is_gone).await;
         }
         Ok(ended)
     }
@@ -59,10 +61,10 @@ impl DockerRuntime {
     async fn networks_of_gone_projects(&self) -> Result<BTreeSet<String>, EngineError> {
         let networks = self.list_networks(Some(labels::HOME)).await?.into_iter();
         let gone = networks.filter_map(|network| {
-            let labels = network.labels?;
-            let project = labels.get(labels::PROJECT)?.clone();
-            let is_ours = network.name.as_deref() == Some(&network_name(&project));
-            (is_ours && self.project.knows_to_be_gone(&labels)).then_some(project)
+            let labels = network.labels.as_ref()?;
+            let project = labels.get(labels::PROJECT)?;
+            let is_ours = is_named_as_ours(&network, project);
+            (is_ours && self.project.knows_to_be_gone(labels)).then(|| project.clone())
         });
         Ok(gone.collect())
     }
