@@ -3,6 +3,9 @@
 use std::io;
 use std::path::PathBuf;
 
+use clnrm_demo::load::LoadError;
+use clnrm_demo::server::ServeError;
+use clnrm_demo::target::TargetError;
 use thiserror::Error;
 
 use super::exit::Exit;
@@ -13,9 +16,6 @@ use crate::control::guard::GuardError;
 use crate::control::manage::ManageError;
 use crate::control::recover::RecoverError;
 use crate::control::services::ServicesError;
-use crate::demo::load::LoadError;
-use crate::demo::server::ServeError;
-use crate::demo::target::TargetError;
 use crate::runner::RunError;
 use crate::store::StoreError;
 

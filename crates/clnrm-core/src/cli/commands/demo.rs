@@ -5,6 +5,10 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clnrm_demo::TOUR_TEST_FILE;
+use clnrm_demo::load::{LoadOptions, load};
+use clnrm_demo::server::{ServeOptions, serve, termination_signal};
+use clnrm_demo::target::LoadTarget;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -14,14 +18,11 @@ use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::{DemoLoadOptions, DemoOptions, DemoPart, DemoServeOptions};
+use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config;
 use crate::config::project::CostRates;
 use crate::control::Project;
 use crate::control::manage::ManageOptions;
-use crate::demo::TOUR_TEST_FILE;
-use crate::demo::load::{LoadOptions, load};
-use crate::demo::server::{ServeOptions, serve, termination_signal};
-use crate::demo::target::LoadTarget;
 use crate::report::{Format, Printer, unless_closed};
 use crate::runner::event::RunReport;
 use crate::runner::{self, RunError, RunOptions};
@@ -53,6 +54,7 @@ async fn serve_demo(options: DemoServeOptions) -> Result<Exit, CliError> {
     let options = ServeOptions {
         port: options.port,
         memory_limit_mb: options.memory_limit_mb,
+        started_at: SystemClock.now().since(Timestamp::default()),
     };
     serve(options, std::io::stdout(), shutdown).await?;
     Ok(Exit::Good)

@@ -20,7 +20,6 @@ use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::routes::{OpenConnection, State, answer};
-use crate::clock::{Clock, SystemClock};
 
 /// Connections served at once; the next ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 256;
@@ -36,6 +35,8 @@ pub struct ServeOptions {
     pub port: u16,
     /// Most memory that requests can make it hold, in MB (10⁶ bytes). The oldest is dropped first.
     pub memory_limit_mb: u32,
+    /// The present moment, since 1970: what it says of its own start.
+    pub started_at: Duration,
 }
 
 /// Why the server could not run.
@@ -109,7 +110,7 @@ impl Server {
         Ok(Self {
             listener,
             address,
-            state: Arc::new(State::new(SystemClock.now(), memory_limit_bytes)),
+            state: Arc::new(State::new(options.started_at, memory_limit_bytes)),
         })
     }
 

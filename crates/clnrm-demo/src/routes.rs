@@ -23,12 +23,12 @@ use tokio::time::Instant;
 
 use super::request_metrics::{RequestLabels, RequestMetrics, write_gauge};
 use super::work::{Outcome, Work, WorkSite};
-use crate::clock::Timestamp;
 
 /// What all requests of one server share.
 #[derive(Debug)]
 pub(super) struct State {
-    started_at: Timestamp,
+    /// Since 1970.
+    started_at: Duration,
     requests: RequestMetrics,
     connections: AtomicU32,
     work: WorkSite,
@@ -122,7 +122,7 @@ async fn work(state: &Arc<State>, query: Option<&str>) -> (StatusCode, String) {
 }
 
 impl State {
-    pub(super) fn new(started_at: Timestamp, memory_limit_bytes: usize) -> Self {
+    pub(super) fn new(started_at: Duration, memory_limit_bytes: usize) -> Self {
         Self {
             started_at,
             requests: RequestMetrics::announcing(
@@ -159,12 +159,11 @@ impl State {
             "Memory that requests made it hold.",
             held,
         )?;
-        let start_seconds = Duration::from_millis(self.started_at.as_millis().unsigned_abs());
         write_gauge(
             text,
             "process_start_time_seconds",
             "Start in seconds since 1970.",
-            start_seconds.as_secs_f64(),
+            self.started_at.as_secs_f64(),
         )
     }
 }

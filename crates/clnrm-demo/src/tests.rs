@@ -22,6 +22,7 @@ impl RunningServer {
         let options = ServeOptions {
             port: 0,
             memory_limit_mb,
+            started_at: Duration::from_secs(1_763_892_000),
         };
         let server = Server::bind(options).await.unwrap();
         let base_url = format!("http://{}", server.address());
@@ -197,6 +198,7 @@ async fn a_taken_port_is_an_error_that_names_it() {
     let options = ServeOptions {
         port: taken.local_addr().unwrap().port(),
         memory_limit_mb: 1,
+        started_at: Duration::ZERO,
     };
     let error = serve(options, Vec::new(), std::future::pending())
         .await
@@ -209,6 +211,7 @@ async fn the_address_is_announced() {
     let options = ServeOptions {
         port: 0,
         memory_limit_mb: 1,
+        started_at: Duration::ZERO,
     };
     let mut announced = Vec::new();
     serve(options, &mut announced, async {}).await.unwrap();
