@@ -90,6 +90,16 @@ pub enum Absent {
         /// What the page has in its place.
         instead: Option<String>,
     },
+    /// The metric that should time requests is of another kind.
+    #[error("the endpoint calls `{name}` {what}, and only a histogram or a summary has durations{}", instead_note(.instead.as_deref()))]
+    NotADuration {
+        /// The metric.
+        name: String,
+        /// What the page calls it, with its article.
+        what: String,
+        /// What the page has in its place.
+        instead: Option<String>,
+    },
     /// The metric that should say how many there are now is a counter.
     #[error("the endpoint calls `{name}` a counter, which does not say how many there are now")]
     NotAGauge {

@@ -25,11 +25,13 @@ use super::reading::{ServiceCounters, Source};
 use crate::clock::Clock;
 use crate::config::definition::PrometheusSpec;
 
-/// How often the first reading asks, one time right after the other: two workers that answer in turn show it, and a
+/// How often each of the first readings asks, one time right after the other: workers that answer in turn show it, and a
 /// counter that counts clnrm's own requests, too.
 const FIRST_VISITS: usize = 5;
-/// The first reading asks no further when it took so long already.
-const FIRST_VISITS_WITHIN: Duration = Duration::from_millis(100);
+/// A command that looks once makes a rate of two readings, and nothing before them tells it of other workers.
+const FIRST_READINGS: usize = 2;
+/// Such a reading asks no further when it took so long already.
+const FIRST_VISITS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Reads a Prometheus endpoint.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ pub(super) struct Prometheus {
     page: Page,
     names: Names,
     memory: Memory,
-    is_known: bool,
+    readings: usize,
     clock: Arc<dyn Clock>,
 }
 
@@ -47,7 +49,7 @@ impl Prometheus {
             names: Names::new(spec),
             page,
             memory: Memory::default(),
-            is_known: false,
+            readings: 0,
             clock,
         }
     }
@@ -88,8 +90,8 @@ impl MetricsSource for Prometheus {
     async fn read(&mut self) -> Measured<ServiceCounters> {
         let begun = Instant::now();
         let mut counters = self.visit(false).await?;
-        if !self.is_known {
-            self.is_known = true;
+        if self.readings < FIRST_READINGS {
+            self.readings += 1;
             for _ in 1..FIRST_VISITS {
                 if begun.elapsed() >= FIRST_VISITS_WITHIN {
                     break;

@@ -298,9 +298,9 @@ async fn our_own_requests_are_not_counted_whether_the_server_counts_them_or_not(
     let endpoint = Endpoint::start(counts_none, true).await;
     assert_eq!(request_rate(&endpoint).await, Ok(0.0));
 
-    // A page that nobody else asks for: ten more at every page but the first five.
+    // A page that leaves out who asks for it: ten more between the five pages of one reading and those of the next.
     let grows: Answer = |number| {
-        let count = 10 * number.saturating_sub(4);
+        let count = 10 * (number / 5);
         page(&format!("http_requests_total{{code=\"200\"}} {count}\n"))
     };
     let endpoint = Endpoint::start(grows, true).await;
@@ -313,6 +313,21 @@ async fn our_own_requests_are_not_counted_whether_the_server_counts_them_or_not(
         requests.total - requests.own
     };
     assert!((total(&after) - total(&before) - 10.0).abs() < 1e-9);
+}
+
+#[tokio::test]
+async fn a_worker_that_answers_late_makes_no_rate() {
+    // One worker answers the whole first reading, and the other begins the second.
+    let mostly_one: Answer = |number| {
+        let count = if number == 5 { 5_000 } else { 70 };
+        page(&format!("http_requests_total{{code=\"200\"}} {count}\n"))
+    };
+    let endpoint = Endpoint::start(mostly_one, true).await;
+    let reason = request_rate(&endpoint).await.unwrap_err();
+    assert!(
+        reason.contains("several processes answer in turn"),
+        "{reason}"
+    );
 }
 
 #[tokio::test]

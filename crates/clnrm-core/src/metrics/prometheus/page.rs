@@ -168,11 +168,20 @@ impl Page {
     /// Why there is no histogram or summary of this name.
     pub(super) fn missing_duration(&self, name: &str) -> Absent {
         let name = name.to_owned();
-        if self.kind(&name).is_some() {
-            return Absent::NoSeries { name };
-        }
         let instead = listed(&self.timed, &name);
-        self.no_such(name, instead)
+        let what = match self.kind(&name) {
+            Some(Kind::Gauge) => "a gauge",
+            Some(Kind::Counter) => "a counter",
+            Some(Kind::Histogram | Kind::Summary | Kind::Other) => {
+                return Absent::NoSeries { name };
+            }
+            None => return self.no_such(name, instead),
+        };
+        Absent::NotADuration {
+            name,
+            what: what.to_owned(),
+            instead,
+        }
     }
 
     pub(super) fn no_such(&self, name: String, instead: Option<String>) -> Absent {

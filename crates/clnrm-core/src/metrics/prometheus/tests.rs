@@ -245,6 +245,17 @@ fn a_duration_without_its_parts_says_which_is_missing() {
         reason("d_seconds", "# TYPE d_seconds histogram\n"),
         "`d_seconds` is declared at the endpoint, but has no series yet"
     );
+    assert_eq!(
+        reason("d_seconds", "# TYPE d_seconds gauge\nd_seconds 0.5\n"),
+        "the endpoint calls `d_seconds` a gauge, and only a histogram or a summary has durations"
+    );
+    assert_eq!(
+        reason(
+            "d_seconds",
+            "# TYPE d_seconds counter\nd_seconds 5\n# TYPE t_seconds summary\n"
+        ),
+        "the endpoint calls `d_seconds` a counter, and only a histogram or a summary has durations (there is `t_seconds`)"
+    );
 }
 
 #[test]

@@ -86,14 +86,25 @@ impl<'a> ServiceInterval<'a> {
 
     fn rate(&self, before: &Measured<Counter>, now: &Measured<Counter>) -> Measured<f64> {
         let now = now.as_ref().map_err(Absent::clone)?;
-        let before = before.as_ref().map_err(|_| Absent::FirstReading)?;
+        let before = before
+            .as_ref()
+            .map_err(|reason| self.since_absent(reason))?;
         Ok(self.foreign_increase(before, now)? / self.seconds)
+    }
+
+    /// Why there is no rate where the reading before had no value. Another command that saw several processes answer in
+    /// turn is believed: this one has seen too little of them.
+    fn since_absent(&self, reason: &Absent) -> Absent {
+        match reason {
+            Absent::UpAndDown if !self.same_collector => Absent::UpAndDown,
+            _ => Absent::FirstReading,
+        }
     }
 
     fn responses(&self) -> Measured<Responses> {
         let now = self.now.responses.as_ref().map_err(Absent::clone)?;
         let before = self.before.responses.as_ref();
-        let before = before.map_err(|_| Absent::FirstReading)?;
+        let before = before.map_err(|reason| self.since_absent(reason))?;
         let (seconds, count) = match (series_of(before), series_of(now)) {
             (Some(before), Some(now)) => Series::paired_growth(before, now, self.since)?,
             _ => (

@@ -181,6 +181,19 @@ fn what_is_counted_since_the_start_is_compared_across_commands() {
 }
 
 #[test]
+fn several_processes_that_another_command_saw_are_still_there() {
+    let (mut before, now) = (reading(1.0), reading(2.0));
+    counters(&mut before).requests = Err(Absent::UpAndDown);
+    counters(&mut before).responses = Err(Absent::UpAndDown);
+    let same = sample(&before, &now);
+    assert_eq!(same.requests_per_s, Err(Absent::FirstReading));
+    before.collector = CollectorId("another".to_owned());
+    let later = sample(&before, &now);
+    assert_eq!(later.requests_per_s, Err(Absent::UpAndDown));
+    assert_eq!(later.responses_per_s, Err(Absent::UpAndDown));
+}
+
+#[test]
 fn counters_of_two_sources_are_not_compared() {
     let (mut before, now) = (reading(1.0), reading(2.0));
     before.usage.source = Source::Cgroup;
