@@ -9,6 +9,7 @@ use crate::services::service_manager::AutoScaleConfig;
 
 mod conflicts;
 mod container;
+mod foreign_keys;
 mod http_step;
 mod launch;
 mod lifetime;

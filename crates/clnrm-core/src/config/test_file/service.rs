@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::values::Uses;
-use super::{Context, container, launch, lifetime, limits, metrics, pool, ready};
+use super::{Context, foreign_keys, launch, lifetime, limits, metrics, pool, ready};
 use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
 use crate::config::placeholder::{has_main_port, needed_ports};
 use crate::config::reader::{Place, Table, Value};
@@ -192,6 +192,6 @@ fn finish(mut table: Table<'_>, name: &str) {
     ] {
         table.refuse_key(key, why, way_out);
     }
-    container::refuse_foreign(&mut table);
+    foreign_keys::refuse(&mut table);
     table.finish();
 }
