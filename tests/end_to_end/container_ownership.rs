@@ -305,3 +305,67 @@ async fn what_a_step_leaves_inside_a_container_ends_with_it() {
     assert!(!processes.contains("sleep 471"), "{processes}");
     project.stop_all().await;
 }
+
+const HTTP: &str =
+    "command = ['httpd', '-f', '-p', '80']\nports = [80]\nstop = { grace = '100ms' }";
+
+#[tokio::test]
+async fn a_container_that_somebody_restarts_or_stops_is_an_error_that_says_so() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    for (deed, what) in [
+        (
+            "restart -t 0",
+            "its container was restarted while the test ran",
+        ),
+        ("stop -t 0", "it was stopped while the test ran"),
+        ("rm -f", "its container was removed while the test ran"),
+    ] {
+        let project = TestProject::empty();
+        let state_dir = project.path().canonicalize().unwrap().join(".clnrm");
+        let label = format!("label=clnrm.state-dir={}", state_dir.display());
+        let parts = [
+            "[test]\nname = \"t\"\n".to_owned(),
+            container_service("web", TestImage::Busybox, HTTP),
+            step(
+                "somebody comes",
+                &format!(
+                    "command = 'docker {deed} $(docker ps -q --filter {label}); nc -z {{web.host}} {{web.port}}'"
+                ),
+            ),
+            step("goes on", "command = 'wget -q -O - {web.addr}/'"),
+        ];
+        fs::write(project.path().join("t.clnrm.toml"), parts.concat()).unwrap();
+        let run = project.run(&["run", "--stop"]).await.expect(3);
+        run.says(what);
+        Engine::of(&docker, &project).assert_nothing_is_left();
+    }
+}
+
+#[tokio::test]
+async fn a_container_that_was_restarted_is_found_at_its_new_port() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    let project = project_with(&container_service("s", TestImage::Busybox, HTTP));
+    project.run(&["run", "--keep"]).await.expect(0);
+    let before = project.running().await;
+    let id = before[0]["container_id"].as_str().unwrap();
+    docker.run(&["restart", "-t", "0", id]).unwrap();
+    let port = docker.run(&["port", id, "80/tcp"]).unwrap();
+    let process = docker
+        .run(&["inspect", "--format", "{{.State.Pid}}", id])
+        .unwrap();
+    project
+        .run(&["services", "status"])
+        .await
+        .expect(0)
+        .says("its container was restarted");
+    let after = project.running().await;
+    assert_eq!(after[0]["container_id"].as_str(), Some(id));
+    assert_eq!(after[0]["address"].as_str(), port.lines().next());
+    assert_eq!(after[0]["pid"].to_string(), process);
+    project.stop_all().await;
+    Engine::of(&docker, &project).assert_nothing_is_left();
+}

@@ -160,33 +160,43 @@ fn health_check(
 impl Prepared {
     /// Takes over where the engine put the container; `None` for a process, which is where it was told to be.
     pub(super) fn locate(&mut self, service: &str, running: &Running) -> Option<StartedContainer> {
-        let (Supervisor::Container(id), Some(published)) =
-            (&running.supervisor, &running.published)
-        else {
-            return None;
-        };
         let binding = self.bindings.services.get_mut(service)?;
         let inside = binding.inside.as_mut()?;
-        inside.ip.clone_from(&published.ip);
-        self.ports = outside(inside, published);
-        binding.host.clone_from(&published.host);
-        binding.port = self.ports.main;
-        binding.named_ports.clone_from(&self.ports.named);
-        let host = &published.host;
-        self.address = self.ports.main.map(|port| format!("{host}:{port}"));
-        Some(StartedContainer {
-            container_id: id.clone(),
-            engine: published.engine.clone().map(|engine| RecordedEngine {
-                id: engine.id,
-                address: engine.address,
-            }),
-            image_id: published.image_id.clone(),
-            main_pid: running.main_pid,
-            cpus: running.cpus,
-            ports: self.ports.clone(),
-            address: self.address.clone(),
-        })
+        let located = located(inside, running)?;
+        inside.ip.clone_from(&located.ports.inside.as_ref()?.ip);
+        binding.host.clone_from(&running.published.as_ref()?.host);
+        binding.port = located.ports.main;
+        binding.named_ports.clone_from(&located.ports.named);
+        self.ports = located.ports.clone();
+        self.address.clone_from(&located.address);
+        Some(located)
     }
+}
+
+/// Where the engine put a container; `None` for a process.
+pub(super) fn located(inside: &InsideBinding, running: &Running) -> Option<StartedContainer> {
+    let (Supervisor::Container(id), Some(published)) = (&running.supervisor, &running.published)
+    else {
+        return None;
+    };
+    let inside = InsideBinding {
+        ip: published.ip.clone(),
+        ..inside.clone()
+    };
+    let ports = outside(&inside, published);
+    let host = &published.host;
+    Some(StartedContainer {
+        container_id: id.clone(),
+        engine: published.engine.clone().map(|engine| RecordedEngine {
+            id: engine.id,
+            address: engine.address,
+        }),
+        image_id: published.image_id.clone(),
+        main_pid: running.main_pid,
+        cpus: running.cpus,
+        address: ports.main.map(|port| format!("{host}:{port}")),
+        ports,
+    })
 }
 
 /// The same container at its own address and with its own ports; `None` = it has no address.

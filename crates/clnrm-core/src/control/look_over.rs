@@ -29,6 +29,11 @@ impl Project {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
             recovered.note_condition(&row, &observed);
+            if matches!(observed, Observed::Alive(_)) {
+                self.follow_restarted(&row, &mut recovered)
+                    .await
+                    .map_err(RecoverError::Store)?;
+            }
             // What lives is shown as living, whoever should end it.
             let Verdict::End(why) = judge(&row, &observed, &runs, self.now()) else {
                 continue;

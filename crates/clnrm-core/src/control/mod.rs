@@ -20,6 +20,7 @@ pub mod pool;
 mod preparation;
 pub mod project;
 pub mod recover;
+mod relocate;
 pub mod sampler;
 mod scale;
 pub mod selection;

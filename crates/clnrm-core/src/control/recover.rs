@@ -127,6 +127,11 @@ impl Project {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
             }
             recovered.note_condition(&row, &observed);
+            if matches!(observed, Observed::Alive(_)) {
+                self.follow_restarted(&row, &mut recovered)
+                    .await
+                    .map_err(RecoverError::Store)?;
+            }
             if matches!(observed, Observed::Alive(_)) && of_a_killed_run(&row, &runs) {
                 self.end_commands_in(&row).await;
             }

@@ -7,10 +7,10 @@ use tokio::time::timeout;
 use super::event::ServiceFailure;
 use crate::control::lifecycle::LOG_TAIL_LINES;
 use crate::control::{LiveInstance, Project};
-use crate::runtime::{Observed, TreeState, log_file};
+use crate::runtime::{Observed, Runtime as _, TreeState, log_file};
 use crate::store::RuntimeKind;
 
-/// An end that has come is heard of within milliseconds.
+/// An end that has come is heard of within milliseconds, and what was behind it within a second.
 const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits for an end that must not be, and says what happened; `None` = nobody will ever tell.
@@ -65,7 +65,7 @@ pub(super) async fn unwanted_end(
 const END_HINT: &str = "`job = true` is for a service that does its work before the steps and ends; `may_exit = true` lets one end while they run";
 
 /// Waits for the news of an end that has come already: what a last step has ended must not count as alive because its
-/// supervisor has not said so yet.
+/// supervisor has not said so yet, and an engine that restarts is asked once it is back.
 pub(super) async fn hear_of_an_end(project: &Project, instance: &LiveInstance) {
     if !instance.is_up() {
         return;
@@ -73,12 +73,17 @@ pub(super) async fn hear_of_an_end(project: &Project, instance: &LiveInstance) {
     let is_gone = match instance.kind() {
         RuntimeKind::Process => instance.is_gone(),
         RuntimeKind::Container => {
-            let runtime = project.runtime(RuntimeKind::Container);
-            let observed = runtime.observe(&[instance.place()]).await;
-            matches!(
-                observed.first(),
-                Some(Ok(Observed::Ended(_) | Observed::Lost(_)))
-            )
+            let observed = project.containers.observe(&[instance.place()]).await;
+            match observed.first() {
+                Some(Ok(Observed::Ended(_) | Observed::Lost(_) | Observed::Unknown(_))) => true,
+                Some(Ok(Observed::Alive(_))) => {
+                    let place = instance.place();
+                    let main_pid = instance.running.main_pid;
+                    let anew = project.containers.started_anew(&place, main_pid).await;
+                    anew.is_ok_and(|anew| anew.is_some())
+                }
+                _ => false,
+            }
         }
     };
     if is_gone {

@@ -119,6 +119,10 @@ pub enum Loss {
     SupervisorKilled,
     /// Somebody removed the container.
     ContainerRemoved,
+    /// Somebody restarted the container.
+    ContainerRestarted,
+    /// The container engine was restarted, and ended it.
+    EngineRestarted,
     /// The container engine does not answer any more.
     EngineGone,
 }
@@ -128,6 +132,8 @@ impl fmt::Display for Loss {
         f.write_str(match self {
             Self::SupervisorKilled => "its supervisor was killed",
             Self::ContainerRemoved => "its container was removed",
+            Self::ContainerRestarted => "its container was restarted",
+            Self::EngineRestarted => "the container engine was restarted",
             Self::EngineGone => "the container engine does not answer any more",
         })
     }

@@ -30,7 +30,7 @@ const NETWORK_ATTEMPTS: usize = 3;
 const NANO_CPUS: i64 = 1_000_000_000;
 
 /// What Docker makes of SIGKILL.
-const KILLED: i32 = 128 + 9;
+pub(super) const KILLED: i32 = 128 + 9;
 
 /// A container of this project, as the engine lists it.
 #[derive(Debug, Clone)]
@@ -62,8 +62,7 @@ impl DockerRuntime {
         let wanted = request.wanted_image();
         let image = self.image(&wanted, on_pull, cancel).await?;
         let name = self.project.container_name(&request.place.id);
-        let engine = &self.engine.connected().await?.address;
-        let published_at = PublishedAt::of(self.host.as_deref(), host_of(engine));
+        let published_at = self.published_at().await?;
         let mut warnings = Vec::new();
         let mut remedies = Remedies::default();
         let lines_seen = loop {
@@ -96,16 +95,11 @@ impl DockerRuntime {
         let now = exit_of(&found, false).map_or(TreeState::Running, TreeState::Ended);
         let (sender, state) = watch::channel(now);
         if now == TreeState::Running {
-            tokio::spawn(self.watch(id.clone(), sender));
+            tokio::spawn(self.watch(&found, sender));
         }
         Ok(Running {
             main_pid: main_pid(&found),
-            published: Some(Published {
-                // It has just done all this, so it will tell.
-                engine: self.engine.mark().await.ok().cloned(),
-                host: published_at.host,
-                ..published(&found)
-            }),
+            published: Some(self.published(&found).await?),
             cpus: cpus(&found),
             has_health_check: has_health_check(&found),
             warnings,
@@ -113,6 +107,24 @@ impl DockerRuntime {
             log: log_path(&request.place.dir),
             lines_seen,
             state,
+        })
+    }
+
+    async fn published_at(&self) -> Result<PublishedAt, EngineError> {
+        let engine = &self.engine.connected().await?.address;
+        Ok(PublishedAt::of(self.host.as_deref(), host_of(engine)))
+    }
+
+    /// Where a container is now.
+    pub(super) async fn published(
+        &self,
+        container: &ContainerInspectResponse,
+    ) -> Result<Published, EngineError> {
+        Ok(Published {
+            // It has just answered, so it will tell.
+            engine: self.engine.mark().await.ok().cloned(),
+            host: self.published_at().await?.host,
+            ..published(container)
         })
     }
 

@@ -7,12 +7,13 @@ use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bollard::{API_DEFAULT_VERSION, Docker};
 use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::error::EngineError;
 
@@ -23,12 +24,20 @@ const DEED_TIMEOUT: Duration = Duration::from_secs(120);
 /// Whether anybody answers at all is known by then.
 const PING_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// An engine that restarts is away for some seconds.
+pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
+/// One that answers takes a new connection within this.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
 /// A container engine, connected to when it is first asked for something.
 #[derive(Debug)]
 pub struct Engine {
     candidates: Candidates,
     connected: OnceCell<Connected>,
     mark: OnceCell<EngineMark>,
+    /// It has gone away and did not come back while it was waited for.
+    is_gone: AtomicBool,
 }
 
 /// One engine, whatever address it is reached at.
@@ -61,6 +70,7 @@ impl Engine {
             candidates: candidates(environment),
             connected: OnceCell::new(),
             mark: OnceCell::new(),
+            is_gone: AtomicBool::new(false),
         }
     }
 
@@ -162,6 +172,16 @@ impl Engine {
             .map_err(|error| EngineError::from_client(error, action, &connected.address))
     }
 
+    /// Waits for an engine that has answered before and is away for the moment, once.
+    pub(super) async fn wait_while_away(&self) {
+        let Some(connected) = self.connected.get() else {
+            return;
+        };
+        if !self.is_gone.load(Ordering::Relaxed) && !connected.answers_again().await {
+            self.is_gone.store(true, Ordering::Relaxed);
+        }
+    }
+
     /// The connection, if there is one already.
     pub(super) fn connected_now(&self) -> Option<Connected> {
         self.connected.get().cloned()
@@ -184,6 +204,32 @@ impl Engine {
             }
             Candidates::Sockets(paths) => first_usable(paths).await,
         }
+    }
+}
+
+impl Connected {
+    /// Whether it takes a new connection and answers there.
+    pub(super) async fn answers(&self) -> bool {
+        let seconds = DEED_TIMEOUT.as_secs();
+        let client = if self.address.starts_with("unix://") {
+            Docker::connect_with_unix(&self.address, seconds, API_DEFAULT_VERSION)
+        } else {
+            Docker::connect_with_http(&self.address, seconds, API_DEFAULT_VERSION)
+        };
+        let Ok(client) = client else { return false };
+        matches!(timeout(ANSWER_PATIENCE, client.ping()).await, Ok(Ok(_)))
+    }
+
+    /// The same, at the latest after the time that a restart takes.
+    pub(super) async fn answers_again(&self) -> bool {
+        let asked = Instant::now();
+        while !self.answers().await {
+            if asked.elapsed() > ENGINE_PATIENCE {
+                return false;
+            }
+            sleep(RETRY_PAUSE).await;
+        }
+        true
     }
 }
 

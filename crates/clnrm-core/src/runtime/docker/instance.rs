@@ -33,6 +33,7 @@ impl Runtime for DockerRuntime {
         if places.is_empty() {
             return Vec::new();
         }
+        self.engine.wait_while_away().await;
         let containers = match self.containers().await {
             Ok(containers) => containers,
             Err(error) => {
@@ -63,10 +64,10 @@ impl Runtime for DockerRuntime {
         }
         let id = found.id.clone().unwrap_or_default();
         let (sender, state) = watch::channel(TreeState::Running);
-        tokio::spawn(self.watch(id.clone(), sender));
+        tokio::spawn(self.watch(&found, sender));
         Ok(Some(Running {
             main_pid: main_pid(&found),
-            published: None,
+            published: Some(self.published(&found).await?),
             cpus: cpus(&found),
             has_health_check: has_health_check(&found),
             warnings: Vec::new(),
@@ -82,6 +83,7 @@ impl Runtime for DockerRuntime {
         place: &InstancePlace,
         patience: &Patience,
     ) -> Result<Ended, InstanceError> {
+        self.engine.wait_while_away().await;
         let Some(container) = self.of(place).await? else {
             let recorded = ExitRecord::read(&place.dir).ok().flatten();
             return Ok(recorded.map_or_else(Ended::nothing, Ended::as_recorded));
@@ -114,6 +116,7 @@ impl Runtime for DockerRuntime {
     }
 
     async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError> {
+        self.engine.wait_while_away().await;
         self.end_ours(|instance| ids.contains(instance)).await
     }
 
