@@ -443,9 +443,15 @@ async fn without_an_engine_a_run_says_where_it_looked() {
     let mut command = project.command(&["run", "--stop"]);
     command.env("DOCKER_HOST", "unix:///nowhere/engine.sock");
     let answer = crate::project::answer(command).await.expect(3);
+    answer.says("no container engine answers: there is no /nowhere/engine.sock (DOCKER_HOST)");
+    project.write("config.json", r#"{"currentContext": "gone"}"#);
+    let mut command = project.command(&["run", "--stop"]);
+    command.env_remove("DOCKER_HOST");
+    command.env("DOCKER_CONFIG", project.path());
+    let answer = crate::project::answer(command).await.expect(3);
     answer
-        .says("no container engine answers: there is no /nowhere/engine.sock")
-        .says("DOCKER_HOST");
+        .says("the Docker context `gone` of /")
+        .says("docker context ls");
 }
 
 /// Passes a socket on to the engine, until it is dropped.

@@ -3,6 +3,10 @@
 use std::fs;
 use std::path::Path;
 
+use clnrm_core::runtime::DockerRuntime;
+
+use crate::containers::Engine;
+use crate::docker::{TestImage, container_service, docker};
 use crate::project::{TestProject, WEB, answer, test_file};
 use crate::support::eventually;
 
@@ -69,6 +73,53 @@ async fn the_next_command_ends_what_runs_of_a_deleted_state() {
         })
         .await;
     }
+}
+
+#[tokio::test]
+async fn the_next_command_ends_the_containers_of_a_deleted_state() {
+    let Some(docker) = docker(&[TestImage::Nothing]) else {
+        return;
+    };
+    let service = container_service("s", TestImage::Nothing, "stop = { grace = '100ms' }");
+    for command in [
+        &["services", "stop", "--all"][..],
+        &["services", "status"],
+        &["run", "--stop", "other.toml"],
+    ] {
+        let project = TestProject::with(&test_file("t", &service, "test -n {s.host}"));
+        project.write("other.toml", &test_file("other", "", "true"));
+        project.run(&["run", "--keep"]).await.expect(0);
+        let engine = Engine::of(&docker, &project);
+        assert_eq!(engine.containers().len(), 1);
+        delete(&project.state_dir()).await;
+        // Somebody who has made a history meanwhile knows his own containers.
+        let state_dir = project.path().canonicalize().unwrap().join(".clnrm");
+        let containers = DockerRuntime::new(&std::env::vars().collect(), &state_dir, None);
+        assert_eq!(containers.end_forgotten(|| false).await, Ok(Vec::new()));
+        assert_eq!(engine.containers().len(), 1);
+        let told = project.run(command).await.expect(0);
+        told.says("its history was deleted, and it was removed");
+        engine.assert_nothing_is_left();
+    }
+}
+
+#[tokio::test]
+async fn what_cannot_be_looked_for_is_no_error_and_not_passed_off_as_none() {
+    let project = TestProject::empty();
+    let stop = async |host: &Path| {
+        let mut command = project.command(&["services", "stop", "--all"]);
+        command.env("DOCKER_HOST", format!("unix://{}", host.display()));
+        answer(command).await.expect(0)
+    };
+    let socket = project.path().join("engine.sock");
+    let without_engine = stop(&socket).await;
+    assert_eq!(without_engine.err, "");
+    assert!(
+        !without_engine.out.contains("could not be checked"),
+        "{without_engine:#?}"
+    );
+    drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
+    stop(&socket).await.says("containers could not be checked");
 }
 
 #[tokio::test]

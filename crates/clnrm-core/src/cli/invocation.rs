@@ -19,6 +19,7 @@ use crate::control::project::instances_dir;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
 use crate::report::{Printer, unless_closed};
+use crate::runtime::docker::EngineError;
 use crate::runtime::{DockerRuntime, ProcessRuntime, recovery};
 use crate::store::{Store, StoreHandle};
 
@@ -129,25 +130,38 @@ impl Invocation {
         }))
     }
 
-    /// Ends what runs of a state that was deleted: without a history nobody else would find it.
+    /// Ends what runs of a state that was deleted: without a history nobody else would find it. Returns why containers
+    /// could not be looked for; where there is no engine at all, there are none.
     pub(super) async fn end_abandoned(
         &self,
         settings: &project::Project,
         printer: &mut Printer<'_>,
-    ) -> Result<(), CliError> {
+    ) -> Result<Option<EngineError>, CliError> {
         let state_dir = &settings.state_dir;
-        if Store::exists(state_dir) {
-            return Ok(());
-        }
-        let (Some(parent), Some(name)) = (state_dir.parent(), state_dir.file_name()) else {
-            return Ok(());
+        let is_forgotten = || !Store::exists(state_dir);
+        let (true, Some(parent), Some(name)) =
+            (is_forgotten(), state_dir.parent(), state_dir.file_name())
+        else {
+            return Ok(None);
         };
         // The folder itself may be gone; what ran in it knows its true path.
         let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
-        for note in recovery::end_abandoned(&instances_dir(&parent.join(name))).await {
+        let state_dir = parent.join(name);
+        for note in recovery::end_abandoned(&instances_dir(&state_dir)).await {
             unless_closed(printer.warning(&note))?;
         }
-        Ok(())
+        let containers = DockerRuntime::new(&self.variables, &state_dir, None);
+        match containers.end_forgotten(is_forgotten).await {
+            Ok(ended) => {
+                for container in ended {
+                    let note = format!("{container}: its history was deleted, and it was removed");
+                    unless_closed(printer.warning(&note))?;
+                }
+                Ok(None)
+            }
+            Err(EngineError::Absent { .. }) => Ok(None),
+            Err(error) => Ok(Some(error)),
+        }
     }
 
     /// Opens the project's state; `None` where there is none.
@@ -158,10 +172,19 @@ impl Invocation {
     ) -> Result<Option<Arc<Project>>, CliError> {
         let settings = self.settings()?;
         self.end_abandoned(&settings, printer).await?;
+        self.open_if_there(&settings, hurry)
+    }
+
+    /// The same, of what runs without a history nothing is asked.
+    pub(super) fn open_if_there(
+        &self,
+        settings: &project::Project,
+        hurry: &CancellationToken,
+    ) -> Result<Option<Arc<Project>>, CliError> {
         if !settings.state_dir.exists() {
             return Ok(None);
         }
-        self.open(&settings, hurry).map(Some)
+        self.open(settings, hurry).map(Some)
     }
 
     /// The same surroundings for a project whose state is there.

@@ -78,7 +78,9 @@ pub(in crate::cli) async fn stop(
 ) -> Result<Exit, CliError> {
     // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
-    let report = match invocation.open_existing(&interrupt.hurry, printer).await? {
+    let settings = invocation.settings()?;
+    let not_looked_for = invocation.end_abandoned(&settings, printer).await?;
+    let mut report = match invocation.open_if_there(&settings, &interrupt.hurry)? {
         Some(project) => {
             put_in_order(&project, printer).await?;
             project.stop_services(&options.names).await?
@@ -90,6 +92,9 @@ pub(in crate::cli) async fn stop(
         },
         None => return Err(ServicesError::Selection(no_match(options.names)).into()),
     };
+    if let Some(error) = not_looked_for {
+        report.leaks.unchecked.get_or_insert(error.to_string());
+    }
     unless_closed(printer.stop(&report, format))?;
     Ok(match interrupt.signal() {
         _ if !report.leaks.leaked.is_empty() => Exit::Leak,

@@ -1,7 +1,7 @@
 //! The connection to a container engine: found once, when something first needs it.
 //!
 //! Docker, rootless Docker and Podman's compatible socket are one and the same here. Deliberately absent: TLS and ssh
-//! (forward the socket instead), and the `docker` command with its contexts.
+//! (forward the socket instead).
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -15,6 +15,7 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::address::{Candidates, NamedBy, Surroundings};
 use super::error::EngineError;
 
 /// A question that is not answered by then fails.
@@ -33,7 +34,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// A container engine, connected to when it is first asked for something.
 #[derive(Debug)]
 pub struct Engine {
-    candidates: Candidates,
+    surroundings: Surroundings,
     connected: OnceCell<Connected>,
     mark: OnceCell<EngineMark>,
     /// It has gone away and did not come back while it was waited for.
@@ -56,18 +57,12 @@ pub(super) struct Connected {
     pub(super) address: String,
 }
 
-#[derive(Debug)]
-enum Candidates {
-    Sockets(Vec<PathBuf>),
-    Http(String),
-    NotSupported(String),
-}
-
 impl Engine {
-    /// The engine that this environment means: `DOCKER_HOST`, else the first usable of the usual sockets.
+    /// The engine that this environment means: `DOCKER_HOST`, else the Docker context, else the first usable of the usual
+    /// sockets.
     pub fn of_environment(environment: &BTreeMap<String, String>) -> Self {
         Self {
-            candidates: candidates(environment),
+            surroundings: Surroundings::of_environment(environment),
             connected: OnceCell::new(),
             mark: OnceCell::new(),
             is_gone: AtomicBool::new(false),
@@ -192,17 +187,15 @@ impl Engine {
     }
 
     async fn connect(&self) -> Result<Connected, EngineError> {
-        match &self.candidates {
-            Candidates::NotSupported(address) => Err(EngineError::AddressNotSupported {
-                address: address.clone(),
-            }),
+        let (candidates, named_by) = self.surroundings.candidates()?;
+        match candidates {
             Candidates::Http(address) => {
                 let seconds = DEED_TIMEOUT.as_secs();
-                let client = Docker::connect_with_http(address, seconds, API_DEFAULT_VERSION)
-                    .map_err(|error| EngineError::from_client(error, "connect", address))?;
-                answering(client, address.clone()).await
+                let client = Docker::connect_with_http(&address, seconds, API_DEFAULT_VERSION)
+                    .map_err(|error| EngineError::from_client(error, "connect", &address))?;
+                answering(client, address).await
             }
-            Candidates::Sockets(paths) => first_usable(paths).await,
+            Candidates::Sockets(paths) => first_usable(paths, named_by).await,
         }
     }
 }
@@ -234,11 +227,12 @@ impl Connected {
 }
 
 /// The first socket that somebody listens on; else the most telling of the failures.
-async fn first_usable(paths: &[PathBuf]) -> Result<Connected, EngineError> {
+async fn first_usable(paths: Vec<PathBuf>, named_by: NamedBy) -> Result<Connected, EngineError> {
     let mut failure = EngineError::Absent {
-        tried: paths.to_vec(),
+        tried: paths.clone(),
+        named_by,
     };
-    for path in paths {
+    for path in &paths {
         match try_socket(path).await {
             Ok(connected) => return Ok(connected),
             Err(Some(better)) if matches!(failure, EngineError::Absent { .. }) => failure = better,
@@ -281,26 +275,6 @@ async fn answering(client: Docker, address: String) -> Result<Connected, EngineE
     Err(EngineError::Unreachable { address, message })
 }
 
-fn candidates(environment: &BTreeMap<String, String>) -> Candidates {
-    let set = |name: &str| environment.get(name).filter(|value| !value.is_empty());
-    if let Some(host) = set("DOCKER_HOST") {
-        let plain = host.starts_with("tcp://") || host.starts_with("http://");
-        return match host.strip_prefix("unix://") {
-            Some(path) if path.starts_with('/') => Candidates::Sockets(vec![PathBuf::from(path)]),
-            Some(_) => Candidates::NotSupported(host.clone()),
-            None if plain && set("DOCKER_TLS_VERIFY").is_none() => Candidates::Http(host.clone()),
-            None => Candidates::NotSupported(host.clone()),
-        };
-    }
-    let mut sockets = vec![PathBuf::from("/var/run/docker.sock")];
-    if let Some(runtime_dir) = set("XDG_RUNTIME_DIR").map(PathBuf::from) {
-        sockets.push(runtime_dir.join("docker.sock"));
-        sockets.push(runtime_dir.join("podman/podman.sock"));
-    }
-    sockets.push(PathBuf::from("/run/podman/podman.sock"));
-    Candidates::Sockets(sockets)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -321,7 +295,7 @@ mod tests {
         let missing = failure(&engine(&[("DOCKER_HOST", "unix:///nowhere/engine.sock")])).await;
         assert_eq!(
             missing.to_string(),
-            "no container engine answers: there is no /nowhere/engine.sock"
+            "no container engine answers: there is no /nowhere/engine.sock (DOCKER_HOST)"
         );
     }
 
@@ -337,44 +311,6 @@ mod tests {
             format!(
                 "the container engine at {host} does not answer: Connection refused (os error 111)"
             )
-        );
-    }
-
-    #[tokio::test]
-    async fn what_cannot_be_talked_to_is_refused_by_name() {
-        for variables in [
-            &[("DOCKER_HOST", "ssh://me@host")][..],
-            &[
-                ("DOCKER_HOST", "tcp://host:2376"),
-                ("DOCKER_TLS_VERIFY", "1"),
-            ],
-        ] {
-            let error = failure(&engine(variables)).await;
-            assert!(
-                matches!(error, EngineError::AddressNotSupported { .. }),
-                "{error}"
-            );
-        }
-    }
-
-    #[test]
-    fn the_usual_sockets_come_in_their_order() {
-        let engine = engine(&[("XDG_RUNTIME_DIR", "/run/user/1000")]);
-        let Candidates::Sockets(paths) = engine.candidates else {
-            unreachable!("no DOCKER_HOST is set")
-        };
-        let paths: Vec<_> = paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        assert_eq!(
-            paths,
-            [
-                "/var/run/docker.sock",
-                "/run/user/1000/docker.sock",
-                "/run/user/1000/podman/podman.sock",
-                "/run/podman/podman.sock"
-            ]
         );
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use thiserror::Error;
 
+use super::address::NamedBy;
 use super::registry::PullFault;
 use super::request::ContainerRequest;
 
@@ -11,10 +12,12 @@ use super::request::ContainerRequest;
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
 pub enum EngineError {
     /// No socket of an engine is there.
-    #[error("no container engine answers: there is no {}", one_of(.tried))]
+    #[error("no container engine answers: there is no {} ({named_by})", one_of(.tried))]
     Absent {
         /// Where one was looked for.
         tried: Vec<PathBuf>,
+        /// Who says that it is there.
+        named_by: NamedBy,
     },
     /// The socket belongs to others.
     #[error("no permission to talk to the container engine at {address}")]
@@ -31,10 +34,22 @@ pub enum EngineError {
         message: String,
     },
     /// An address that clnrm cannot talk to.
-    #[error("DOCKER_HOST={address} is not supported")]
+    #[error("clnrm cannot speak to {address}{} ({named_by})", if *.is_secured { " with TLS" } else { "" })]
     AddressNotSupported {
         /// As given.
         address: String,
+        /// TLS is asked for.
+        is_secured: bool,
+        /// Who gave it.
+        named_by: NamedBy,
+    },
+    /// A context was chosen, and what it means is not known.
+    #[error("{named_by} cannot be used: {message}")]
+    ContextUnknown {
+        /// The context.
+        named_by: NamedBy,
+        /// Why.
+        message: String,
     },
     /// What is looked for is on another engine than the one that was asked.
     #[error(
@@ -174,7 +189,7 @@ impl EngineError {
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Absent { .. } => {
-                "start Docker or Podman, or name its socket in DOCKER_HOST (unix:///path, tcp://host:port)"
+                "start Docker or Podman, or name its socket in DOCKER_HOST (unix:///path, tcp://host:port) or a Docker context"
                     .to_owned()
             }
             Self::NoPermission { .. } => {
@@ -184,8 +199,17 @@ impl EngineError {
             Self::Unreachable { .. } => {
                 "see that the engine runs, e.g. with `docker version`".to_owned()
             }
-            Self::AddressNotSupported { .. } => {
-                "use unix:///path or tcp://host:port; for ssh and TLS, forward the engine's socket".to_owned()
+            Self::AddressNotSupported { named_by, .. } => format!(
+                "bring the engine's socket here with `ssh -N -L /tmp/engine.sock:/var/run/docker.sock HOST` and set \
+                 DOCKER_HOST=unix:///tmp/engine.sock{}",
+                match named_by {
+                    NamedBy::Context { .. } => ", or choose another engine with `docker context use`",
+                    _ => "; tcp://host:port works without TLS",
+                }
+            ),
+            Self::ContextUnknown { .. } => {
+                "see `docker context ls`; choose one with `docker context use` or DOCKER_CONTEXT, or set DOCKER_HOST"
+                    .to_owned()
             }
             Self::Elsewhere { there, here, .. } if there == here => {
                 "the engine there has been replaced since; with its old data folder it would find it".to_owned()

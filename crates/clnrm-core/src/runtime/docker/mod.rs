@@ -3,6 +3,8 @@
 //! A container is found again by its recorded id, and until that is recorded by its name, which follows from the project
 //! and the instance's id: a crash in between loses nothing. Deliberately absent: building images.
 
+mod address;
+mod client_config;
 mod container;
 mod data_folder;
 pub mod engine;
@@ -34,6 +36,7 @@ use tokio::sync::Mutex;
 
 use registry::Logins;
 
+pub use address::NamedBy;
 pub use engine::{Engine, EngineMark};
 pub use error::{ContainerError, EngineError};
 pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 use bollard::auth::DockerCredentials;
 use docker_credential::{CredentialRetrievalError, DockerCredential, get_credential_from_reader};
 
+use super::client_config::ClientConfig;
+
 /// What `docker login` calls the registry of images without a host in their name.
 const DOCKER_HUB: &str = "https://index.docker.io/v1/";
 
@@ -157,17 +159,13 @@ impl Logins {
     /// The configuration files that this environment means.
     pub(super) fn of_environment(environment: &BTreeMap<String, String>) -> Self {
         let folder = |name: &str| environment.get(name).filter(|path| !path.is_empty());
-        let docker = folder("DOCKER_CONFIG").map_or_else(
-            || folder("HOME").map(|home| PathBuf::from(home).join(".docker")),
-            |path| Some(PathBuf::from(path)),
-        );
         let podman = folder("REGISTRY_AUTH_FILE").map_or_else(
             || folder("XDG_RUNTIME_DIR").map(|dir| PathBuf::from(dir).join("containers/auth.json")),
             |path| Some(PathBuf::from(path)),
         );
         Self {
-            files: docker
-                .map(|folder| folder.join("config.json"))
+            files: ClientConfig::of_environment(environment)
+                .file()
                 .into_iter()
                 .chain(podman)
                 .collect(),

@@ -1,8 +1,10 @@
 //! Ends what must not be there: by label and name, and nothing that only has one of them.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bollard::models::ContainerSummary;
+use tokio::time::timeout;
 
 use super::container::has_name;
 use super::error::{ContainerError, EngineError};
@@ -10,6 +12,9 @@ use super::network::is_named_as_ours;
 use super::project_mark::container_name;
 use super::{DockerRuntime, labels};
 use crate::clock::Timestamp;
+
+/// A command that needs no container waits for an engine no longer than this.
+const GLANCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl DockerRuntime {
     /// The instances that have a container in this project, whatever its state.
@@ -19,6 +24,39 @@ impl DockerRuntime {
             .filter(|listed| listed.has_our_name)
             .map(|listed| listed.instance)
             .collect())
+    }
+
+    /// Removes every container of this project, and its network: for one whose history was deleted. `is_forgotten` is
+    /// asked once more when they are known: whoever makes a history meanwhile does so before any container of it.
+    ///
+    /// An engine that is slow to say what it has is not waited for.
+    pub async fn end_forgotten(
+        &self,
+        is_forgotten: impl Fn() -> bool,
+    ) -> Result<Vec<String>, EngineError> {
+        let looking = async {
+            let containers = self.instance_ids().await?;
+            let label = self.project.label();
+            Ok((containers, self.list_networks(Some(&label)).await?))
+        };
+        let found = timeout(GLANCE_TIMEOUT, looking).await;
+        let (containers, networks) = found.unwrap_or_else(|_elapsed| {
+            Err(EngineError::Unreachable {
+                address: self.engine.address().unwrap_or("its address").to_owned(),
+                message: format!("nothing came within {GLANCE_TIMEOUT:?}"),
+            })
+        })?;
+        if !is_forgotten() || containers.is_empty() && networks.is_empty() {
+            return Ok(Vec::new());
+        }
+        let ended = self
+            .end_ours(|instance| containers.contains(instance))
+            .await?;
+        // Best effort: the next container uses it, and whoever ends that removes it.
+        let _ = self
+            .remove_idle_networks_of(self.project.hash(), |_| true)
+            .await;
+        Ok(ended)
     }
 
     /// Removes the project's network if nothing hangs on it.
