@@ -1,6 +1,7 @@
 //! Services that are containers, on a real engine: what works for processes works for them.
 
 use std::collections::BTreeSet;
+use std::io::Read as _;
 use std::path::Path;
 use std::time::Duration;
 
@@ -407,7 +408,20 @@ async fn an_interrupt_at_any_moment_leaves_nothing() {
         })
         .await;
         let context = format!("round {round}, interrupted after {moment:?}, seed {seed}");
-        assert_eq!(engine.containers(), [""; 0], "{context}");
+        let mut said = String::new();
+        run.0
+            .stdout
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        run.0
+            .stderr
+            .take()
+            .unwrap()
+            .read_to_string(&mut said)
+            .unwrap();
+        assert_eq!(engine.containers(), [""; 0], "{context}: {said}");
         assert_eq!(engine.networks(), [""; 0], "{context}");
     }
 }
