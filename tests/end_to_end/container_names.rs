@@ -2,7 +2,7 @@
 
 use crate::containers::{Engine, busybox, step};
 use crate::docker::{TestImage, docker};
-use crate::project::TestProject;
+use crate::project::{TestProject, installed};
 use crate::support::eventually;
 
 /// A file whose `db` says whose it is, and whose `api` does not wait for it.
@@ -31,6 +31,46 @@ fn file(number: usize) -> String {
         ask("db", "api", &format!("api of {number}")),
     ]
     .concat()
+}
+
+#[tokio::test]
+async fn a_container_reaches_a_process_that_lets_it() {
+    let Some(docker) = docker(&[TestImage::Busybox]) else {
+        return;
+    };
+    if !installed("redis-server") {
+        return;
+    }
+    let cache = |bind: &str| {
+        format!(
+            "[services.cache]\ncommand = ['redis-server', '--port', '{{port}}', '--bind', '{bind}', '--save', '', \
+             '--protected-mode', 'no']\n"
+        )
+    };
+    let app = "command = ['sleep', '86400']\ndepends_on = ['cache']\nenv = { CACHE = '{cache.addr}' }\n\
+               stop = { grace = '100ms' }";
+    let ask = "service = 'app'\ncommand = \"printf 'PING\\r\\nQUIT\\r\\n' | nc {cache.host} {cache.port}; echo $CACHE\"\n\
+               expected_output_regex = '(?s)PONG.*cache:[0-9]+'";
+    let project = |bind: &str| {
+        TestProject::with(&[cache(bind), busybox("app", app), step("ask", ask)].concat())
+    };
+    let closed = project("{host}").run(&["run", "--stop"]).await.expect(3);
+    closed
+        .says("of service `cache`, does so on 127.0.0.1 only")
+        .says("let `cache` listen on 0.0.0.0");
+    let open = project("0.0.0.0");
+    open.run(&["run", "--keep"]).await.expect(0);
+    // An instance that is started in its place has the same names.
+    open.run(&["services", "restart", "app"]).await.expect(0);
+    let id = open
+        .running()
+        .await
+        .into_iter()
+        .find(|one| one["service"] == "app");
+    let id = id.unwrap()["container_id"].as_str().unwrap().to_owned();
+    let hosts = docker.run(&["exec", &id, "cat", "/etc/hosts"]).unwrap();
+    assert!(hosts.contains("cache"), "{hosts}");
+    open.stop_all().await;
 }
 
 #[tokio::test]

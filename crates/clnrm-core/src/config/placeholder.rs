@@ -19,6 +19,9 @@ pub use error::PlaceholderError;
 pub(crate) use syntax::near_misses;
 use syntax::{Segment, parse, segments};
 
+/// What stands for this machine where a container looks for a local process.
+pub(crate) const HOST_GATEWAY: &str = "host-gateway";
+
 /// What a placeholder asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Property {
@@ -83,8 +86,9 @@ pub struct Bindings {
     pub own: Option<String>,
     /// One instance per service name.
     pub services: BTreeMap<String, InstanceBinding>,
-    /// Local processes that the reader of the text, a container, cannot reach.
-    pub unreachable: BTreeSet<String>,
+    /// Local processes, where the reader of the text is a container: it reaches those that it waits for, and the folders
+    /// of none.
+    pub outside: BTreeSet<String>,
 }
 
 /// The values of one instance.
@@ -123,6 +127,17 @@ pub struct InsideBinding {
     pub data_dir: PathBuf,
 }
 
+impl InstanceBinding {
+    /// What a container's own name for this instance stands for in its network; `None` = nobody can be reached there.
+    pub(crate) fn link(&self) -> Option<&str> {
+        match &self.inside {
+            Some(inside) => Some(&inside.name),
+            None if self.port.is_some() || !self.named_ports.is_empty() => Some(HOST_GATEWAY),
+            None => None,
+        }
+    }
+}
+
 impl Bindings {
     /// The same values as the container of `own` must use them; `own_host` is what it calls itself.
     #[must_use]
@@ -132,9 +147,21 @@ impl Bindings {
             own: self.own.clone(),
             ..Self::default()
         };
+        let own_binding = self.services.get(own);
+        let links = own_binding.and_then(|own| Some(&own.inside.as_ref()?.links));
+        let reaches = |name: &String| {
+            links.is_some_and(|links| links.get(name).is_some_and(|at| at == HOST_GATEWAY))
+        };
         for (name, binding) in &self.services {
             let Some(inside) = &binding.inside else {
-                seen.unreachable.insert(name.clone());
+                if reaches(name) {
+                    let binding = InstanceBinding {
+                        host: name.clone(),
+                        ..binding.clone()
+                    };
+                    seen.services.insert(name.clone(), binding);
+                }
+                seen.outside.insert(name.clone());
                 continue;
             };
             let host = if name == own { own_host } else { &inside.name };
@@ -245,6 +272,13 @@ pub(crate) fn needs_data_dir(service: &ServiceDefinition) -> bool {
 
 /// What a service's command and environment ask about itself.
 fn own_placeholders(service: &ServiceDefinition) -> impl Iterator<Item = Placeholder> {
+    placeholders_of(service).filter(|placeholder| {
+        (placeholder.service.as_ref()).is_none_or(|name| *name == service.name)
+    })
+}
+
+/// What a service's command and environment ask.
+pub(crate) fn placeholders_of(service: &ServiceDefinition) -> impl Iterator<Item = Placeholder> {
     let (command, entry_point) = match &service.launch {
         Launch::Process(command) => (Some(command), None),
         Launch::Container(container) => {
@@ -256,9 +290,6 @@ fn own_placeholders(service: &ServiceDefinition) -> impl Iterator<Item = Placeho
         .chain(entry_point.into_iter().flatten())
         .chain(service.env.values())
         .flat_map(|text| placeholders_in(text))
-        .filter(|placeholder| {
-            (placeholder.service.as_ref()).is_none_or(|name| *name == service.name)
-        })
 }
 
 pub(crate) fn command_texts(command: &CommandLine) -> &[String] {
@@ -310,7 +341,7 @@ fn value(
         placeholder: written(),
     })?;
     let Some(instance) = bindings.services.get(&service) else {
-        if bindings.unreachable.contains(&service) {
+        if bindings.outside.contains(&service) {
             return Err(PlaceholderError::OutOfReach {
                 placeholder: written(),
                 service,
@@ -335,6 +366,12 @@ fn value(
             Ok(format!("[{}]:{}", instance.host, port(instance.port)?))
         }
         Property::Addr => Ok(format!("{}:{}", instance.host, port(instance.port)?)),
+        Property::DataDir if bindings.outside.contains(&service) => {
+            Err(PlaceholderError::FolderOutside {
+                placeholder: written(),
+                service,
+            })
+        }
         Property::DataDir => path_text(&instance.data_dir),
         Property::Clnrm => path_text(&bindings.clnrm),
     }
@@ -355,7 +392,7 @@ mod tests {
             inside: None,
         };
         Bindings {
-            unreachable: BTreeSet::new(),
+            outside: BTreeSet::new(),
             clnrm: PathBuf::from("/bin/clnrm"),
             own: Some("my.app".to_owned()),
             services: BTreeMap::from([
@@ -459,7 +496,7 @@ mod tests {
     }
 
     #[test]
-    fn a_container_sees_other_containers_by_name_and_no_process() {
+    fn a_container_sees_other_containers_by_name_and_processes_that_it_is_linked_to() {
         let mut bindings = bindings();
         for (name, port) in [("my.app", 80), ("db", 5432)] {
             let binding = bindings.services.get_mut(name).unwrap();
@@ -476,8 +513,24 @@ mod tests {
         );
         assert_eq!(
             render("{job.host}", &seen).unwrap_err().to_string(),
-            "{job.host}: service `job` is a local process, which a container cannot reach"
+            "{job.host}: service `job` is a local process, which this container is not made to reach: it does not wait \
+             for it (`depends_on`)"
         );
+        let process = InstanceBinding {
+            port: Some(6379),
+            inside: None,
+            ..bindings.services["db"].clone()
+        };
+        let own = bindings.services.get_mut("my.app").unwrap();
+        let links = &mut own.inside.as_mut().unwrap().links;
+        links.insert("cache".to_owned(), process.link().unwrap().to_owned());
+        bindings.services.insert("cache".to_owned(), process);
+        let seen = bindings.seen_from_container("my.app", "0.0.0.0");
+        assert_eq!(render("{cache.addr}", &seen).unwrap(), "cache:6379");
+        assert!(matches!(
+            render("{cache.data_dir}", &seen),
+            Err(PlaceholderError::FolderOutside { .. })
+        ));
     }
 
     proptest! {

@@ -15,12 +15,13 @@ use crate::config::definition::{
     ServiceDefinition,
 };
 use crate::config::placeholder::{
-    Bindings, InsideBinding, InstanceBinding, PlaceholderError, PortNeeds, needed_ports,
-    needs_data_dir, render_command,
+    Bindings, InsideBinding, InstanceBinding, Placeholder, PlaceholderError, PortNeeds, Property,
+    needed_ports, needs_data_dir, placeholders_of, render_command,
 };
 use crate::runtime::docker::{
     DATA_DIR_INSIDE, NetworkNames, OnPull, RenderedHealthCheck, WantedImage,
 };
+use crate::runtime::port_owner::is_on_loopback_only;
 use crate::runtime::process::data_dir;
 use crate::runtime::{
     ContainerRequest, InstancePlace, Launchable, Published, Running, Supervisor, ports,
@@ -58,6 +59,7 @@ impl Project {
             ..InstanceBinding::default()
         };
         let bindings = self.bindings(plan, own);
+        processes_are_open(definition, &bindings)?;
         let seen = bindings.seen_from_container(&definition.name, ANY_ADDRESS);
         let command = container.command.as_ref();
         let command = command
@@ -141,6 +143,30 @@ impl Project {
         let entry_point = facts.entry_point.join(" ");
         (!entry_point.is_empty()).then(|| format!("{entry_point} sh -c …"))
     }
+}
+
+/// Whether the processes that the container is told the addresses of listen where it can reach them.
+fn processes_are_open(
+    definition: &ServiceDefinition,
+    bindings: &Bindings,
+) -> Result<(), StartCause> {
+    for placeholder in placeholders_of(definition).filter(Placeholder::is_address) {
+        let Some(service) = placeholder.service else {
+            continue;
+        };
+        let binding = bindings.services.get(&service);
+        let Some(process) = binding.filter(|binding| binding.inside.is_none()) else {
+            continue;
+        };
+        let port = match placeholder.property {
+            Property::NamedPort(name) => process.named_ports.get(&name).copied(),
+            _ => process.port,
+        };
+        if let Some(port) = port.filter(|port| is_on_loopback_only(*port)) {
+            return Err(StartCause::OnLoopbackOnly { service, port });
+        }
+    }
+    Ok(())
 }
 
 /// It is executed inside, where the service is at home.
@@ -280,15 +306,13 @@ fn names(plan: &StartPlan<'_>, container_name: &str) -> NetworkNames {
     let mut names = plan.names.clone();
     let neighbours = plan.neighbours.iter();
     for (name, binding) in neighbours {
-        let Some(inside) = &binding.inside else {
-            continue;
-        };
-        if plan.definition.depends_on.contains(name) {
+        if let (Some(target), true) = (binding.link(), plan.definition.depends_on.contains(name)) {
             let link = names.links.entry(name.clone());
-            link.or_insert_with(|| inside.name.clone());
+            link.or_insert_with(|| target.to_owned());
         }
-        if let Some(ip) = &inside.ip {
-            names.addresses.insert(name.clone(), ip.clone());
+        let inside = binding.inside.as_ref();
+        if let Some(ip) = inside.and_then(|inside| inside.ip.clone()) {
+            names.addresses.insert(name.clone(), ip);
         }
     }
     // Its own name is itself, also where several of it share a name in the network.

@@ -57,6 +57,16 @@ pub enum StartCause {
     /// No port is free.
     #[error("no port of 127.0.0.1 is free")]
     NoFreePort,
+    /// It is a container, and a process that it is told the address of does not listen where it can reach it.
+    #[error(
+        "what listens on port {port}, of service `{service}`, does so on 127.0.0.1 only, where no container can reach it"
+    )]
+    OnLoopbackOnly {
+        /// The local process.
+        service: String,
+        /// Its port.
+        port: u16,
+    },
     /// A placeholder has no value.
     #[error("its definition cannot be filled in")]
     Placeholder(#[source] PlaceholderError),
@@ -152,6 +162,9 @@ impl StartCause {
             }
             Self::PortTaken { port, .. } => format!(
                 "stop what listens there, or write {{port}} instead of {port} to let clnrm choose a free one"
+            ),
+            Self::OnLoopbackOnly { service, .. } => format!(
+                "let `{service}` listen on 0.0.0.0 (in its own command, {{host}} is 127.0.0.1), or give it an `image` too"
             ),
             Self::Spawn(LaunchError::Process(StartError::CommandNotFound { program }))
                 if program.contains('/') =>

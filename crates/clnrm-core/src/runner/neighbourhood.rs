@@ -47,8 +47,8 @@ impl Neighbourhood {
     ) -> NetworkNames {
         let mut links = self.names.clone();
         for name in self.needed_by(service) {
-            if let Some(inside) = ready.get(name).and_then(|binding| binding.inside.as_ref()) {
-                links.insert(name.to_owned(), inside.name.clone());
+            if let Some(target) = ready.get(name).and_then(InstanceBinding::link) {
+                links.insert(name.to_owned(), target.to_owned());
             }
         }
         NetworkNames {
@@ -150,6 +150,13 @@ mod tests {
         };
         assert_eq!(of("api"), Some("clnrm-1-db-1".to_owned()));
         assert_eq!(of("alone"), None);
+        let process = InstanceBinding {
+            port: Some(5432),
+            ..InstanceBinding::default()
+        };
+        let ready = BTreeMap::from([("db".to_owned(), process)]);
+        let links = neighbourhood.names_of("api", &ready).links;
+        assert_eq!(links.get("db").map(String::as_str), Some("host-gateway"));
         assert_eq!(neighbourhood.names_of("db", &ready).own, "");
     }
 }

@@ -28,6 +28,12 @@ pub fn holder(port: u16) -> Option<String> {
     holder_of(&inodes)
 }
 
+/// Whether somebody listens on a port, and at no address that anything but this machine itself could reach.
+pub fn is_on_loopback_only(port: u16) -> bool {
+    let found = listeners(&tables(), port);
+    !found.is_empty() && found.iter().all(|listener| listener.ip.is_loopback())
+}
+
 /// One look at whoever gets the connections to 127.0.0.1 on this port.
 pub(super) fn look(port: u16, tree: Tree) -> Result<(), String> {
     let mut foreign = reached(&listeners(&tables(), port));

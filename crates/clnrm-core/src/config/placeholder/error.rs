@@ -29,11 +29,22 @@ pub enum PlaceholderError {
         /// The service.
         service: String,
     },
-    /// A container asks where a local process is.
+    /// A container asks where a local process is that it has no name for.
     #[error(
-        "{{{placeholder}}}: service `{service}` is a local process, which a container cannot reach"
+        "{{{placeholder}}}: service `{service}` is a local process, which this container is not made to reach: it does \
+         not wait for it (`depends_on`)"
     )]
     OutOfReach {
+        /// Without its braces.
+        placeholder: String,
+        /// The service.
+        service: String,
+    },
+    /// A container asks for the folder of a local process.
+    #[error(
+        "{{{placeholder}}}: service `{service}` is a local process, and its folder is not inside the container"
+    )]
+    FolderOutside {
         /// Without its braces.
         placeholder: String,
         /// The service.

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use crate::config::container_settings::{ContainerSettings, PullPolicy, Ulimit};
+use crate::config::placeholder::HOST_GATEWAY;
 use crate::config::reader::{Table, Value};
 
 /// Every key that [`read`] takes.
@@ -27,8 +28,6 @@ const KEYS: [&str; 17] = [
     "labels",
 ];
 
-/// An address in `extra_hosts` that means this machine.
-const HOST_GATEWAY: &str = "host-gateway";
 /// Labels of this prefix say what is clnrm's; a file may not set them.
 const OWN_LABELS: &str = "clnrm.";
 

@@ -238,10 +238,14 @@ impl Scope<'_> {
                 "name a service that stays up".to_owned(),
             ));
         }
-        if self.only_dependencies && self.own.is_some_and(is_container) && !is_container(service) {
+        let from_inside = self.only_dependencies && self.own.is_some_and(is_container);
+        let is_outside = from_inside && !is_container(service);
+        if is_outside && placeholder.property == Property::DataDir {
             return Err((
-                format!("service `{name}` is a local process, which a container cannot reach"),
-                format!("give `{name}` an `image` too"),
+                format!(
+                    "service `{name}` is a local process, and its folder is not inside the container"
+                ),
+                "keep what both need in a folder that `volumes` names".to_owned(),
             ));
         }
         let Some(ports) = &service.ports else {
@@ -252,10 +256,15 @@ impl Scope<'_> {
                 format!("service `{name}` has no port named `{port}`"),
                 format!("use {{port.{port}}} in the command or environment of `{name}`"),
             )),
-            _ if placeholder.needs_main_port() && !ports.main => Err((
-                format!("service `{name}` has no port"),
-                PORT_HINT.to_owned(),
-            )),
+            _ if !ports.main
+                && (placeholder.needs_main_port()
+                    || is_outside && placeholder.property == Property::Host) =>
+            {
+                Err((
+                    format!("service `{name}` has no port"),
+                    PORT_HINT.to_owned(),
+                ))
+            }
             _ => Ok(()),
         }
     }

@@ -66,8 +66,10 @@ impl DockerRuntime {
         let mut warnings = Vec::new();
         let mut remedies = Remedies::default();
         let lines_seen = loop {
+            let network_id = self.network().await?;
             let attachment = Attachment {
-                network_id: self.network().await?,
+                host_gateway: self.host_gateway(&network_id).await?,
+                network_id,
                 bind: published_at.bind.clone(),
                 has_links: self.engine.has_links().await?,
             };

@@ -22,6 +22,7 @@ use super::labels::{PROJECT, STATE_DIR};
 use super::project_mark::{is_network_name, new_network_name};
 use super::subnet::{self, Range};
 use super::sweep::project_of_ours;
+use crate::config::placeholder::HOST_GATEWAY;
 
 /// Ranges of our own choosing that are tried before the engine chooses.
 const RANGES_TRIED: usize = 8;
@@ -81,6 +82,25 @@ impl DockerRuntime {
             let _ = self.remove_network(&other.id).await;
         }
         Ok(id)
+    }
+
+    /// What stands for this machine in the hosts file of a container on this network. Podman 4 writes Docker's word for it
+    /// down as it is: there it is the network's gateway.
+    pub(super) async fn host_gateway(&self, network_id: &str) -> Result<String, EngineError> {
+        let word = HOST_GATEWAY.to_owned();
+        if self.engine.has_links().await? {
+            return Ok(word);
+        }
+        let networks = self.list_networks(Some(&self.project.label())).await?;
+        let ours = networks
+            .into_iter()
+            .find(|network| network.id.as_deref() == Some(network_id));
+        let configs = ours.and_then(|network| network.ipam?.config);
+        let gateway = configs
+            .into_iter()
+            .flatten()
+            .find_map(|config| config.gateway);
+        Ok(gateway.unwrap_or(word))
     }
 
     /// It is not there any more.

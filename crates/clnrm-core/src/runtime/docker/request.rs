@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::config::definition::{
     ContainerSettings, LogPattern, PortMapping, StopSignal, StopSpec, VolumeMount,
 };
+use crate::config::placeholder::HOST_GATEWAY;
 use crate::procfs::ProcessIdentity;
 use crate::runtime::instance::InstancePlace;
 
@@ -126,6 +127,8 @@ pub(super) struct Attachment {
     /// The address of the engine's machine that ports are published at.
     pub(super) bind: String,
     pub(super) network_id: String,
+    /// What stands for this machine in the hosts file.
+    pub(super) host_gateway: String,
     /// Whether the engine resolves [`NetworkNames::links`].
     pub(super) has_links: bool,
 }
@@ -260,6 +263,7 @@ fn networking(names: &NetworkNames, attachment: &Attachment) -> NetworkingConfig
         links: attachment.has_links.then(|| {
             let links = names.links.iter();
             links
+                .filter(|(_, target)| *target != HOST_GATEWAY)
                 .map(|(name, target)| format!("{target}:{name}"))
                 .collect()
         }),
@@ -270,14 +274,21 @@ fn networking(names: &NetworkNames, attachment: &Attachment) -> NetworkingConfig
     }
 }
 
-/// Those of the file; where the engine does not resolve names, also where others are now.
+/// Those of the file, and processes of this machine; where the engine does not resolve names, also where others are now.
 fn extra_hosts(request: &ContainerRequest, attachment: &Attachment) -> Vec<String> {
     let addresses = request.names.addresses.iter();
     let addresses = addresses.filter(|_| !attachment.has_links);
-    let stated = request.settings.extra_hosts.iter();
+    let stated = &request.settings.extra_hosts;
+    let is_stated = |name: &String| stated.iter().any(|(stated, _)| stated == name);
+    let links = request.names.links.iter();
+    let processes = links.filter(|(name, target)| *target == HOST_GATEWAY && !is_stated(name));
     addresses
-        .chain(stated.map(|(name, at)| (name, at)))
-        .map(|(name, at)| format!("{name}:{at}"))
+        .chain(processes)
+        .chain(stated.iter().map(|(name, at)| (name, at)))
+        .map(|(name, at)| match at.as_str() {
+            HOST_GATEWAY => format!("{name}:{}", attachment.host_gateway),
+            at => format!("{name}:{at}"),
+        })
         .collect()
 }
 
