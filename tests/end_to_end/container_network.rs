@@ -1,9 +1,10 @@
-//! The network of a project's containers: one, whoever makes it, however many at once, and killed at whatever moment.
+//! What is asked of the engine: one network for a project's containers, whoever makes it, however many at once, and killed
+//! at whatever moment; and one list of them for a look at all.
 
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use clnrm_core::runtime::DockerRuntime;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -12,7 +13,8 @@ use tokio::sync::{Notify, Semaphore};
 use tokio::task::JoinSet;
 
 use crate::containers::Engine;
-use crate::docker::{TestImage, docker};
+use crate::docker::{TestImage, container_service, docker};
+use crate::project::{TestProject, answer, test_file};
 use crate::support::eventually;
 
 const SOCKET: &str = "/var/run/docker.sock";
@@ -28,13 +30,22 @@ async fn prepare(runtime: &DockerRuntime) {
     runtime.prepare_network().await;
 }
 
-/// Passes connections on to the engine, but holds back what asks for a network, also when whoever asked is gone.
-struct Held {
+/// Passes connections on to the engine, but holds back what asks for a new network, also when whoever asked is gone.
+struct Between {
+    requests: Mutex<Vec<String>>,
     asked: Notify,
     let_through: Semaphore,
 }
 
-impl Held {
+impl Between {
+    fn letting_through(number: usize) -> Arc<Self> {
+        Arc::new(Self {
+            requests: Mutex::default(),
+            asked: Notify::new(),
+            let_through: Semaphore::new(number),
+        })
+    }
+
     async fn listen(self: Arc<Self>, listener: UnixListener) {
         let mut connections = JoinSet::new();
         while let Ok((client, _)) = listener.accept().await {
@@ -54,7 +65,11 @@ impl Held {
                     // The engine hears nothing of it.
                     std::future::pending::<()>().await;
                 }
-                if String::from_utf8_lossy(&buffer[..length]).contains("/networks/create") {
+                let text = String::from_utf8_lossy(&buffer[..length]);
+                let request = text.lines().next().unwrap_or_default().to_owned();
+                let makes_a_network = request.contains("/networks/create");
+                self.requests.lock().unwrap().push(request);
+                if makes_a_network {
                     self.asked.notify_one();
                     self.let_through.acquire().await.unwrap().forget();
                 }
@@ -79,10 +94,7 @@ async fn a_network_that_comes_to_be_after_its_maker_was_killed_is_in_nobody_s_wa
     let state_dir = folder.path().canonicalize().unwrap().join(".clnrm");
     fs::create_dir(&state_dir).unwrap();
     let slow = folder.path().join("slow.sock");
-    let held = Arc::new(Held {
-        asked: Notify::new(),
-        let_through: Semaphore::new(0),
-    });
+    let held = Between::letting_through(0);
     let listening = tokio::spawn(Arc::clone(&held).listen(UnixListener::bind(&slow).unwrap()));
 
     let killed = runtime(&state_dir, &slow);
@@ -157,4 +169,32 @@ async fn many_who_need_the_network_at_once_make_one() {
     engine.assert_nothing_is_left();
     preparing.await.unwrap();
     engine.assert_nothing_is_left();
+}
+
+#[tokio::test]
+async fn a_look_at_many_containers_asks_for_them_once() {
+    let Some(docker) = docker(&[TestImage::Nothing]) else {
+        return;
+    };
+    let service = |name| container_service(name, TestImage::Nothing, "stop = { grace = '100ms' }");
+    let services = [service("a"), service("b"), service("c")].concat();
+    let project = TestProject::with(&test_file("t", &services, "true"));
+    project.run(&["run", "--keep"]).await.expect(0);
+    let socket = project.path().join("between.sock");
+    let between = Between::letting_through(0);
+    let listening = Arc::clone(&between).listen(UnixListener::bind(&socket).unwrap());
+    let listening = tokio::spawn(listening);
+    let mut status = project.command(&["services", "status"]);
+    status.env("DOCKER_HOST", format!("unix://{}", socket.display()));
+    answer(status).await.expect(0).says("running");
+    let requests = between.requests.lock().unwrap().clone();
+    let about = |path: &str| requests.iter().filter(|one| one.contains(path)).count();
+    assert_eq!(
+        (requests.len(), about("/_ping"), about("/containers/json")),
+        (2, 1, 1),
+        "{requests:#?}"
+    );
+    project.stop_all().await;
+    Engine::of(&docker, &project).assert_nothing_is_left();
+    listening.abort();
 }

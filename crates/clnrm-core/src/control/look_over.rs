@@ -17,7 +17,7 @@ impl Project {
             .await
             .map_err(RecoverError::Store)?;
         let mut recovered = Recovered::default();
-        for (row, observed) in self.look_at(rows).await {
+        for (row, observed) in self.look_at(rows, None).await {
             let observed = match observed {
                 Ok(observed) => observed,
                 Err(error) => {

@@ -12,7 +12,10 @@ use super::one_line;
 use super::project::{Project, place};
 use super::stop::{DEFAULT_GRACE, EndError};
 use crate::clock::Timestamp;
-use crate::runtime::{Condition, InstanceError, InstancePlace, Loss, Observed, Runtime};
+use crate::runtime::docker::ContainerList;
+use crate::runtime::{
+    Condition, EngineError, InstanceError, InstancePlace, Loss, Observed, Runtime,
+};
 use crate::store::{
     Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
 };
@@ -121,7 +124,12 @@ impl Project {
             .map_err(RecoverError::Store)?;
         let mut recovered = Recovered::default();
         let mut ended_containers = false;
-        for (row, observed) in self.look_at(rows).await {
+        // Rows before containers, which are asked for once: what runs, and what must not.
+        let containers = match knows_containers {
+            true => Some(self.containers.containers().await),
+            false => None,
+        };
+        for (row, observed) in self.look_at(rows, containers.as_ref()).await {
             let observed = observed.map_err(|source| unreadable(&row, source))?;
             if let Observed::Unknown(error) = &observed {
                 recovered.note_once(format!("{error}; its instances are shown as recorded"));
@@ -147,8 +155,10 @@ impl Project {
             ended_containers |= row.start.runtime == RuntimeKind::Container;
             self.end_row(&row, why, &mut recovered).await?;
         }
-        if knows_containers {
-            ended_containers |= self.end_stray_containers(&mut recovered).await?;
+        if let Some(containers) = containers {
+            ended_containers |= self
+                .end_stray_containers(containers, &mut recovered)
+                .await?;
         }
         if ended_containers {
             self.tidy_containers().await.map_err(RecoverError::Store)?;
@@ -161,10 +171,11 @@ impl Project {
         Ok(recovered)
     }
 
-    /// What there is of every instance, with one question to each runtime.
+    /// What there is of every instance, with one question to each runtime, if `containers` are not known already.
     pub(super) async fn look_at(
         &self,
         rows: Vec<InstanceRow>,
+        containers: Option<&Result<ContainerList, EngineError>>,
     ) -> Vec<(InstanceRow, Result<Observed, InstanceError>)> {
         let mut looked_at = Vec::with_capacity(rows.len());
         for kind in [RuntimeKind::Process, RuntimeKind::Container] {
@@ -174,23 +185,26 @@ impl Project {
                 .cloned()
                 .collect();
             let places: Vec<_> = mine.iter().map(place).collect();
-            let observed = self.runtime(kind).observe(&places).await;
+            let observed = match containers {
+                Some(listed) if kind == RuntimeKind::Container => {
+                    self.containers.observe_in(listed.as_ref(), &places).await
+                }
+                _ => self.runtime(kind).observe(&places).await,
+            };
             looked_at.extend(mine.into_iter().zip(observed));
         }
         looked_at
     }
 
     /// A container without a live row: whoever made it was killed before it could remove it, or while it was created.
-    async fn end_stray_containers(&self, recovered: &mut Recovered) -> Result<bool, RecoverError> {
-        if let Ok(abandoned) = self.containers.end_abandoned(self.now()).await {
-            let notes = abandoned.into_iter();
-            recovered.notes.extend(
-                notes.map(|container| format!("{container}: it had expired, and was removed")),
-            );
-        }
+    async fn end_stray_containers(
+        &self,
+        containers: Result<ContainerList, EngineError>,
+        recovered: &mut Recovered,
+    ) -> Result<bool, RecoverError> {
         // Containers before rows: a row is always written before its container is made.
-        let found = match self.containers.instance_ids().await {
-            Ok(found) => found,
+        let found = match containers {
+            Ok(containers) => containers.instance_ids(),
             // Without an engine there is nothing that could be ended; live instances have said so already.
             Err(error) if error.is_unreachable() => return Ok(false),
             Err(error) => {
@@ -219,6 +233,17 @@ impl Project {
             Err(error) => recovered.note_once(error.to_string()),
         }
         Ok(true)
+    }
+
+    /// Removes what deleted projects left in the engine; one sentence each. Not that of every command: it asks for
+    /// everything that any project has there.
+    pub async fn end_abandoned_containers(&self) -> Vec<String> {
+        // Best effort: whoever needs the engine is told what is wrong with it.
+        let ended = self.containers.end_abandoned(self.now()).await;
+        let ended = ended.unwrap_or_default().into_iter();
+        ended
+            .map(|container| format!("{container}: it had expired, and was removed"))
+            .collect()
     }
 
     /// What a step of a killed run still does inside a container; beside a process it ended with its run.

@@ -67,14 +67,22 @@ pub async fn run(
 ) -> Result<RunOutcome, RunError> {
     let started = Instant::now();
     let started_at = project.now();
-    if tests.iter().any(has_containers) {
+    let needs_containers = tests.iter().any(has_containers);
+    if needs_containers {
         project.containers.need_network();
         let project = Arc::clone(&project);
         // Meanwhile the rest of the run begins.
         tokio::spawn(async move { project.containers.prepare_network().await });
     }
-    let recovered = project.recover().await.map_err(RunError::Recover)?;
-    for message in recovered.notes {
+    let sweeping = async {
+        match needs_containers {
+            true => project.end_abandoned_containers().await,
+            false => Vec::new(),
+        }
+    };
+    let (recovered, swept) = tokio::join!(project.recover(), sweeping);
+    let recovered = recovered.map_err(RunError::Recover)?;
+    for message in recovered.notes.into_iter().chain(swept) {
         notify(RunEvent::Warning { message });
     }
     let shared = Arc::new(

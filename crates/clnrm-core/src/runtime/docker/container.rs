@@ -42,6 +42,18 @@ pub(super) struct Listed {
     pub(super) state: ListedState,
 }
 
+/// What this project has on the engine, at one moment.
+#[derive(Debug)]
+pub struct ContainerList(pub(super) Vec<Listed>);
+
+impl ContainerList {
+    /// The instances that have a container, whatever its state.
+    pub fn instance_ids(&self) -> Vec<String> {
+        let ours = self.0.iter().filter(|listed| listed.has_our_name);
+        ours.map(|listed| listed.instance.clone()).collect()
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ListedState {
     Created,
@@ -259,8 +271,9 @@ impl DockerRuntime {
     }
 
     /// Every container of this project.
-    pub(super) async fn containers(&self) -> Result<Vec<Listed>, EngineError> {
+    pub async fn containers(&self) -> Result<ContainerList, EngineError> {
         use bollard::models::ContainerSummaryStateEnum as State;
+        self.engine.wait_while_away().await;
         let found = self.labelled(&[&self.project.label()]).await?;
         let listed = found.into_iter().filter_map(|container| {
             let instance = container.labels?.remove(INSTANCE)?;
@@ -280,7 +293,7 @@ impl DockerRuntime {
                 },
             })
         });
-        Ok(listed.collect())
+        Ok(ContainerList(listed.collect()))
     }
 
     /// Every container with these labels, whoever made it.

@@ -11,7 +11,9 @@ use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{Listed, ListedState, cpus, exit_of, has_health_check, main_pid};
+use super::container::{
+    ContainerList, Listed, ListedState, cpus, exit_of, has_health_check, main_pid,
+};
 use super::error::EngineError;
 use super::labels::{LOG_LIMIT, PROJECT};
 use super::{DockerRuntime, log};
@@ -33,26 +35,8 @@ impl Runtime for DockerRuntime {
         if places.is_empty() {
             return Vec::new();
         }
-        self.engine.wait_while_away().await;
-        let containers = match self.containers().await {
-            Ok(containers) => containers,
-            Err(error) => {
-                return places
-                    .iter()
-                    .map(|_| Ok(Observed::Unknown(error.clone())))
-                    .collect();
-            }
-        };
-        let mut observed = Vec::with_capacity(places.len());
-        for place in places {
-            let listed = containers.iter().find(|listed| is_of(listed, place));
-            let looked = match self.observe_one(place, listed).await {
-                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error)),
-                looked => looked.map_err(Into::into),
-            };
-            observed.push(looked);
-        }
-        observed
+        let listed = self.containers().await;
+        self.observe_in(listed.as_ref(), places).await
     }
 
     async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError> {
@@ -116,7 +100,6 @@ impl Runtime for DockerRuntime {
     }
 
     async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError> {
-        self.engine.wait_while_away().await;
         self.end_ours(|instance| ids.contains(instance)).await
     }
 
@@ -183,6 +166,29 @@ fn own_log_path(place: &InstancePlace) -> PathBuf {
 }
 
 impl DockerRuntime {
+    /// [`Runtime::observe`] for whoever has asked the engine already.
+    pub async fn observe_in(
+        &self,
+        listed: Result<&ContainerList, &EngineError>,
+        places: &[InstancePlace],
+    ) -> Vec<Result<Observed, InstanceError>> {
+        let mut observed = Vec::with_capacity(places.len());
+        for place in places {
+            let looked = match listed {
+                Ok(ContainerList(containers)) => {
+                    let listed = containers.iter().find(|listed| is_of(listed, place));
+                    self.observe_one(place, listed).await
+                }
+                Err(error) => Ok(Observed::Unknown(error.clone())),
+            };
+            observed.push(match looked {
+                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error)),
+                looked => looked.map_err(Into::into),
+            });
+        }
+        observed
+    }
+
     async fn observe_one(
         &self,
         place: &InstancePlace,

@@ -37,6 +37,7 @@ use tokio::sync::Mutex;
 use registry::Logins;
 
 pub use address::NamedBy;
+pub use container::ContainerList;
 pub use engine::{Engine, EngineMark};
 pub use error::{ContainerError, EngineError};
 pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};

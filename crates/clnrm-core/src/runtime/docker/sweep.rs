@@ -17,15 +17,6 @@ use crate::clock::Timestamp;
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl DockerRuntime {
-    /// The instances that have a container in this project, whatever its state.
-    pub async fn instance_ids(&self) -> Result<Vec<String>, EngineError> {
-        let containers = self.containers().await?.into_iter();
-        Ok(containers
-            .filter(|listed| listed.has_our_name)
-            .map(|listed| listed.instance)
-            .collect())
-    }
-
     /// Removes every container of this project, and its network: for one whose history was deleted. `is_forgotten` is
     /// asked once more when they are known: whoever makes a history meanwhile does so before any container of it.
     ///
@@ -35,7 +26,7 @@ impl DockerRuntime {
         is_forgotten: impl Fn() -> bool,
     ) -> Result<Vec<String>, EngineError> {
         let looking = async {
-            let containers = self.instance_ids().await?;
+            let containers = self.containers().await?.instance_ids();
             let label = self.project.label();
             Ok((containers, self.list_networks(Some(&label)).await?))
         };
@@ -113,7 +104,7 @@ impl DockerRuntime {
         is_meant: impl Fn(&String) -> bool,
     ) -> Result<Vec<String>, EngineError> {
         let mut ended = Vec::new();
-        for container in self.containers().await? {
+        for container in self.containers().await?.0 {
             if container.has_our_name && is_meant(&container.instance) {
                 self.remove(&container.id).await?;
                 ended.push(format!(
