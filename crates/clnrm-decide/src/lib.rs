@@ -16,6 +16,7 @@ pub mod history;
 pub mod memory;
 pub mod metrics;
 pub mod pool;
+pub mod refill;
 mod statistics;
 pub mod time_to_limit;
 pub mod timestamp;
@@ -37,6 +38,7 @@ pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{
     PoolAdvice, PoolCounts, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool,
 };
+pub use refill::PoolSlots;
 pub use time_to_limit::{Alert, LimitKind};
 pub use timestamp::{NotATime, Timestamp, rfc3339};
 

@@ -18,9 +18,7 @@ use super::sampler::{Sampler, Warn};
 use crate::clock::Timestamp;
 use crate::runtime::docker::{NetworkNames, OnPull};
 use crate::runtime::guard;
-use crate::store::{
-    GivenBack, InstanceRow, InstanceState, PoolSlots, ServiceId, ServiceRow, StoreError,
-};
+use crate::store::{GivenBack, InstanceRow, InstanceState, ServiceId, ServiceRow, StoreError};
 
 /// How often it looks and measures.
 const ROUND: Duration = Duration::from_secs(15);
@@ -144,12 +142,7 @@ impl Project {
             })
             .await
             .map_err(|error| one_line(&error))?;
-        let PoolSlots {
-            free,
-            starting,
-            held,
-        } = slots;
-        if free + starting + held >= size {
+        if slots.lacking(size, service.definition.reuse().is_some(), None) == 0 {
             return Ok(());
         }
         let plan = StartPlan {

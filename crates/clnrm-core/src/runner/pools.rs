@@ -14,7 +14,7 @@ use crate::config::definition::ServiceDefinition;
 use crate::control::pool::Wanted;
 use crate::control::{LiveInstance, StartPlan, one_line};
 use crate::runtime::docker::{NetworkNames, OnPull};
-use crate::store::{GivenBack, InstanceId, PoolSlots, StoreError};
+use crate::store::{GivenBack, InstanceId, StoreError};
 
 /// What a run knows of its pools.
 #[derive(Debug, Default)]
@@ -148,7 +148,9 @@ impl Shared {
             .call(move |store| store.pool_slots(service, &asked, now));
         let Ok(slots) = slots.await else { return };
         let uses_left = self.uses_left(&digest);
-        let lacking = lacking(&definition, size, slots, (!self.keep).then_some(uses_left));
+        let uses_left = u32::try_from(uses_left).unwrap_or(u32::MAX);
+        let are_reused = definition.reuse().is_some();
+        let lacking = slots.lacking(size, are_reused, (!self.keep).then_some(uses_left));
         let mut starting = JoinSet::new();
         for _ in 0..lacking {
             self.pools.is_coming(&digest);
@@ -310,32 +312,6 @@ pub(super) enum Verdict {
     Quarantine(String),
 }
 
-/// How many instances to start. A leased one comes back where it can be cleaned; `uses_left` bounds a run that keeps
-/// nothing warm.
-fn lacking(
-    definition: &ServiceDefinition,
-    size: u32,
-    slots: PoolSlots,
-    uses_left: Option<usize>,
-) -> u32 {
-    let mut there = slots.free + slots.starting;
-    if definition.reuse().is_some() {
-        there += slots.held;
-    }
-    let wanted = match uses_left {
-        // Those that are held now serve a test of the count already.
-        Some(uses) => {
-            let unserved = u32::try_from(uses).unwrap_or(u32::MAX);
-            size.min(match definition.reuse() {
-                Some(_) => unserved,
-                None => unserved.saturating_sub(slots.held),
-            })
-        }
-        None => size,
-    };
-    wanted.saturating_sub(there)
-}
-
 pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -343,37 +319,6 @@ pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::definition::{MetricsSpec, PoolSpec};
-
-    fn slots(free: u32, starting: u32, held: u32) -> PoolSlots {
-        PoolSlots {
-            free,
-            starting,
-            held,
-        }
-    }
-
-    #[test]
-    fn leased_instances_count_where_they_come_back() {
-        let once = crate::store::tests::definition("cache");
-        let again = ServiceDefinition {
-            metrics: MetricsSpec::Redis {
-                username: None,
-                password: None,
-            },
-            pool: PoolSpec {
-                size: 3,
-                ..PoolSpec::default()
-            },
-            ..once.clone()
-        };
-        assert_eq!(lacking(&again, 3, slots(1, 0, 1), None), 1);
-        assert_eq!(lacking(&once, 3, slots(1, 0, 1), None), 2);
-        assert_eq!(lacking(&again, 3, slots(2, 2, 0), None), 0);
-        // A run that stops everything starts no more than its tests will use.
-        assert_eq!(lacking(&again, 3, slots(0, 0, 1), Some(1)), 0);
-        assert_eq!(lacking(&once, 3, slots(0, 0, 1), Some(2)), 1);
-    }
 
     #[tokio::test]
     async fn a_test_waits_only_for_what_nobody_else_waits_for() {

@@ -37,7 +37,7 @@ pub use error::{Cause, StoreError};
 pub use handle::StoreHandle;
 pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 
-pub use pool::{CleanInstance, GivenBack, PoolSlots, WarmLease, WarmRequest};
+pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,

@@ -13,6 +13,7 @@ use super::sql_types::{micros, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::procfs::ProcessIdentity;
+use crate::services::service_manager::PoolSlots;
 
 /// Who wants a warm instance, and of what.
 #[derive(Debug, Clone)]
@@ -68,17 +69,6 @@ pub enum GivenBack {
     Surplus,
     /// It is not the giver's any more: somebody has stopped it.
     Gone,
-}
-
-/// The instances of a pool by what they do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PoolSlots {
-    /// Free.
-    pub free: u32,
-    /// Being started.
-    pub starting: u32,
-    /// Leased, or being cleaned.
-    pub held: u32,
 }
 
 impl Store {

@@ -71,7 +71,7 @@ pub struct Chosen {
 impl Chosen {
     /// Whether the model has been better than repeating the last value here, so that one may act on it.
     pub fn is_earned(&self) -> bool {
-        !self.muted && self.skill.is_some_and(|skill| skill.relative_error < 1.0)
+        !self.muted && self.skill.is_some_and(Skill::is_earned)
     }
 }
 

@@ -44,8 +44,7 @@ pub struct Forecast {
 impl Forecast {
     /// Whether the model has been better than repeating the last value here, so that one may act on it.
     pub fn is_earned(&self) -> bool {
-        let is_better = |skill: Skill| skill.relative_error < EARNED_BELOW;
-        !self.muted && self.skill.is_some_and(is_better)
+        !self.muted && self.skill.is_some_and(Skill::is_earned)
     }
 
     /// Where nine in ten values should lie.
@@ -90,6 +89,13 @@ pub struct Skill {
     /// Mean absolute error of the model ÷ that of the last value: below 1 is better. 1 where neither ever
     /// erred; infinite (`null` in JSON) where only the model did.
     pub relative_error: f64,
+}
+
+impl Skill {
+    /// Whether one may act on it.
+    pub fn is_earned(self) -> bool {
+        self.relative_error < EARNED_BELOW
+    }
 }
 
 /// The forecasts of one service at one horizon.
