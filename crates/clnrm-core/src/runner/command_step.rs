@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
-use crate::config::definition::{CommandStep, ExpectedEnd, StepDefinition};
+use crate::config::definition::{CommandStep, Expectations, ExpectedEnd, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render, render_command};
 use crate::config::step_variables;
 use crate::control::lifecycle::HOST;
@@ -187,6 +187,18 @@ fn here(
     })
 }
 
+/// With the values that the command itself was given.
+fn expected_output(command: &CommandStep, context: &StepContext<'_>) -> Expectations {
+    match container_of(command, context) {
+        Some(instance) => {
+            let name = &instance.definition.name;
+            let inside = context.bindings.seen_from_container(name, HOST);
+            rendered(&command.output, &inside)
+        }
+        None => rendered(&command.output, context.bindings),
+    }
+}
+
 /// What is wrong with how a command ended; `None` = it was expected.
 fn unexpected_end(status: ExitStatus, expected: ExpectedEnd) -> Option<String> {
     if status.shell_code() == expected.shell_code() {
@@ -230,9 +242,8 @@ fn judge(
                 ExitStatus::Code(code) => Some(*code),
                 ExitStatus::Signal(_) | ExitStatus::OutOfMemory => None,
             },
-            unexpected_end(*status, command.end).or_else(|| {
-                first_violation(&rendered(&command.output, context.bindings), observed)
-            }),
+            unexpected_end(*status, command.end)
+                .or_else(|| first_violation(&expected_output(command, context), observed)),
         ),
         CommandOutcome::Cancelled => (None, Some("ended before it was done".to_owned())),
         CommandOutcome::TimedOut => (

@@ -98,6 +98,16 @@ pub(super) fn check_steps(source: &Source<'_>, services: &[ReadService], steps: 
             for text in template_texts(&mut step.definition) {
                 *text = qualify(text, &own.definition.name);
             }
+            // Braces in an expected text are not refused: what means nothing in this test is meant literally.
+            let means = |placeholder: &Placeholder| {
+                placeholder.property == Property::Clnrm
+                    || scope.check_placeholder(placeholder, &known).is_ok()
+            };
+            if let Some(text) = expected_text(&mut step.definition)
+                && placeholders_in(text).iter().all(means)
+            {
+                *text = qualify(text, &own.definition.name);
+            }
         }
     }
     check_step_names(source, steps);
@@ -404,5 +414,12 @@ fn template_texts(step: &mut StepDefinition) -> Vec<&mut String> {
             .chain(step.headers.values_mut())
             .chain(&mut step.body)
             .collect(),
+    }
+}
+
+fn expected_text(step: &mut StepDefinition) -> Option<&mut String> {
+    match &mut step.action {
+        StepAction::Command(step) => step.output.contains.as_mut(),
+        StepAction::Http(step) => step.body_expectations.contains.as_mut(),
     }
 }

@@ -321,6 +321,30 @@ fn a_bare_placeholder_in_a_step_means_the_only_service() {
 }
 
 #[test]
+fn a_bare_placeholder_in_an_expected_text_means_the_same_as_in_the_command() {
+    let expected = |line: &str| {
+        let step = format!("[[steps]]\nname = \"s\"\n{line}\n");
+        let test = load(&format!(
+            "[services.web]\ncommand = [\"web\", \"{{port}}\"]\n{step}"
+        ))
+        .unwrap();
+        match &test.steps[0].action {
+            StepAction::Command(step) => step.output.contains.clone(),
+            StepAction::Http(step) => step.body_expectations.contains.clone(),
+        }
+    };
+    let of_command = |text: &str| {
+        expected(&format!(
+            "command = \"true\"\nexpected_output_contains = '{text}'"
+        ))
+    };
+    assert_eq!(of_command("on {port}").unwrap(), "on {web.port}");
+    assert_eq!(of_command("{port.admin}").unwrap(), "{port.admin}");
+    let of_body = "http = { url = \"http://{addr}/\", body_contains = '{\"at\": \"{addr}\"}' }";
+    assert_eq!(expected(of_body).unwrap(), "{\"at\": \"{web.addr}\"}");
+}
+
+#[test]
 fn steps_run_inside_the_only_container_unless_they_ask_for_its_address() {
     let service_of = |service: &str, line: &str| {
         let step = format!("[[steps]]\nname = \"s\"\n{line}\n");
