@@ -364,6 +364,14 @@ async fn a_container_that_was_restarted_is_found_at_its_new_port() {
     assert_eq!(after[0]["container_id"].as_str(), Some(id));
     assert_eq!(after[0]["address"].as_str(), port.lines().next());
     assert_eq!(after[0]["pid"].to_string(), process);
+    let network = Engine::of(&docker, &project).networks().remove(0);
+    let apart = ["network", "disconnect", &network, id];
+    docker.run(&apart).unwrap();
+    project
+        .run(&["services", "status"])
+        .await
+        .expect(0)
+        .says("disconnected");
     project.stop_all().await;
     Engine::of(&docker, &project).assert_nothing_is_left();
 }

@@ -293,6 +293,10 @@ impl Project {
             // It was asked to, by a command that was killed before it could say so.
             ended.ending = Ending::Stopped;
         }
+        ended.exit.message = match ended.exit.message {
+            Some(message) if why == ENGINE_RESTARTED => Some(format!("{message}: {why}")),
+            message => message.or_else(|| Some(why.to_owned())),
+        };
         recovered.notes.push(match ended.leftovers.as_slice() {
             [] => format!("{id}: {why}"),
             leftovers => format!("{id}: {why}; ended {}", leftovers.join(", ")),
@@ -348,6 +352,8 @@ impl Project {
     }
 }
 
+const ENGINE_RESTARTED: &str = "the container engine was restarted, which ended it";
+
 pub(super) fn judge(
     row: &InstanceRow,
     observed: &Observed,
@@ -357,8 +363,8 @@ pub(super) fn judge(
     let owner_lives = row.start.owner.is_alive();
     match observed {
         Observed::Unknown(_) => Verdict::Leave,
-        Observed::Alive(Condition::Unhealthy | Condition::Paused | Condition::Restarting)
-            if row.warm_until.is_some() =>
+        Observed::Alive(condition)
+            if *condition != Condition::Serving && row.warm_until.is_some() =>
         {
             Verdict::Retire(Retirement::NotServing)
         }
@@ -376,7 +382,12 @@ pub(super) fn judge(
             }
             _ => Verdict::Leave,
         },
-        Observed::Ended(_) if owner_lives && row.state != InstanceState::Running => Verdict::Leave,
+        Observed::Ended(_) | Observed::Lost(Loss::EngineRestarted)
+            if owner_lives && row.state != InstanceState::Running =>
+        {
+            Verdict::Leave
+        }
+        Observed::Lost(Loss::EngineRestarted) => Verdict::End(ENGINE_RESTARTED),
         Observed::Ended(record) if record.requested || row.state == InstanceState::Stopping => {
             Verdict::End("the command that stopped it was killed")
         }

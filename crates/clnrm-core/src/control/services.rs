@@ -357,6 +357,7 @@ fn impaired(condition: Condition) -> ReportedState {
         Condition::Serving => ReportedState::Running,
         Condition::Unhealthy => ReportedState::Unhealthy,
         Condition::Paused => ReportedState::Paused,
+        Condition::Disconnected => ReportedState::Disconnected,
         Condition::Restarting => ReportedState::Restarting,
     }
 }

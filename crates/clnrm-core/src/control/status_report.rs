@@ -92,6 +92,8 @@ pub enum InstanceState {
     Unhealthy,
     /// Somebody has paused its container.
     Paused,
+    /// Somebody has disconnected its container from its network.
+    Disconnected,
     /// Its engine is starting it again.
     Restarting,
     /// Asked to stop.

@@ -164,6 +164,8 @@ pub enum Condition {
     Unhealthy,
     /// Somebody has paused its container.
     Paused,
+    /// Somebody has disconnected its container from its network.
+    Disconnected,
     /// Its engine is starting it again.
     Restarting,
 }
@@ -174,6 +176,7 @@ impl fmt::Display for Condition {
             Self::Serving => "serving",
             Self::Unhealthy => "unhealthy",
             Self::Paused => "paused",
+            Self::Disconnected => "disconnected",
             Self::Restarting => "restarting",
         })
     }

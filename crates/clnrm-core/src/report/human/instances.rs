@@ -96,6 +96,7 @@ fn state_name(state: InstanceState) -> &'static str {
         InstanceState::Running => "running",
         InstanceState::Unhealthy => "unhealthy",
         InstanceState::Paused => "paused",
+        InstanceState::Disconnected => "disconnected",
         InstanceState::Restarting => "restarting",
         InstanceState::Stopping => "stopping",
         InstanceState::Stopped => "stopped",
@@ -110,6 +111,7 @@ fn state(state: InstanceState, text: &str, paint: Paint) -> String {
         InstanceState::Starting
         | InstanceState::Stopping
         | InstanceState::Paused
+        | InstanceState::Disconnected
         | InstanceState::Restarting => paint.warning(text),
         InstanceState::Stopped => paint.faint(text),
         InstanceState::Unhealthy | InstanceState::Failed | InstanceState::Lost => paint.bad(text),

@@ -26,6 +26,7 @@ use crate::runtime::wanted_lines::LineWatch;
 
 /// Another command may remove the project's network just when we want to use it.
 const NETWORK_ATTEMPTS: usize = 3;
+const NETWORK_ID_DIGITS: usize = 64;
 /// One core.
 const NANO_CPUS: i64 = 1_000_000_000;
 
@@ -276,17 +277,15 @@ impl DockerRuntime {
         self.engine.wait_while_away().await;
         let found = self.labelled(&[&self.project.label()]).await?;
         let listed = found.into_iter().filter_map(|container| {
-            let instance = container.labels?.remove(INSTANCE)?;
+            let instance = container.labels.as_ref()?.get(INSTANCE)?.clone();
             let name = self.project.container_name(&instance);
             Some(Listed {
-                id: container.id?,
+                id: container.id.clone()?,
                 has_our_name: has_name(container.names.as_deref(), &name),
                 instance,
                 state: match container.state {
                     Some(State::CREATED) => ListedState::Created,
-                    Some(State::RUNNING) => {
-                        ListedState::Up(while_running(container.status.as_deref()))
-                    }
+                    Some(State::RUNNING) => ListedState::Up(while_running(&container)),
                     Some(State::PAUSED) => ListedState::Up(Condition::Paused),
                     Some(State::RESTARTING) => ListedState::Up(Condition::Restarting),
                     _ => ListedState::Down,
@@ -323,9 +322,22 @@ pub(super) fn has_name(names: Option<&[String]>, name: &str) -> bool {
         .any(|given| given == name)
 }
 
+/// Whether it is in no network any more, and was made in one: Docker tells its id, Podman only its kind.
+fn is_disconnected(container: &ContainerSummary) -> bool {
+    let settings = container.network_settings.as_ref();
+    let networks = settings.and_then(|settings| settings.networks.as_ref());
+    let made_in = container.host_config.as_ref();
+    let made_in = made_in.and_then(|config| config.network_mode.as_ref());
+    networks.is_some_and(HashMap::is_empty)
+        && made_in.is_some_and(|id| id.len() == NETWORK_ID_DIGITS)
+}
+
 /// A list has the verdict of the health check in words only: `Up 2 hours (unhealthy)`.
-fn while_running(status: Option<&str>) -> Condition {
-    match status {
+fn while_running(container: &ContainerSummary) -> Condition {
+    if is_disconnected(container) {
+        return Condition::Disconnected;
+    }
+    match &container.status {
         Some(status) if status.contains("(unhealthy)") => Condition::Unhealthy,
         _ => Condition::Serving,
     }

@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::address::{Candidates, NamedBy, Surroundings};
 use super::error::EngineError;
+use crate::clock::Timestamp;
 
 /// A question that is not answered by then fails.
 const QUESTION_TIMEOUT: Duration = Duration::from_secs(20);
@@ -29,6 +30,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) const ENGINE_PATIENCE: Duration = Duration::from_secs(10);
 /// One that answers takes a new connection within this.
 const ANSWER_PATIENCE: Duration = Duration::from_secs(1);
+/// It makes its bridge, and ends what a killed one has left running, before it answers; in which order, varies.
+const LONGEST_START_MS: i64 = 5_000;
+/// From the end of its containers to its next start.
+const LONGEST_RESTART_MS: i64 = 60_000;
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A container engine, connected to when it is first asked for something.
@@ -165,6 +170,21 @@ impl Engine {
         question(client)
             .await
             .map_err(|error| EngineError::from_client(error, action, &connected.address))
+    }
+
+    /// Whether the engine was started so shortly after a container had ended that it was its restart which ended that.
+    ///
+    /// Its own bridge is made anew each time that it starts; one without tells nothing.
+    pub(super) async fn was_restarted_after(&self, ended_at_ms: i64) -> bool {
+        let bridge = self.ask("look at a network", async |client| {
+            client.inspect_network("bridge", None).await
+        });
+        let made = bridge.await.ok().and_then(|bridge| bridge.created);
+        let started: Option<Timestamp> = made.and_then(|made| made.parse().ok());
+        started.is_some_and(|started| {
+            let later_ms = started.as_millis().saturating_sub(ended_at_ms);
+            (-LONGEST_START_MS..=LONGEST_RESTART_MS).contains(&later_ms)
+        })
     }
 
     /// Waits for an engine that has answered before and is away for the moment, once.

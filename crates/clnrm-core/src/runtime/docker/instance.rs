@@ -216,7 +216,12 @@ impl DockerRuntime {
             Some(ListedState::Down) => {
                 let container = self.of(place).await?;
                 let exit = container.and_then(|container| exit_of(&container, false));
-                Ok(exit.map_or_else(gone, Observed::Ended))
+                match exit {
+                    Some(exit) if self.engine.was_restarted_after(exit.at_ms).await => {
+                        Ok(Observed::Lost(Loss::EngineRestarted))
+                    }
+                    exit => Ok(exit.map_or_else(gone, Observed::Ended)),
+                }
             }
         }
     }

@@ -220,15 +220,15 @@ fn ticks_since_boot() -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::io::{Read as _, Write as _};
+    use std::process::{Command, Stdio};
+
     use super::*;
 
     #[test]
     fn a_process_that_begins_now_is_not_older_than_now() {
         let before = ticks_since_boot();
-        let mut child = std::process::Command::new("sleep")
-            .arg("60")
-            .spawn()
-            .unwrap();
+        let mut child = Command::new("sleep").arg("60").spawn().unwrap();
         let started = ProcessStat::read(i32::try_from(child.id()).unwrap())
             .unwrap()
             .unwrap()
@@ -241,16 +241,18 @@ mod tests {
 
     #[test]
     fn a_mark_is_of_one_command_alone() {
-        let child = |traces: &Traces| {
-            let (name, value) = traces.variable().split_once('=').unwrap();
-            std::process::Command::new("sleep")
-                .arg("60")
-                .env(name, value)
-                .spawn()
-                .unwrap()
-        };
         let (one, other) = (Traces::of_new_command("c"), Traces::of_new_command("c"));
-        let mut running = child(&one);
+        let (name, value) = one.variable().split_once('=').unwrap();
+        let mut running = Command::new("cat")
+            .env(name, value)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        // Its environment is there once it runs.
+        let (input, output) = (&mut running.stdin, &mut running.stdout);
+        input.as_mut().unwrap().write_all(b"x").unwrap();
+        output.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let pid = i32::try_from(running.id()).unwrap();
         let marks = [&one, &other, &Traces::of_any_command("c")].map(|it| it.is_marked(pid));
         running.kill().unwrap();

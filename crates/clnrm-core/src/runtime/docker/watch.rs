@@ -212,3 +212,126 @@ fn started_at(container: &ContainerInspectResponse) -> Option<String> {
 fn seconds(at_ms: i64) -> String {
     format!("{}.{:03}", at_ms / 1000, at_ms % 1000)
 }
+
+#[cfg(test)]
+mod tests {
+    use bollard::{API_DEFAULT_VERSION, Docker};
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    const ENDED: &str = r#"{"Id":"c","State":{"Running":false,"StartedAt":"then","ExitCode":143,
+                            "FinishedAt":"2026-01-01T00:00:00Z"}}"#;
+
+    /// What an engine says of a container.
+    #[derive(Clone, Copy, Default)]
+    struct Script {
+        container: &'static str,
+        events: &'static str,
+        /// It goes away as soon as it has told of the container, and comes back.
+        restarts: bool,
+    }
+
+    async fn path_of(client: &mut TcpStream) -> String {
+        let mut request = Vec::new();
+        while !request.ends_with(b"\r\n\r\n") {
+            request.push(client.read_u8().await.unwrap());
+        }
+        let request = String::from_utf8_lossy(&request);
+        request.split_whitespace().nth(1).unwrap().to_owned()
+    }
+
+    async fn serve(mut listener: TcpListener, script: Script) {
+        let address = listener.local_addr().unwrap();
+        let mut restarts = script.restarts;
+        loop {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let path = path_of(&mut client).await;
+            let body = match path.as_str() {
+                "/_ping" => "OK",
+                path if path.contains("/wait") => r#"{"StatusCode":143}"#,
+                path if path.contains("/events") => script.events,
+                _ => script.container,
+            };
+            let goes = restarts && body == script.container;
+            let answer = format!(
+                "HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {}\r\nConnection: close\r\n\r\n{body}",
+                body.len()
+            );
+            if goes {
+                restarts = false;
+                drop(listener);
+                client.write_all(answer.as_bytes()).await.unwrap();
+                sleep(3 * RETRY_PAUSE).await;
+                listener = TcpListener::bind(address).await.unwrap();
+            } else {
+                client.write_all(answer.as_bytes()).await.unwrap();
+            }
+        }
+    }
+
+    /// What the watch over a container tells that was started "then".
+    async fn told(script: Script) -> TreeState {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = format!("http://{}", listener.local_addr().unwrap());
+        let engine = tokio::spawn(serve(listener, script));
+        let client = Docker::connect_with_http(&address, 5, API_DEFAULT_VERSION).unwrap();
+        let watched = Watched {
+            id: "c".to_owned(),
+            started_at: Some("then".to_owned()),
+        };
+        let told = watched.wait_for_end(&Connected { client, address }).await;
+        engine.abort();
+        told
+    }
+
+    fn is_requested(told: TreeState) -> bool {
+        match told {
+            TreeState::Ended(exit) => exit.requested,
+            other => unreachable!("{other:?}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn an_end_that_nobody_asked_for_is_its_own() {
+        let script = Script {
+            container: ENDED,
+            ..Script::default()
+        };
+        assert!(!is_requested(told(script).await));
+        // A signal to read its configuration again is no wish that it ends.
+        let hup = Script {
+            events: r#"{"Action":"kill","Actor":{"ID":"c","Attributes":{"signal":"1"}}}"#,
+            ..script
+        };
+        assert!(!is_requested(told(hup).await));
+        let term = Script {
+            events: r#"{"Action":"kill","Actor":{"ID":"c","Attributes":{"signal":"15"}}}"#,
+            ..script
+        };
+        assert!(is_requested(told(term).await));
+    }
+
+    #[tokio::test]
+    async fn an_engine_that_goes_away_with_its_container_was_restarted() {
+        let script = Script {
+            container: ENDED,
+            restarts: true,
+            ..Script::default()
+        };
+        assert_eq!(told(script).await, TreeState::Lost(Loss::EngineRestarted));
+    }
+
+    #[tokio::test]
+    async fn a_container_with_another_start_was_restarted() {
+        let script = Script {
+            container: r#"{"Id":"c","State":{"Running":true,"StartedAt":"now"}}"#,
+            ..Script::default()
+        };
+        assert_eq!(
+            told(script).await,
+            TreeState::Lost(Loss::ContainerRestarted)
+        );
+    }
+}
