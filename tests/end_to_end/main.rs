@@ -29,6 +29,7 @@ mod jobs;
 mod journey;
 mod manage;
 mod metrics_faults;
+mod podman;
 mod pool;
 mod pool_faults;
 mod project;

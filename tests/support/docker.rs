@@ -36,7 +36,8 @@ pub(crate) enum TestImage {
 /// An engine that answers.
 #[derive(Debug)]
 pub(crate) struct Docker {
-    _private: (),
+    /// As in `DOCKER_HOST`; `None` = as the environment says.
+    host: Option<String>,
 }
 
 /// A running container, which is removed when this goes.
@@ -48,7 +49,7 @@ pub(crate) struct Container {
 /// An engine on which these images are; `None` with a printed reason where that cannot be. With
 /// `CLNRM_TEST_REQUIRE_ALL=1` a missing part is a failure, unless `.ci/run` found that no engine can run here.
 pub(crate) fn docker(needed: &[TestImage]) -> Option<Docker> {
-    let docker = Docker { _private: () };
+    let docker = Docker { host: None };
     let found = docker.engine().and_then(|()| {
         needed
             .iter()
@@ -82,6 +83,19 @@ pub(crate) fn redis_service(name: &str, lines: &str) -> String {
 }
 
 impl Docker {
+    /// The engine at this address, whether it answers or not.
+    pub(crate) fn at(host: String) -> Self {
+        Self { host: Some(host) }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = Command::new("docker");
+        if let Some(host) = &self.host {
+            command.env("DOCKER_HOST", host);
+        }
+        command
+    }
+
     fn engine(&self) -> Result<(), String> {
         self.run(&["version", "--format", "{{.Server.Version}}"])
             .map(drop)
@@ -117,7 +131,7 @@ impl Docker {
             .spawn()
             .map_err(|error| format!("tar: {error}"))?;
         let archive = tar.stdout.take().map_or_else(Stdio::null, Stdio::from);
-        let mut import = Command::new("docker");
+        let mut import = self.command();
         import.arg("import");
         for change in image.changes() {
             import.args(["--change", change]);
@@ -132,7 +146,7 @@ impl Docker {
 
     /// Standard output of a `docker` command.
     pub(crate) fn run(&self, arguments: &[&str]) -> Result<String, String> {
-        let output = Command::new("docker").args(arguments).output();
+        let output = self.command().args(arguments).output();
         checked(&output.map_err(|error| format!("the docker command: {error}"))?)
     }
 

@@ -14,6 +14,7 @@ use super::image::{ImageFacts, OnPull};
 use super::labels::{INSTANCE, PROJECT};
 use super::published::{PublishedAt, host_of};
 use super::request::{Attachment, ContainerRequest, body};
+use super::state_words::understood;
 use super::{DockerRuntime, log};
 use crate::clock::Timestamp;
 use crate::config::definition::Protocol;
@@ -218,7 +219,7 @@ impl DockerRuntime {
         let found = self
             .engine
             .ask("look at a container", async |client| {
-                client.inspect_container(name, None).await
+                understood(client.inspect_container(name, None).await)
             })
             .await;
         match found {
@@ -308,7 +309,7 @@ impl DockerRuntime {
         };
         self.engine
             .ask("list containers", async |client| {
-                client.list_containers(Some(options)).await
+                understood(client.list_containers(Some(options)).await)
             })
             .await
     }

@@ -206,23 +206,36 @@ async fn its_end(
     }
 }
 
+/// A program that cannot be executed is no error to the engine: it says so in the output, with code 126 or 127.
 fn outcome_of(code: i32, kept: &Kept) -> CommandOutcome {
-    // A program that cannot be executed is no error to the engine: it says so in the output, with code 126 (Docker)
-    // or 127 (Podman).
     let text = String::from_utf8_lossy(&kept.output);
-    if matches!(code, 126 | 127) && text.starts_with("OCI runtime exec failed") {
-        if text.contains("chdir to cwd") {
-            return CommandOutcome::NotStarted {
-                not_found: false,
-                message: "its working directory does not exist in the container".to_owned(),
-            };
-        }
+    if !matches!(code, 126 | 127) || !is_said_by_the_engine(&text) {
+        return CommandOutcome::Exited(ExitStatus::Code(code));
+    }
+    if text.contains("chdir to cwd") {
         return CommandOutcome::NotStarted {
-            not_found: text.contains("executable file not found") || text.contains("no such file"),
-            message: text.trim().to_owned(),
+            not_found: false,
+            message: "its working directory does not exist in the container".to_owned(),
         };
     }
-    CommandOutcome::Exited(ExitStatus::Code(code))
+    let not_found = ["executable file not found", "no such file", "was not found"];
+    CommandOutcome::NotStarted {
+        not_found: not_found.iter().any(|words| text.contains(words)),
+        // Podman adds that nobody listens any more.
+        message: text.lines().next().unwrap_or_default().trim().to_owned(),
+    }
+}
+
+fn is_said_by_the_engine(text: &str) -> bool {
+    let of_podman = [
+        ": OCI runtime attempted to invoke a command that was not found",
+        ": OCI permission denied",
+        ": OCI runtime error",
+    ];
+    let first = text.lines().next().unwrap_or_default();
+    first.starts_with("OCI runtime exec failed")
+        || first.starts_with("Error: ")
+            && of_podman.iter().any(|end| first.trim_end().ends_with(end))
 }
 
 /// Ends a command that is still running. The engine cannot do that, so its processes are killed: directly where this user
@@ -280,4 +293,57 @@ fn pid_inside(pid: i32) -> Option<String> {
         .lines()
         .find_map(|line| line.strip_prefix("NSpid:"))?;
     numbers.split_whitespace().next_back().map(str::to_owned)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outcome(code: i32, output: &str) -> CommandOutcome {
+        let kept = Kept {
+            output: output.as_bytes().to_vec(),
+            ..Kept::default()
+        };
+        outcome_of(code, &kept)
+    }
+
+    #[test]
+    fn both_engines_say_in_the_output_that_a_program_is_not_there() {
+        for (code, output) in [
+            (
+                126,
+                "OCI runtime exec failed: exec failed: unable to start container process: exec: \"x\": executable file not \
+                 found in $PATH: unknown\r\n",
+            ),
+            (
+                127,
+                "Error: runc: exec failed: unable to start container process: exec: \"x\": executable file not found in \
+                 $PATH: OCI runtime attempted to invoke a command that was not found\nError: read unixpacket: reset\n",
+            ),
+            (
+                127,
+                "Error: crun: cannot find `x` in $PATH: OCI runtime attempted to invoke a command that was not found\n",
+            ),
+        ] {
+            let CommandOutcome::NotStarted { not_found, message } = outcome(code, output) else {
+                panic!("{output}")
+            };
+            assert!(not_found && !message.contains('\n'), "{message}");
+        }
+    }
+
+    #[test]
+    fn what_a_program_says_is_its_own() {
+        for (code, output) in [
+            (127, "sh: 1: x: not found\n"),
+            (127, "Error: x was not found\n"),
+            (1, "OCI runtime exec failed: x\n"),
+        ] {
+            assert_eq!(
+                outcome(code, output),
+                CommandOutcome::Exited(ExitStatus::Code(code)),
+                "{output}"
+            );
+        }
+    }
 }

@@ -22,6 +22,7 @@ mod project_mark;
 mod published;
 mod registry;
 mod request;
+mod state_words;
 mod stats;
 mod subnet;
 mod sweep;

@@ -19,6 +19,7 @@ use super::container::exit_of;
 use super::engine::Engine;
 use super::error::EngineError;
 use super::moment;
+use super::state_words::understood;
 use crate::clock::Timestamp;
 
 /// One item. `None` = the engine does not say.
@@ -133,9 +134,8 @@ async fn follow(
 /// A stream ends with its container or with its engine.
 async fn why_it_ended(engine: &Engine, container_id: &str) -> StatsStream {
     let inspect = |client: Docker| async move {
-        client
-            .inspect_container(container_id, None::<InspectContainerOptions>)
-            .await
+        let found = client.inspect_container(container_id, None::<InspectContainerOptions>);
+        understood(found.await)
     };
     match engine.ask("inspect a container", inspect).await {
         Ok(container) if exit_of(&container, false).is_none() => {

@@ -14,6 +14,7 @@ use super::DockerRuntime;
 use super::container::{KILLED, exit_of};
 use super::engine::{Connected, ENGINE_PATIENCE};
 use super::leftover::belongs_to;
+use super::state_words::understood;
 use crate::runtime::instance::{
     InstanceError, InstancePlace, Loss, Running, Runtime as _, TreeState,
 };
@@ -125,7 +126,7 @@ impl Watched {
             .client
             .inspect_container(&self.id, None::<InspectContainerOptions>)
             .await;
-        match container {
+        match understood(container) {
             Ok(container) => match exit_of(&container, false) {
                 Some(exit) => Look::Ended(exit),
                 None if started_at(&container) == self.started_at => Look::Runs,
