@@ -15,6 +15,9 @@ use crate::report::style::Paint;
 use crate::report::text::xml_characters;
 use crate::runner::event::{RunReport, TestReport, TestStatus};
 
+/// Where an error belongs that is no file's; readers of JUnit refuse an empty name.
+const NO_FILE: &str = "clnrm";
+
 /// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
     let everything: Vec<&TestReport> = report.tests.iter().collect();
@@ -60,7 +63,10 @@ fn suite(out: &mut dyn Write, file: &Path, tests: &[&TestReport]) -> io::Result<
     writeln!(
         out,
         r#"  <testsuite name="{}" {} time="{}">"#,
-        attribute(&file.to_string_lossy()),
+        match file.as_os_str().is_empty() {
+            true => NO_FILE.to_owned(),
+            false => attribute(&file.to_string_lossy()),
+        },
         counts(tests),
         seconds(time)
     )?;
@@ -71,12 +77,17 @@ fn suite(out: &mut dyn Write, file: &Path, tests: &[&TestReport]) -> io::Result<
 }
 
 fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
+    let (class, file) = match test.file.as_os_str().is_empty() {
+        true => (NO_FILE.to_owned(), String::new()),
+        false => (
+            attribute(&class_name(&test.file)),
+            format!(r#" file="{}""#, attribute(&test.file.to_string_lossy())),
+        ),
+    };
     write!(
         out,
-        r#"    <testcase name="{}" classname="{}" file="{}" time="{}""#,
+        r#"    <testcase name="{}" classname="{class}"{file} time="{}""#,
         attribute(&test.name),
-        attribute(&class_name(&test.file)),
-        attribute(&test.file.to_string_lossy()),
         seconds(test.duration)
     )?;
     let reason = attribute(&reason(test));

@@ -93,7 +93,9 @@ fn diagnostics(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
     writeln!(out, "  ---")?;
     scalar(out, "  message", &reason(test))?;
     scalar(out, "  severity", severity)?;
-    scalar(out, "  file", &test.file.to_string_lossy())?;
+    if !test.file.as_os_str().is_empty() {
+        scalar(out, "  file", &test.file.to_string_lossy())?;
+    }
     scalar(out, "  duration", &units::duration(test.duration))?;
     if !test.service_failures.is_empty() {
         writeln!(out, "  services:")?;

@@ -27,22 +27,7 @@ pub(super) async fn unwanted_end(
     };
     let state = watched.wait_for(unwanted).await;
     let state = state.map(|state| *state).ok()?;
-    let mut hint = None;
-    let message = match state {
-        TreeState::Running | TreeState::MainLeft => return None,
-        TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
-        TreeState::Ended(record) if record.requested && !instance.dir.exists() => {
-            "its folder was deleted while the test ran".to_owned()
-        }
-        TreeState::Ended(record) if record.requested => {
-            "it was stopped while the test ran".to_owned()
-        }
-        TreeState::Ended(record) => {
-            hint = record.status.is_success().then(|| END_HINT.to_owned());
-            format!("it ended with {} while the test ran", record.status)
-        }
-        TreeState::Lost(loss) => format!("{loss} while the test ran"),
-    };
+    let (message, hint) = told(state, instance.dir.exists())?;
     // What it wrote last is what matters; the shim ends once everything is in the log.
     let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
     let patience = instance.definition.stop.grace + NEWS_PATIENCE;
@@ -60,6 +45,26 @@ pub(super) async fn unwanted_end(
         // Where it stays when the instance is ended.
         log_file: Some(instance.running.log.clone()),
     })
+}
+
+/// What an end means, and the way out; `None` = it is none.
+fn told(state: TreeState, has_folder: bool) -> Option<(String, Option<String>)> {
+    let mut hint = None;
+    let message = match state {
+        TreeState::Running | TreeState::MainLeft => return None,
+        TreeState::Lost(loss) => format!("{loss} while the test ran"),
+        // Its supervisor ends it then.
+        _ if !has_folder => "its folder was deleted while the test ran".to_owned(),
+        TreeState::Failed(status) => format!("it ended with {status} while the test ran"),
+        TreeState::Ended(record) if record.requested => {
+            "it was stopped while the test ran".to_owned()
+        }
+        TreeState::Ended(record) => {
+            hint = record.status.is_success().then(|| END_HINT.to_owned());
+            format!("it ended with {} while the test ran", record.status)
+        }
+    };
+    Some((message, hint))
 }
 
 const END_HINT: &str = "`job = true` is for a service that does its work before the steps and ends; `may_exit = true` lets one end while they run";
@@ -99,5 +104,40 @@ pub(super) fn how_it_ended(instance: &LiveInstance) -> Option<String> {
         TreeState::Ended(record) if !record.requested => Some(record.status.to_string()),
         TreeState::Failed(status) => Some(status.to_string()),
         TreeState::Ended(_) | TreeState::Running | TreeState::MainLeft | TreeState::Lost(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
+
+    #[test]
+    fn an_end_that_the_deletion_of_its_folder_brought_is_told_as_that() {
+        let record = |status, requested| {
+            TreeState::Ended(ExitRecord {
+                status,
+                requested,
+                killed: false,
+                at_ms: 0,
+                log_bytes_lost: 0,
+            })
+        };
+        let by_signal = ExitStatus::Signal(15);
+        for state in [TreeState::Failed(by_signal), record(by_signal, true)] {
+            let (message, _) = told(state, false).unwrap();
+            assert_eq!(message, "its folder was deleted while the test ran");
+        }
+        let (message, hint) = told(TreeState::Failed(by_signal), true).unwrap();
+        assert!(
+            message.starts_with("it ended with signal 15") && hint.is_none(),
+            "{message}"
+        );
+        let (message, hint) = told(record(ExitStatus::Code(0), false), true).unwrap();
+        assert!(
+            message.starts_with("it ended with exit code 0") && hint.is_some(),
+            "{message}"
+        );
+        assert_eq!(told(TreeState::Running, true), None);
     }
 }

@@ -228,6 +228,25 @@ fn a_path_that_is_not_utf8_does_not_cost_the_report() {
 }
 
 #[test]
+fn an_error_that_is_no_files_has_a_name_all_the_same() {
+    let error = TestReport::not_run(
+        "clnrm".to_owned(),
+        std::path::PathBuf::new(),
+        TestStatus::Error,
+        "nowhere: no such file or directory".to_owned(),
+    );
+    let report = RunReport::without_run(vec![error], NOW);
+    let text = rendered(|out| junit::write(out, &report));
+    assert!(text.contains("<testsuite name=\"clnrm\""), "{text}");
+    assert!(
+        text.contains("<testcase name=\"clnrm\" classname=\"clnrm\" time="),
+        "{text}"
+    );
+    let text = rendered(|out| tap::write(out, &report));
+    assert!(!text.contains("file:"), "{text}");
+}
+
+#[test]
 fn a_run_that_could_not_begin_is_a_whole_document() {
     let test = TestReport::not_run(
         "broken".to_owned(),
