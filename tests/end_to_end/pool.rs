@@ -186,10 +186,11 @@ async fn a_guard_stops_what_nobody_leases_and_leaves() {
 async fn one_guard_stands_and_the_next_command_replaces_a_killed_one() {
     let project = project(1, &files(HONEST));
     run(&project, 0, &["--keep"]).await;
-    let first = guard_comes(&project).await;
+    guard_comes(&project).await;
     let again = || run(&project, 0, &["--keep"]);
+    // One that looks while the only warm instance is leased has nothing to guard and leaves: who gives it back starts
+    // another, and only one of them does.
     tokio::join!(again(), again(), again());
-    assert_eq!(guard(&project).await, Some(first), "there is one already");
     let guards = || {
         let processes = project.processes();
         let guards = processes.iter().filter(|line| line.contains("__guard"));
@@ -200,6 +201,7 @@ async fn one_guard_stands_and_the_next_command_replaces_a_killed_one() {
         count => Err(format!("{count} guards")),
     })
     .await;
+    let first = guard_comes(&project).await;
 
     let mut kill = std::process::Command::new("kill");
     kill.args(["-KILL", &first.to_string()]);
