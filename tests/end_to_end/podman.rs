@@ -12,6 +12,7 @@ use tempfile::TempDir;
 use crate::containers::{Engine, busybox, step};
 use crate::docker::{Docker, TestImage, redis_service};
 use crate::project::{Answer, Background, TestProject, answer, installed};
+use crate::support::processes_with;
 
 /// Enough for a machine whose engine would raise limits that it may not.
 const CONFIGURATION: &str = "[engine]\ncgroup_manager = \"cgroupfs\"\nevents_logger = \"file\"\n\
@@ -100,6 +101,12 @@ impl Drop for Podman {
             &["network", "prune", "--force"],
         ] {
             let _ = podman(&self.folder).args(arguments).output();
+        }
+        // The keepers of commands in containers stay for five minutes, and would make the folder anew.
+        for pid in processes_with(&self.folder.path().display().to_string()) {
+            if let Some(pid) = rustix::process::Pid::from_raw(pid) {
+                let _ = rustix::process::kill_process(pid, rustix::process::Signal::KILL);
+            }
         }
     }
 }
