@@ -1,4 +1,5 @@
-//! Services that are containers, on a real engine: what works for processes works for them.
+//! Services that are containers, on a real engine: what works for processes works for them. `CLNRM_TEST_CONTAINER_KILLS`
+//! (runs killed) makes the test of kills longer.
 
 use std::collections::BTreeSet;
 use std::io::Read as _;
@@ -11,7 +12,7 @@ use serde_json::Value;
 
 use crate::docker::{Docker, TestImage, container_service, docker, redis_service};
 use crate::project::{Background, TestProject, test_file};
-use crate::support::eventually;
+use crate::support::{eventually, number};
 
 /// What the engine itself knows of a project, asked through another client.
 pub(crate) struct Engine<'a> {
@@ -545,7 +546,7 @@ async fn a_run_killed_at_any_moment_leaves_no_container_unaccounted() {
     let service = container_service("s", TestImage::Nothing, "stop = { grace = '100ms' }");
     let project = TestProject::with(&test_file("t", &service, "touch {s.host}; sleep 0.2"));
     let engine = Engine::of(&docker, &project);
-    for round in 0..8 {
+    for round in 0..number("CLNRM_TEST_CONTAINER_KILLS", 8) {
         let mode = if round % 2 == 0 { "--keep" } else { "--stop" };
         let moment = Duration::from_millis(random.random_range(0..900));
         let context = format!("round {round} ({mode}, killed after {moment:?}, seed {seed})");

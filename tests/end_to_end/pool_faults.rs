@@ -11,7 +11,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng};
 
 use crate::project::{Answer, Background, TestProject, answer, test_file};
-use crate::support::eventually;
+use crate::support::{eventually, number};
 
 const RUNS: usize = 16;
 
@@ -22,11 +22,6 @@ command = "exec sleep 86400"
 pool = { size = 4, reset = "true", verify = "ls {data_dir}" }
 "#;
 const STEP: &str = "mkdir {files.data_dir}/held && rmdir {files.data_dir}/held";
-
-fn number(name: &str, otherwise: usize) -> usize {
-    let stated = std::env::var(name).ok();
-    stated.map_or(otherwise, |text| text.parse().unwrap())
-}
 
 fn project(tests: usize, step: &str) -> TestProject {
     let project = TestProject::empty();

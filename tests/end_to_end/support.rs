@@ -10,6 +10,12 @@ pub(crate) fn clnrm() -> &'static Path {
     Path::new(env!("CARGO_BIN_EXE_clnrm"))
 }
 
+/// A number that an environment variable states, so that a test can be made longer by hand.
+pub(crate) fn number(name: &str, otherwise: usize) -> usize {
+    let stated = std::env::var(name).ok();
+    stated.map_or(otherwise, |text| text.parse().unwrap())
+}
+
 /// Waits until `look` finds something; fails with its last words after ten seconds.
 pub(crate) async fn eventually<T>(what: &str, mut look: impl FnMut() -> Result<T, String>) -> T {
     let mut last = String::new();
