@@ -10,6 +10,7 @@ pub mod docker;
 pub mod guard;
 pub mod instance;
 pub mod job;
+mod kernel_listeners;
 mod listening;
 pub mod log_file;
 pub mod mark;

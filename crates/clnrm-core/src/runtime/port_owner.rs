@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::kernel_listeners;
 use super::socket_table::{Listener, listeners};
 use crate::procfs::ProcessTable;
 
@@ -21,7 +22,7 @@ pub struct Tree {
 
 /// Names a process that listens on a port, e.g. `redis-server (pid 812)`, where this user may see it.
 pub fn holder(port: u16) -> Option<String> {
-    let inodes: BTreeSet<u64> = listeners(&tables(), port)
+    let inodes: BTreeSet<u64> = all_listening(port)
         .iter()
         .map(|listener| listener.inode)
         .collect();
@@ -30,13 +31,13 @@ pub fn holder(port: u16) -> Option<String> {
 
 /// Whether somebody listens on a port, and at no address that anything but this machine itself could reach.
 pub fn is_on_loopback_only(port: u16) -> bool {
-    let found = listeners(&tables(), port);
+    let found = all_listening(port);
     !found.is_empty() && found.iter().all(|listener| listener.ip.is_loopback())
 }
 
 /// One look at whoever gets the connections to 127.0.0.1 on this port.
 pub(super) fn look(port: u16, tree: Tree) -> Result<(), String> {
-    let mut foreign = reached(&listeners(&tables(), port));
+    let mut foreign = reached(&all_listening(port));
     // Where none is left, nobody listens: what answered then is behind a redirection, and nothing says whose it is.
     let mut may_hide = foreign.is_empty();
     let mut is_own = |pid: i32, foreign: &mut BTreeSet<u64>| match sockets_of(pid) {
@@ -68,9 +69,11 @@ pub(super) fn look(port: u16, tree: Tree) -> Result<(), String> {
     }
 }
 
-fn tables() -> String {
+/// What listens on a port, whichever way the kernel tells it.
+fn all_listening(port: u16) -> Vec<Listener> {
     let table = |name: &str| fs::read_to_string(format!("/proc/net/{name}")).unwrap_or_default();
-    table("tcp") + &table("tcp6")
+    kernel_listeners::listening(port)
+        .unwrap_or_else(|_| listeners(&(table("tcp") + &table("tcp6")), port))
 }
 
 /// The sockets that the kernel gives connections to 127.0.0.1: the most exact ones (`compute_score` in
