@@ -1,6 +1,6 @@
 //! Validated definitions: what a test file means, with every default filled in.
 //!
-//! Deliberately absent: TOML, aliases and error positions, which end in `test_file.rs`.
+//! Deliberately absent: TOML, aliases and error positions, which end in `test_file/`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
