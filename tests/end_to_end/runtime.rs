@@ -5,15 +5,15 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use clnrm_core::config::definition::{StopSignal, StopSpec};
-use clnrm_core::procfs::ProcessIdentity;
-use clnrm_core::runtime::process::Found;
-use clnrm_core::runtime::shim_protocol::ExitStatus;
-use clnrm_core::runtime::{
+use clnrm_core::backend::process::Found;
+use clnrm_core::backend::shim_protocol::ExitStatus;
+use clnrm_core::backend::{
     CommandOutcome, CommandRequest, CommandResult, InstancePlace, NotReady, ProcessRuntime,
     ReadyContext, Running, StartError, StartRequest, Supervisor, TreeState, readiness::Probe,
     recovery, wait_until_ready,
 };
+use clnrm_core::config::definition::{StopSignal, StopSpec};
+use clnrm_core::procfs::ProcessIdentity;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -288,7 +288,7 @@ async fn output_beyond_the_limit_is_counted_and_dropped() {
     );
     assert_eq!(
         result.output.len(),
-        clnrm_core::runtime::command::OUTPUT_LIMIT_BYTES
+        clnrm_core::backend::command::OUTPUT_LIMIT_BYTES
     );
 }
 

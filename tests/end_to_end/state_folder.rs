@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use clnrm_core::runtime::DockerRuntime;
+use clnrm_core::backend::DockerRuntime;
 
 use crate::containers::Engine;
 use crate::docker::{TestImage, container_service, docker};

@@ -4,16 +4,17 @@
 //! ([`services::service_manager`]) decide, I/O applies the decision, and a typed report says what happened.
 //! `docs/ARCHITECTURE.md` has the map.
 
+pub mod backend;
 pub mod cli;
 pub mod clock;
 pub mod config;
-pub mod control;
 pub mod http;
+pub mod lifecycle;
+pub mod manage;
 pub mod metrics;
 pub mod procfs;
 pub mod report;
 pub mod runner;
-pub mod runtime;
 pub mod services;
 pub mod store;
 pub mod text;

@@ -8,6 +8,18 @@ use std::str::Chars;
 
 use serde::Serializer;
 
+/// An error and its sources in one line, for reports that keep sentences.
+pub fn one_line(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(error) = source {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        source = error.source();
+    }
+    text
+}
+
 /// Without escape sequences, and with `\n` as the end of every line.
 pub fn plain(text: &str) -> Cow<'_, str> {
     let text = without_sequences(text);

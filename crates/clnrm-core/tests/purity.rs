@@ -16,9 +16,10 @@ const LAYERS: &[&[&str]] = &[
     &["cli"],
     &["report"],
     &["runner"],
-    &["control"],
+    &["manage"],
+    &["lifecycle"],
     &["metrics"],
-    &["runtime"],
+    &["backend"],
     &["store"],
     &["config"],
     &["services"],
@@ -31,7 +32,7 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("clap", "cli"),
     ("clap_complete", "cli"),
     ("rusqlite", "store"),
-    ("bollard", "runtime"),
+    ("bollard", "backend"),
     ("clnrm_demo", "cli"),
 ];
 
@@ -66,9 +67,9 @@ fn imports_run_down() {
 
 #[test]
 fn the_reader_itself_sees_what_it_looks_for() {
-    let source = "use crate::{config::definition, store}; // crate::cli\nfn f() { crate::runtime::x(\"crate::report\") }\n#[cfg(test)]\nmod tests { use crate::cli; }";
+    let source = "use crate::{config::definition, store}; // crate::cli\nfn f() { crate::backend::x(\"crate::report\") }\n#[cfg(test)]\nmod tests { use crate::cli; }";
     let words = words(&strip(source));
-    let expected: BTreeSet<String> = ["config", "store", "runtime"].map(String::from).into();
+    let expected: BTreeSet<String> = ["config", "store", "backend"].map(String::from).into();
     assert_eq!(imported_modules(&words), expected);
     assert!(may_import("cli", "clock") && !may_import("clock", "cli"));
 }

@@ -12,10 +12,10 @@ use super::exit::Exit;
 use crate::config::ConfigError;
 use crate::config::discovery::DiscoveryError;
 use crate::config::project::ProjectError;
-use crate::control::guard::GuardError;
-use crate::control::manage::ManageError;
-use crate::control::recover::RecoverError;
-use crate::control::services::ServicesError;
+use crate::lifecycle::guard::GuardError;
+use crate::lifecycle::recover::RecoverError;
+use crate::manage::ManageError;
+use crate::manage::services::ServicesError;
 use crate::runner::RunError;
 use crate::store::StoreError;
 

@@ -12,15 +12,15 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::CliError;
 use super::types::GlobalOptions;
+use crate::backend::docker::EngineError;
+use crate::backend::{DockerRuntime, ProcessRuntime, recovery};
 use crate::clock::SystemClock;
 use crate::config::project::{self, STATE_DIR_VARIABLE};
-use crate::control::Project;
-use crate::control::project::instances_dir;
+use crate::lifecycle::Project;
+use crate::lifecycle::project::instances_dir;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
 use crate::report::{Printer, unless_closed};
-use crate::runtime::docker::EngineError;
-use crate::runtime::{DockerRuntime, ProcessRuntime, recovery};
 use crate::store::{Store, StoreHandle};
 
 /// Environment, working directory and this binary.

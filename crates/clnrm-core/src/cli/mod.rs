@@ -17,9 +17,9 @@ use self::error::CliError;
 use self::exit::Exit;
 use self::invocation::Invocation;
 use self::types::{Cli, Command, ServicesCommand};
+use crate::backend::{shim, shim_protocol::SHIM_SUBCOMMAND};
 use crate::report::style::{ColorChoice, Style, Surroundings};
 use crate::report::{Printer, unless_closed};
-use crate::runtime::{shim, shim_protocol::SHIM_SUBCOMMAND};
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use self::parse::{CgroupMount, Hierarchy, Membership};
 use super::absent::{Absent, Measured};
-use crate::runtime::docker::MemoryParts;
+use crate::backend::docker::MemoryParts;
 
 /// The directories with one container's counters. A hybrid host has some controllers in version 1 and some in 2.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -16,10 +16,10 @@ use super::reading::{CollectorId, Reading, ServiceReading};
 use super::remote_container::RemoteContainers;
 use super::root::{ContainerRoot, Root};
 use super::sock_diag::OwnConnections;
+use crate::backend::docker::Engine;
 use crate::clock::{Clock, Uptime};
 use crate::config::definition::MetricsSpec;
 use crate::procfs::boot_id;
-use crate::runtime::docker::Engine;
 
 /// An instance that is to be read.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -11,8 +11,8 @@ use super::absent::Absent;
 use super::kernel::Look;
 use super::reading::{NetworkCounter, ResourceUsage, Source, Traffic};
 use super::root::ContainerRoot;
+use crate::backend::docker::{Engine, EngineStats, StatsStream, follow_stats};
 use crate::clock::{Clock, Timestamp, Uptime};
-use crate::runtime::docker::{Engine, EngineStats, StatsStream, follow_stats};
 
 /// A reading that comes just before the engine's tick waits for it, so that it does not see the former item again. An
 /// engine ticks once a second.

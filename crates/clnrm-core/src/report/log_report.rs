@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::control::status_report::InstanceState;
+use crate::manage::status_report::InstanceState;
 use crate::text;
 
 /// The ends of the logs of one service's instances. JSON: schema `clnrm.logs/1`.

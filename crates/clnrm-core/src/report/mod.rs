@@ -29,8 +29,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::control::manage_report::ManageReport;
-use crate::control::status_report::{RestartReport, StatusReport, StopReport};
+use crate::manage::manage_report::ManageReport;
+use crate::manage::status_report::{RestartReport, StatusReport, StopReport};
 use crate::report::file_report::{InitReport, ValidateReport};
 use crate::report::human::View;
 use crate::report::log_report::{FollowedLine, LogReport};

@@ -7,15 +7,16 @@ use tokio::time::timeout;
 
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
+use crate::backend::command::CommandError;
+use crate::backend::shim_protocol::ExitStatus;
+use crate::backend::{CommandOutcome, CommandRequest, CommandResult, TreeState};
 use crate::config::definition::{CommandStep, Expectations, ExpectedEnd, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render, render_command};
 use crate::config::step_variables;
-use crate::control::lifecycle::HOST;
-use crate::control::{LiveInstance, one_line};
-use crate::runtime::command::CommandError;
-use crate::runtime::shim_protocol::ExitStatus;
-use crate::runtime::{CommandOutcome, CommandRequest, CommandResult, TreeState};
+use crate::lifecycle::LiveInstance;
+use crate::lifecycle::start::HOST;
 use crate::store::{RunId, RuntimeKind};
+use crate::text::one_line;
 
 /// What an engine makes of SIGKILL.
 const KILLED_CODE: i32 = 137;

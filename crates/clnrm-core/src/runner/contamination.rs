@@ -8,7 +8,7 @@ use super::pools::Verdict;
 use super::shared::Shared;
 use super::test_run::{self, FinishedTest};
 use crate::config::definition::TestDefinition;
-use crate::control::LiveInstance;
+use crate::lifecycle::LiveInstance;
 
 /// Suspects per instance that a report names.
 const SUSPECTS: u32 = 20;

@@ -5,9 +5,9 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::event::ServiceFailure;
-use crate::control::lifecycle::LOG_TAIL_LINES;
-use crate::control::{LiveInstance, Project};
-use crate::runtime::{Observed, Runtime as _, TreeState, log_file};
+use crate::backend::{Observed, Runtime as _, TreeState, log_file};
+use crate::lifecycle::start::LOG_TAIL_LINES;
+use crate::lifecycle::{LiveInstance, Project};
 use crate::store::RuntimeKind;
 
 /// An end that has come is heard of within milliseconds, and what was behind it within a second.
@@ -110,7 +110,7 @@ pub(super) fn how_it_ended(instance: &LiveInstance) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::runtime::shim_protocol::{ExitRecord, ExitStatus};
+    use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
 
     #[test]
     fn an_end_that_the_deletion_of_its_folder_brought_is_told_as_that() {

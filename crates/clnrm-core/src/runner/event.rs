@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde::{Serialize, Serializer};
 
 use crate::clock::{Timestamp, rfc3339};
-use crate::control::status_report::LeakReport;
+use crate::lifecycle::stopped::LeakReport;
 use crate::text;
 
 /// Something that happened; tests are named by their index in the plan.

@@ -9,8 +9,8 @@ use super::expectations::{Observed, first_violation, rendered};
 use super::step::Attempt;
 use crate::config::definition::HttpStep;
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
-use crate::control::one_line;
 use crate::http;
+use crate::text::one_line;
 
 /// Bodies are read up to this size.
 const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;

@@ -1,9 +1,9 @@
 //! Whether a step failed because a container ran out of memory under it: the kernel then kills one of its processes, and
 //! whoever waits for that hears of a closed connection or of exit code 137, not why.
 
-use crate::control::LiveInstance;
+use crate::backend::Supervisor;
+use crate::lifecycle::LiveInstance;
 use crate::metrics::memory_kills;
-use crate::runtime::Supervisor;
 
 /// The containers of a test on this machine, and how many of their processes were killed so far.
 pub(super) struct MemoryWatch<'a> {

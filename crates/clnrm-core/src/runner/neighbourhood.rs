@@ -5,9 +5,9 @@
 
 use std::collections::BTreeMap;
 
+use crate::backend::docker::NetworkNames;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
-use crate::runtime::docker::NetworkNames;
 
 /// The containers of one test.
 #[derive(Debug, Clone)]

@@ -10,11 +10,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::{Afterwards, Outcome, RunEvent};
 use super::shared::Shared;
+use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
-use crate::control::pool::Wanted;
-use crate::control::{LiveInstance, StartPlan, one_line};
-use crate::runtime::docker::{NetworkNames, OnPull};
+use crate::lifecycle::pool::Wanted;
+use crate::lifecycle::{LiveInstance, StartPlan};
 use crate::store::{GivenBack, InstanceId, StoreError};
+use crate::text::one_line;
 
 /// What a run knows of its pools.
 #[derive(Debug, Default)]

@@ -17,10 +17,10 @@ use super::shared::{CleanedUp, Shared};
 use super::step;
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
-use crate::control::evidence::pool_size;
-use crate::control::recover::RecoverError;
-use crate::control::sampler::Sampler;
-use crate::control::{LiveInstance, Project};
+use crate::lifecycle::pool_size::pool_size;
+use crate::lifecycle::recover::RecoverError;
+use crate::lifecycle::sampler::Sampler;
+use crate::lifecycle::{LiveInstance, Project};
 use crate::store::StoreError;
 
 /// How to run.

@@ -9,10 +9,11 @@ use tokio_util::sync::CancellationToken;
 use super::event::{RunEvent, ServiceFailure};
 use super::neighbourhood::Neighbourhood;
 use super::shared::Shared;
+use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
-use crate::control::{LiveInstance, StartCause, StartFailure, StartPlan, one_line};
-use crate::runtime::docker::{NetworkNames, OnPull};
+use crate::lifecycle::{LiveInstance, StartCause, StartFailure, StartPlan};
+use crate::text::one_line;
 
 /// Which test wants its services, and how.
 #[derive(Debug, Clone)]

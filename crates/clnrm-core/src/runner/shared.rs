@@ -15,12 +15,13 @@ use super::run::Notify;
 use super::schedule::{cannot_stay, fixed_ports};
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
-use crate::control::sampler::Sampler;
-use crate::control::status_report::LeakReport;
-use crate::control::{LiveInstance, Project, one_line};
+use crate::lifecycle::sampler::Sampler;
+use crate::lifecycle::stopped::LeakReport;
+use crate::lifecycle::{LiveInstance, Project};
 use crate::store::{
     InstanceRow, InstanceState, LeaseId, NewLease, RunId, RuntimeKind, ServiceId, StoreError,
 };
+use crate::text::one_line;
 
 /// Ended instances whose logs are kept, per service.
 const KEPT_LOGS: u32 = 5;

@@ -10,7 +10,7 @@ use super::event::{RunEvent, StepReport, StepStatus};
 use super::{command_step, http_step};
 use crate::config::definition::{StepAction, StepDefinition};
 use crate::config::placeholder::Bindings;
-use crate::control::{LiveInstance, Project};
+use crate::lifecycle::{LiveInstance, Project};
 use crate::store::RunId;
 
 /// How much of a failed step's output a report keeps.

@@ -17,11 +17,11 @@ use super::memory_watch::MemoryWatch;
 use super::service_set::{self, ServiceSet, Wish};
 use super::shared::Shared;
 use super::step::{self, StepContext};
+use crate::backend::{Condition, Observed};
 use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
-use crate::control::LiveInstance;
-use crate::control::Project;
-use crate::runtime::{Condition, Observed};
+use crate::lifecycle::LiveInstance;
+use crate::lifecycle::Project;
 use crate::store::RuntimeKind;
 
 /// Why a test was cut short.

@@ -6,11 +6,11 @@ use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
+use clnrm_core::backend::docker::Engine;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::rates::{combine, instance_sample};
 use clnrm_core::metrics::{Absent, Collector, ContainerRoot, Reading, Root, Source, Target};
-use clnrm_core::runtime::docker::Engine;
 use clnrm_core::services::service_manager::Metric;
 use serde_json::Value;
 use tokio::time::Instant;

@@ -21,8 +21,8 @@ use crate::cli::types::{DemoLoadOptions, DemoOptions, DemoPart, DemoServeOptions
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config;
 use crate::config::project::CostRates;
-use crate::control::Project;
-use crate::control::manage::ManageOptions;
+use crate::lifecycle::Project;
+use crate::manage::ManageOptions;
 use crate::report::{Format, Printer, unless_closed};
 use crate::runner::event::RunReport;
 use crate::runner::{self, RunError, RunOptions};

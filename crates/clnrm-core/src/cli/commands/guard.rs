@@ -4,14 +4,14 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use crate::backend::guard::GuardPost;
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::GuardOptions;
-use crate::control::Project;
+use crate::lifecycle::Project;
 use crate::report::Printer;
-use crate::runtime::guard::GuardPost;
 
 /// Guards a project as long as it has warm instances. What it has to tell goes to its log.
 pub(in crate::cli) async fn guard(
@@ -30,7 +30,7 @@ pub(in crate::cli) async fn guard(
         };
         tokio::select! {
             stood = stand(&project, &interrupt, printer) => stood?,
-            // What runs ends by itself: see `runtime::shim`.
+            // What runs ends by itself: see `backend::shim`.
             () = post.abolished() => return Ok(Exit::Good),
         }
         drop(post);

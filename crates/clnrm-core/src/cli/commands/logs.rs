@@ -7,17 +7,17 @@ use std::time::Duration;
 use tokio::time::sleep;
 
 use super::services::looking;
+use crate::backend::log_file::{LogReader, tail};
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::LogsOptions;
-use crate::control::Project;
-use crate::control::selection::SelectionError;
-use crate::control::services::{KnownInstance, ServicesError, reported_state};
+use crate::lifecycle::Project;
+use crate::manage::selection::SelectionError;
+use crate::manage::services::{KnownInstance, ServicesError, reported_state};
 use crate::report::log_report::{FollowedLine, InstanceLog, LogReport};
 use crate::report::{Format, Printer, unless_closed};
-use crate::runtime::log_file::{LogReader, tail};
 
 const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 

@@ -16,10 +16,11 @@ use crate::config::definition::TestDefinition;
 use crate::config::discovery::{DiscoveryError, discover};
 use crate::config::project::ProjectConfig;
 use crate::config::{self, ConfigError};
-use crate::control::{Project, one_line};
+use crate::lifecycle::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
 use crate::runner::event::{RunEvent, RunReport, TestReport, TestStatus};
 use crate::runner::{self, RunError, RunOptions, RunOutcome};
+use crate::text::one_line;
 
 /// Runs tests against their services.
 pub(in crate::cli) async fn run(

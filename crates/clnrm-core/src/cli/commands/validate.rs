@@ -9,10 +9,10 @@ use crate::cli::types::ValidateOptions;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::discovery::discover;
 use crate::config::{self, ConfigError, step_variables};
-use crate::control::one_line;
 use crate::report::file_report::{CheckedFile, ValidateReport};
 use crate::report::{Format, Printer, unless_closed};
 use crate::services::service_manager::AutoScaleConfig;
+use crate::text::one_line;
 
 /// Checks test files without starting anything.
 pub(in crate::cli) fn validate(

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::control::status_report::{
+use crate::manage::status_report::{
     InstanceState, InstanceStatus, Purpose, RestartReport, StatusReport, StopReport,
 };
 use crate::report::human::{View, run};

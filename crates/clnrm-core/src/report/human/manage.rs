@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::control::manage_report::{
+use crate::manage::manage_report::{
     CurrentMetrics, HealthValue, ManageReport, ServiceReport, ServiceState,
 };
 use crate::report::human::{RULE, View, optimization, prediction, scaling, section};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::control::manage_report::{ManageReport, PoolSummary, Recommendation};
+use crate::manage::manage_report::{ManageReport, PoolSummary, Recommendation};
 use crate::report::human::manage::title;
 use crate::report::human::{View, section};
 use crate::report::text::safe_line;

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::control::manage_report::{
+use crate::manage::manage_report::{
     ForecastBasis, ForecastReport, HealthBand, ManageReport, PredictedValue, Prediction,
     ServiceReport, SkillReport,
 };

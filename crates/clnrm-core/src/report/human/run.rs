@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::control::status_report::LeakReport;
+use crate::lifecycle::stopped::LeakReport;
 use crate::report::human::{View, block, failure, paragraph};
 use crate::report::style::Paint;
 use crate::report::text::safe_line;

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::control::manage_report::{
+use crate::manage::manage_report::{
     ManageReport, ScalingKind, ScalingReport, ServiceReport, ServiceState,
 };
 use crate::report::human::manage::title;

@@ -3,9 +3,10 @@
 use std::path::PathBuf;
 
 use super::{NOW, milliseconds};
-use crate::control::status_report::{
-    GuardStatus, InstanceState, InstanceStatus, LeakReport, Purpose, RestartReport,
-    RestartedInstance, StatusReport, StopReport, StoppedInstance,
+use crate::lifecycle::stopped::{LeakReport, StoppedInstance};
+use crate::manage::status_report::{
+    GuardStatus, InstanceState, InstanceStatus, Purpose, RestartReport, RestartedInstance,
+    StatusReport, StopReport,
 };
 use crate::report::file_report::{CheckedFile, InitReport, ValidateReport};
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};

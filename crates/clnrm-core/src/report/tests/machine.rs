@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::NOW;
 use super::manage::{report as manage_report, service, with_prediction};
 use super::run_fixtures::{everything, failed, flaky, passed, report};
-use crate::control::manage_report::{Prediction, SampleCounts};
+use crate::manage::manage_report::{Prediction, SampleCounts};
 use crate::report::human::tests::rendered;
 use crate::report::{json, junit, tap};
 use crate::runner::event::{RunReport, TestReport, TestStatus};

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::NOW;
-use crate::control::manage_report::{
+use crate::manage::manage_report::{
     ComparedModel, CurrentMetrics, ForecastBasis, ForecastReport, HealthBand, HealthReport,
     HealthValue, ManageReport, PoolSummary, PredictedValue, Prediction, Recommendation,
     ScalingKind, ScalingReport, ServiceReport, ServiceState, SkillReport,

@@ -6,7 +6,7 @@ use super::manage::{
     health, no_scaling, predicted, report, scaling, service, unjudged, with_prediction,
 };
 use super::{NOW, milliseconds};
-use crate::control::manage_report::{
+use crate::manage::manage_report::{
     ForecastBasis, ForecastReport, HealthBand, HealthReport, HealthValue, ManageReport,
     PoolSummary, PredictedValue, Prediction, SampleCounts, ScalingKind, ScalingReport,
     ServiceReport, ServiceState,

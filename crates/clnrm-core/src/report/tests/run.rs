@@ -1,7 +1,7 @@
 //! The report of `clnrm run` for people, and GitHub's summary.
 
 use super::run_fixtures::{contaminated, error, everything, failed, flaky, passed, report};
-use crate::control::status_report::LeakReport;
+use crate::lifecycle::stopped::LeakReport;
 use crate::report::github::append_step_summary;
 use crate::report::human::run::{run, summary};
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};

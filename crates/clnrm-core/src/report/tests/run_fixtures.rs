@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{NOW, milliseconds};
-use crate::control::status_report::LeakReport;
+use crate::lifecycle::stopped::LeakReport;
 use crate::runner::event::{
     Afterwards, InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceFailure,
     ServiceUse, StepReport, StepStatus, Suspect, TestReport, TestStatus,

@@ -1,0 +1,330 @@
+//! What a container is started from, and what the engine is told of it. Pure.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use bollard::models::{
+    ContainerCreateBody, EndpointSettings, HealthConfig, HostConfig, HostConfigLogConfig, Mount,
+    MountType, NetworkingConfig, PortBinding, ResourcesUlimits,
+};
+
+use super::image::{ImageFacts, WantedImage};
+use super::labels;
+use super::project_mark::ProjectMark;
+use crate::backend::instance::InstancePlace;
+use crate::clock::Timestamp;
+use crate::config::definition::{
+    ContainerSettings, LogPattern, PortMapping, StopSignal, StopSpec, VolumeMount,
+};
+use crate::config::placeholder::HOST_GATEWAY;
+use crate::procfs::ProcessIdentity;
+
+/// The folder inside a container that belongs to the service itself; `{data_dir}`.
+pub const DATA_DIR_INSIDE: &str = "/clnrm-data";
+
+/// A container to start, with every placeholder filled in.
+#[derive(Debug, Clone)]
+pub struct ContainerRequest {
+    /// The instance.
+    pub place: InstancePlace,
+    /// Its service's name.
+    pub service: String,
+    /// Of the definition that it is started from.
+    pub digest: String,
+    /// The run that wants it.
+    pub run: Option<String>,
+    /// The command that starts it.
+    pub owner: ProcessIdentity,
+    /// When whoever finds it without its project may remove it.
+    pub expires_at: Timestamp,
+    /// The image reference.
+    pub image: String,
+    /// Replaces the image's entry point; empty = none, `None` = the image's own.
+    pub entry_point: Option<Vec<String>>,
+    /// Replaces the image's command, not its entry point; `None` = the image's own.
+    pub command: Option<Vec<String>>,
+    /// Added to the image's environment.
+    pub env: BTreeMap<String, String>,
+    /// Inside the container; `None` = the image's own.
+    pub working_dir: Option<PathBuf>,
+    /// Limit of CPU in cores; `None` = none.
+    pub cpus: Option<f64>,
+    /// Limit of memory in bytes, swap included; `None` = none.
+    pub memory_bytes: Option<u64>,
+    /// Ports inside, each with the port of 127.0.0.1 that it is bound to; `None` = the engine chooses.
+    pub ports: Vec<PortMapping>,
+    /// Bind mounts.
+    pub volumes: Vec<VolumeMount>,
+    /// What the file says beyond that.
+    pub settings: ContainerSettings,
+    /// Whether it has a volume of its own at [`DATA_DIR_INSIDE`].
+    pub data_volume: bool,
+    /// How it and others find each other.
+    pub names: NetworkNames,
+    /// How it is asked to stop.
+    pub stop: StopSpec,
+    /// Cap of the log that is kept.
+    pub log_limit_bytes: u64,
+    /// Lines of its output that are waited for; where there are any, the log file is written from the start.
+    pub log_patterns: Vec<LogPattern>,
+    /// In place of the image's own check.
+    pub health_check: Option<RenderedHealthCheck>,
+}
+
+/// A command that the engine executes inside again and again.
+#[derive(Debug, Clone)]
+pub struct RenderedHealthCheck {
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The pause between two.
+    pub interval: Duration,
+    /// Longest time of one.
+    pub timeout: Duration,
+    /// Failures in a row.
+    pub retries: u32,
+}
+
+impl RenderedHealthCheck {
+    fn config(&self) -> HealthConfig {
+        let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+        let kind = ["CMD".to_owned()];
+        HealthConfig {
+            test: Some(kind.into_iter().chain(self.argv.iter().cloned()).collect()),
+            interval: Some(nanoseconds(self.interval)),
+            timeout: Some(nanoseconds(self.timeout)),
+            retries: Some(i64::from(self.retries)),
+            ..HealthConfig::default()
+        }
+    }
+}
+
+impl ContainerRequest {
+    /// The image that it is started from.
+    pub fn wanted_image(&self) -> WantedImage<'_> {
+        WantedImage {
+            name: &self.image,
+            platform: self.settings.platform.as_deref(),
+            pull: self.settings.pull,
+        }
+    }
+}
+
+/// How a container and others of the project's network find each other.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct NetworkNames {
+    /// What others look for in the network; empty = the container's own name.
+    pub own: String,
+    /// Names that it may use, each with the name in the network that it stands for: several tests may have a `db` each.
+    pub links: BTreeMap<String, String>,
+    /// Where those are now that run already, for an engine that knows no such names.
+    pub addresses: BTreeMap<String, String>,
+}
+
+/// The network that a container is on.
+#[derive(Debug, Clone)]
+pub(super) struct Attachment {
+    /// The address of the engine's machine that ports are published at.
+    pub(super) bind: String,
+    pub(super) network_id: String,
+    /// What stands for this machine in the hosts file.
+    pub(super) host_gateway: String,
+    /// Whether the engine resolves [`NetworkNames::links`].
+    pub(super) has_links: bool,
+}
+
+/// What the engine is told.
+pub(super) fn body(
+    request: &ContainerRequest,
+    image: &ImageFacts,
+    attachment: &Attachment,
+    project: &ProjectMark,
+) -> ContainerCreateBody {
+    let key = |port: &PortMapping| format!("{}/{}", port.container, port.protocol.word());
+    let bindings = request.ports.iter().map(|port| {
+        let binding = PortBinding {
+            host_ip: Some(attachment.bind.clone()),
+            host_port: Some(port.host.unwrap_or(0).to_string()),
+        };
+        (key(port), Some(vec![binding]))
+    });
+    let settings = &request.settings;
+    let memory = request
+        .memory_bytes
+        .and_then(|bytes| i64::try_from(bytes).ok());
+    let host_config = HostConfig {
+        network_mode: Some(attachment.network_id.clone()),
+        log_config: Some(log_config(request.log_limit_bytes)),
+        port_bindings: Some(bindings.collect::<HashMap<_, _>>()),
+        nano_cpus: request.cpus.map(nano_cpus),
+        memory,
+        // The same value means "no swap": a limit of memory must be one.
+        memory_swap: memory,
+        mounts: Some(mounts(request)),
+        extra_hosts: Some(extra_hosts(request, attachment)),
+        // A shell as process 1 would ignore SIGTERM; anything else may insist on being process 1.
+        init: settings.init.or_else(|| {
+            image
+                .runs_a_shell(request.entry_point.as_deref(), request.command.as_deref())
+                .then_some(true)
+        }),
+        ..of_settings(settings)
+    };
+    ContainerCreateBody {
+        image: Some(request.image.clone()),
+        entrypoint: request.entry_point.clone().map(as_engines_write_it),
+        cmd: request.command.clone(),
+        user: settings.user.clone(),
+        hostname: settings.hostname.clone(),
+        env: Some(
+            request
+                .env
+                .iter()
+                .map(|(name, value)| format!("{name}={value}"))
+                .collect(),
+        ),
+        working_dir: request
+            .working_dir
+            .as_ref()
+            .map(|path| path.display().to_string()),
+        // An image whose command is a shell (alpine, debian) stays up: the shell waits for input that never comes. All
+        // others find their input at its end, as a process does.
+        open_stdin: Some(
+            request.command.is_none() && request.entry_point.is_none() && image.waits_for_input(),
+        ),
+        exposed_ports: Some(request.ports.iter().map(key).collect()),
+        // The image's own choice stands unless the file states another.
+        stop_signal: (request.stop.signal != StopSignal::Term)
+            .then(|| signal_name(request.stop.signal).to_owned()),
+        healthcheck: request
+            .health_check
+            .as_ref()
+            .map(RenderedHealthCheck::config),
+        labels: Some(labels::of_container(request, project)),
+        networking_config: Some(networking(&request.names, attachment)),
+        host_config: Some(host_config),
+        ..ContainerCreateBody::default()
+    }
+}
+
+/// The engine's own default may be a driver that cannot be read, or one that keeps everything.
+fn log_config(limit_bytes: u64) -> HostConfigLogConfig {
+    let half = (limit_bytes / 2).max(1);
+    HostConfigLogConfig {
+        typ: Some("json-file".to_owned()),
+        config: Some(HashMap::from([
+            ("max-size".to_owned(), half.to_string()),
+            ("max-file".to_owned(), "2".to_owned()),
+        ])),
+    }
+}
+
+/// The settings that the engine counts to the machine's side.
+fn of_settings(settings: &ContainerSettings) -> HostConfig {
+    let stated = |texts: &Vec<String>| (!texts.is_empty()).then(|| texts.clone());
+    let map = |map: &BTreeMap<String, String>| {
+        (!map.is_empty()).then(|| map.clone().into_iter().collect::<HashMap<_, _>>())
+    };
+    let ulimits = settings
+        .ulimits
+        .iter()
+        .map(|(name, limit)| ResourcesUlimits {
+            name: Some(name.clone()),
+            soft: Some(limit.soft),
+            hard: Some(limit.hard),
+        });
+    HostConfig {
+        privileged: settings.privileged.then_some(true),
+        readonly_rootfs: settings.read_only.then_some(true),
+        tmpfs: map(&settings.tmpfs),
+        shm_size: settings
+            .shm_bytes
+            .and_then(|bytes| i64::try_from(bytes).ok()),
+        ulimits: (!settings.ulimits.is_empty()).then(|| ulimits.collect()),
+        cap_add: stated(&settings.cap_add),
+        cap_drop: stated(&settings.cap_drop),
+        dns: stated(&settings.dns),
+        sysctls: map(&settings.sysctls),
+        ..HostConfig::default()
+    }
+}
+
+/// An empty list would mean the image's own: none is one empty text.
+fn as_engines_write_it(entry_point: Vec<String>) -> Vec<String> {
+    if entry_point.is_empty() {
+        return vec![String::new()];
+    }
+    entry_point
+}
+
+fn networking(names: &NetworkNames, attachment: &Attachment) -> NetworkingConfig {
+    let endpoint = EndpointSettings {
+        aliases: Some(vec![names.own.clone()]).filter(|_| !names.own.is_empty()),
+        links: attachment.has_links.then(|| {
+            let links = names.links.iter();
+            links
+                .filter(|(_, target)| *target != HOST_GATEWAY)
+                .map(|(name, target)| format!("{target}:{name}"))
+                .collect()
+        }),
+        ..EndpointSettings::default()
+    };
+    NetworkingConfig {
+        endpoints_config: Some(HashMap::from([(attachment.network_id.clone(), endpoint)])),
+    }
+}
+
+/// Those of the file, and processes of this machine; where the engine does not resolve names, also where others are now.
+fn extra_hosts(request: &ContainerRequest, attachment: &Attachment) -> Vec<String> {
+    let addresses = request.names.addresses.iter();
+    let addresses = addresses.filter(|_| !attachment.has_links);
+    let stated = &request.settings.extra_hosts;
+    let is_stated = |name: &String| stated.iter().any(|(stated, _)| stated == name);
+    let links = request.names.links.iter();
+    let processes = links.filter(|(name, target)| *target == HOST_GATEWAY && !is_stated(name));
+    addresses
+        .chain(processes)
+        .chain(stated.iter().map(|(name, at)| (name, at)))
+        .map(|(name, at)| match at.as_str() {
+            HOST_GATEWAY => format!("{name}:{}", attachment.host_gateway),
+            at => format!("{name}:{at}"),
+        })
+        .collect()
+}
+
+#[expect(
+    clippy::cast_possible_truncation,
+    reason = "cores are validated; 10⁹ of them fit"
+)]
+fn nano_cpus(cpus: f64) -> i64 {
+    (cpus * 1e9).round() as i64
+}
+
+fn mounts(request: &ContainerRequest) -> Vec<Mount> {
+    // A `mount` of a path that does not exist is an error; a `bind` would create it, as root.
+    let binds = request.volumes.iter().map(|volume| Mount {
+        typ: Some(MountType::BIND),
+        source: Some(volume.host.display().to_string()),
+        target: Some(volume.container.display().to_string()),
+        read_only: Some(volume.read_only),
+        ..Mount::default()
+    });
+    let data = request.data_volume.then(|| Mount {
+        typ: Some(MountType::VOLUME),
+        target: Some(DATA_DIR_INSIDE.to_owned()),
+        ..Mount::default()
+    });
+    binds.chain(data).collect()
+}
+
+fn signal_name(signal: StopSignal) -> &'static str {
+    match signal {
+        StopSignal::Term => "SIGTERM",
+        StopSignal::Int => "SIGINT",
+        StopSignal::Quit => "SIGQUIT",
+        StopSignal::Hup => "SIGHUP",
+        StopSignal::Usr1 => "SIGUSR1",
+        StopSignal::Usr2 => "SIGUSR2",
+        StopSignal::Winch => "SIGWINCH",
+    }
+}

@@ -1,0 +1,55 @@
+//! Ports of this machine that a test file fixes: free when an instance is to have them, or their holder is named.
+
+use super::project::Project;
+use super::start_failure::{PortHolder, StartCause, StartFailure};
+use crate::backend::{port_owner, ports};
+use crate::config::definition::ServiceDefinition;
+use crate::store::InstanceRow;
+
+impl Project {
+    /// Whether an instance can have the ports that its file fixes.
+    pub(super) async fn check_fixed_ports(
+        &self,
+        definition: &ServiceDefinition,
+    ) -> Result<(), StartCause> {
+        let wanted = definition.ports_of_this_machine();
+        match wanted.into_iter().find(|port| !ports::is_free(*port)) {
+            Some(port) => Err(StartCause::PortTaken {
+                port,
+                holder: self.holder_of(port).await,
+            }),
+            None => Ok(()),
+        }
+    }
+
+    /// A failure of an instance that was too late for its fixed port, with whoever has it now as its cause.
+    pub(super) async fn with_the_holder(
+        &self,
+        definition: &ServiceDefinition,
+        failure: StartFailure,
+    ) -> StartFailure {
+        for port in definition.ports_of_this_machine() {
+            let holder = self.holder_of(port).await;
+            if holder != PortHolder::Unknown {
+                let cause = StartCause::PortTaken { port, holder };
+                return StartFailure { cause, ..failure };
+            }
+        }
+        failure
+    }
+
+    async fn holder_of(&self, port: u16) -> PortHolder {
+        // A history that cannot be read is told elsewhere; the port is taken all the same.
+        let live = self.store.call(|store| store.live_instances()).await;
+        let has_it = |row: &InstanceRow| {
+            let ports = &row.start.ports;
+            ports.main == Some(port) || ports.named.values().any(|named| *named == port)
+        };
+        let own = live.unwrap_or_default().into_iter().find(has_it);
+        match (own, port_owner::holder(port)) {
+            (Some(row), _) => PortHolder::Instance(row.start.id),
+            (None, Some(process)) => PortHolder::Process(process),
+            (None, None) => PortHolder::Unknown,
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The life of an instance: prepared, started, leased, cleaned, stopped, recovered, guarded; journalled at each turn.
+//!
+//! Deliberately absent: test files and steps (`runner`), decisions (`manage`), and anything that prints (`report`).
+
+pub mod clean;
+mod container;
+mod fixed_ports;
+pub mod guard;
+mod job;
+mod look_over;
+pub mod neighbours;
+pub mod pool;
+pub mod pool_size;
+mod preparation;
+pub mod project;
+pub mod recover;
+mod relocate;
+pub mod sampler;
+pub mod start;
+pub mod start_failure;
+pub mod stop;
+pub mod stopped;
+
+pub use project::Project;
+pub use start::{Acquired, LiveInstance, StartPlan};
+pub use start_failure::{StartCause, StartFailure};

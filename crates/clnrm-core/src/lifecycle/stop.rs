@@ -1,0 +1,299 @@
+//! Ends instances, whatever state they are in, and records how.
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::project::{Project, place};
+use super::stopped::{LeakReport, StoppedInstance};
+use crate::backend::process::data_dir;
+use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
+use crate::backend::{InstanceError, InstancePlace, Observed, Patience};
+use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
+
+/// What instances without a known definition get between SIGTERM and SIGKILL.
+pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
+
+/// What the kernel sends when memory is out.
+const SIGKILL: i32 = 9;
+
+/// Why an instance could not be ended.
+#[derive(Debug, Error)]
+pub enum EndError {
+    /// The operating system refused, or something survived.
+    #[error("cannot stop {id}")]
+    Stop {
+        /// The instance.
+        id: InstanceId,
+        /// Why.
+        source: InstanceError,
+    },
+    /// The history failed.
+    #[error("cannot record that {id} was stopped")]
+    Store {
+        /// The instance.
+        id: InstanceId,
+        /// Why.
+        source: StoreError,
+    },
+}
+
+impl EndError {
+    /// The way out, where one is known.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Stop {
+                source: InstanceError::Engine(error),
+                ..
+            } => error.hint(),
+            Self::Stop { .. } => None,
+            Self::Store { source, .. } => source.hint(),
+        }
+    }
+}
+
+/// An instance of which nothing is left.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ended {
+    /// What is known of its exit.
+    pub exit: InstanceExit,
+    /// How the history calls it.
+    pub ending: Ending,
+    /// SIGKILL was needed.
+    pub killed: bool,
+    /// What a killed shim had left behind.
+    pub leftovers: Vec<String>,
+}
+
+impl Project {
+    /// Ends an instance of the history and records it.
+    pub async fn stop_instance(
+        &self,
+        row: &InstanceRow,
+        name: &str,
+        grace: Duration,
+    ) -> Result<StoppedInstance, EndError> {
+        let started = Instant::now();
+        let id = row.start.id.clone();
+        let store_error = |source| EndError::Store {
+            id: row.start.id.clone(),
+            source,
+        };
+        let stopping = id.clone();
+        // On a full disk nothing can be recorded, but everything can be stopped: the error comes afterwards.
+        let noted = self
+            .store
+            .call(move |store| store.record_stopping(&stopping).map(drop))
+            .await;
+        let ended = self
+            .end_instance(row.start.runtime, &place(row), grace)
+            .await?;
+        noted.map_err(store_error)?;
+        let (exit, ending, now) = (ended.exit.clone(), ended.ending, self.now());
+        let recorded = id.clone();
+        self.store
+            .call(move |store| store.record_ended(&recorded, ending, &exit, now).map(drop))
+            .await
+            .map_err(store_error)?;
+        Ok(StoppedInstance {
+            service: name.to_owned(),
+            id: id.0,
+            exit: ended.exit.message,
+            took_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+            killed: ended.killed,
+        })
+    }
+
+    /// Ends instances of the history, all at once, each with its own service's grace.
+    pub async fn stop_instances(
+        self: &Arc<Self>,
+        rows: Vec<InstanceRow>,
+    ) -> Vec<Result<StoppedInstance, EndError>> {
+        let services = match self.store.call(|store| store.services()).await {
+            Ok(services) => services,
+            Err(source) => {
+                let id = rows
+                    .first()
+                    .map_or_else(|| InstanceId(String::new()), |row| row.start.id.clone());
+                return vec![Err(EndError::Store { id, source })];
+            }
+        };
+        let mut stopping = JoinSet::new();
+        for row in rows {
+            let service = services
+                .iter()
+                .find(|service| service.id == row.start.service);
+            let name = service
+                .map(|service| service.name.clone())
+                .unwrap_or_default();
+            let grace = service.map_or(DEFAULT_GRACE, |service| service.definition.stop.grace);
+            let project = Arc::clone(self);
+            stopping.spawn(async move { project.stop_instance(&row, &name, grace).await });
+        }
+        stopping.join_all().await
+    }
+
+    /// Looks for anything that still carries the marks of instances that were ended, ends it, and names it.
+    pub async fn end_survivors(&self, ended: &[InstanceRow]) -> LeakReport {
+        let mut report = LeakReport::default();
+        for kind in [RuntimeKind::Process, RuntimeKind::Container] {
+            let ids: Vec<String> = ended
+                .iter()
+                .filter(|row| row.start.runtime == kind)
+                .map(|row| row.start.id.0.clone())
+                .collect();
+            if ids.is_empty() {
+                continue;
+            }
+            match self.runtime(kind).end_survivors(&ids).await {
+                Ok(leaked) => report.leaked.extend(leaked),
+                Err(error) => {
+                    report.unchecked = Some(error.to_string());
+                    continue;
+                }
+            }
+            // What was never created need not be checked.
+            let existed = |row: &&InstanceRow| {
+                row.start.runtime == kind
+                    && (kind == RuntimeKind::Process || row.container_id.is_some())
+            };
+            let checked = ended.iter().filter(existed).count();
+            let checked = u32::try_from(checked).unwrap_or(u32::MAX);
+            match kind {
+                RuntimeKind::Process => report.processes_checked = checked,
+                RuntimeKind::Container => report.containers_checked = checked,
+            }
+        }
+        report
+    }
+
+    /// Removes the containers' network once no instance is left that needs it, or is about to.
+    pub async fn tidy_containers(&self) -> Result<(), StoreError> {
+        let is_idle = self
+            .store
+            .call(|store| {
+                let live = store.live_instances()?;
+                let is_container = |row: &InstanceRow| row.start.runtime == RuntimeKind::Container;
+                Ok(!live.iter().any(is_container))
+            })
+            .await?;
+        if is_idle && self.containers.had_network() {
+            // Best effort: a network that stays is found by the next command.
+            let _ = self.containers.tidy().await;
+        }
+        Ok(())
+    }
+
+    /// Removes the folders and rows of all but the newest ended instances of each service.
+    pub async fn prune(&self, keep_per_service: u32) -> Result<(), StoreError> {
+        let prunable = self
+            .store
+            .call(move |store| store.prunable_instances(keep_per_service))
+            .await?;
+        for instance in &prunable {
+            // A folder that stays is found without its row by the next command, and removed then.
+            let _ = fs::remove_dir_all(&instance.dir);
+        }
+        let ids: Vec<InstanceId> = prunable.into_iter().map(|instance| instance.id).collect();
+        self.store
+            .call(move |store| store.forget_instances(&ids))
+            .await
+    }
+
+    /// That grace period, as long as nobody hurries.
+    pub(super) fn patience(&self, grace: Duration) -> Patience {
+        Patience {
+            grace,
+            hurry: self.hurry.clone(),
+        }
+    }
+
+    /// Ends whatever there is of an instance. Its log stays, its data goes.
+    pub async fn end_instance(
+        &self,
+        kind: RuntimeKind,
+        place: &InstancePlace,
+        grace: Duration,
+    ) -> Result<Ended, EndError> {
+        let ended = self
+            .runtime(kind)
+            .end(place, &self.patience(grace))
+            .await
+            .map_err(|source| EndError::Stop {
+                id: InstanceId(place.id.clone()),
+                source,
+            })?;
+        // What a service wrote is not kept: no later instance may meet it. Best effort, the folder goes in the end.
+        let _ = fs::remove_dir_all(data_dir(&place.dir));
+        Ok(match ended.exit {
+            Some(exit) => Ended {
+                killed: ended.killed,
+                ..from_record(exit)
+            },
+            None => unseen(ended.killed, ended.leftovers),
+        })
+    }
+}
+
+impl Ended {
+    /// Of an instance that does not live any more and that nobody cleans up after.
+    pub(super) fn found(observed: &Observed, why: &str) -> Self {
+        match observed {
+            Observed::Ended(exit) => from_record(*exit),
+            _ => Self {
+                exit: InstanceExit {
+                    message: Some(why.to_owned()),
+                    ..InstanceExit::default()
+                },
+                ending: Ending::Lost,
+                killed: false,
+                leftovers: Vec::new(),
+            },
+        }
+    }
+}
+
+fn from_record(record: ExitRecord) -> Ended {
+    let (code, signal) = match record.status {
+        ExitStatus::Code(code) => (Some(code), None),
+        ExitStatus::Signal(signal) => (None, Some(signal)),
+        ExitStatus::OutOfMemory => (None, Some(SIGKILL)),
+    };
+    Ended {
+        exit: InstanceExit {
+            code,
+            signal,
+            message: Some(record.status.to_string()),
+        },
+        ending: if record.requested {
+            Ending::Stopped
+        } else {
+            Ending::Failed
+        },
+        killed: record.killed,
+        leftovers: Vec::new(),
+    }
+}
+
+fn unseen(killed: bool, leftovers: Vec<String>) -> Ended {
+    let message = match leftovers.len() {
+        0 => None,
+        1 => Some("its supervisor was killed; one process that it left was ended".to_owned()),
+        count => Some(format!(
+            "its supervisor was killed; {count} processes that it left were ended"
+        )),
+    };
+    Ended {
+        exit: InstanceExit {
+            message,
+            ..InstanceExit::default()
+        },
+        ending: Ending::Lost,
+        killed,
+        leftovers,
+    }
+}

@@ -1,0 +1,31 @@
+//! What stopping instances found and did.
+
+use serde::Serialize;
+
+/// One instance that was stopped.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StoppedInstance {
+    /// Its service.
+    pub service: String,
+    /// Its id.
+    pub id: String,
+    /// How it ended.
+    pub exit: Option<String>,
+    /// How long it took.
+    pub took_ms: u64,
+    /// SIGKILL was needed after the grace period.
+    pub killed: bool,
+}
+
+/// Proof that nothing was left behind.
+#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+pub struct LeakReport {
+    /// Process trees whose end was checked.
+    pub processes_checked: u32,
+    /// Containers whose end was checked.
+    pub containers_checked: u32,
+    /// Why containers could not be checked; the next command that finds the engine does it.
+    pub unchecked: Option<String>,
+    /// What had survived: named, and ended now. Each makes exit code 6.
+    pub leaked: Vec<String>,
+}

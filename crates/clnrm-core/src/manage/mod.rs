@@ -1,0 +1,17 @@
+//! One pass of `ai-manage` (gather, decide, act), and the commands on services that run.
+//!
+//! Deliberately absent: how an instance starts and ends (`lifecycle`), and anything that prints (`report`).
+
+mod assessment_view;
+mod decide;
+mod evidence;
+pub mod forecast_report;
+mod forecast_view;
+pub mod manage_report;
+mod pass;
+mod scale;
+pub mod selection;
+pub mod services;
+pub mod status_report;
+
+pub use pass::{ManageError, ManageOptions, manage};

@@ -1,0 +1,236 @@
+//! Carries out a scaling decision: starts instances and waits until they are ready, or drains and stops idle ones.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::assessment_view;
+use super::decide::Decided;
+use super::manage_report::ScalingReport;
+use crate::backend::docker::{NetworkNames, OnPull};
+use crate::config::definition::ServiceDefinition;
+use crate::lifecycle::neighbours::{names_like, neighbours};
+use crate::lifecycle::project::Project;
+use crate::lifecycle::start::StartPlan;
+use crate::lifecycle::start_failure::StartFailure;
+use crate::services::service_manager::{ScalingAction, ScalingDecision};
+use crate::store::{
+    ActionId, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, StoreError,
+};
+
+/// A decision together with what carrying it out takes.
+#[derive(Debug)]
+pub(super) struct Scaling {
+    service: ServiceId,
+    definition: ServiceDefinition,
+    live: Vec<InstanceRow>,
+    decision: ScalingDecision,
+    last_action: Option<ActionId>,
+    /// The decision as the report shows it, nothing done yet.
+    pub(super) report: ScalingReport,
+}
+
+/// What became of it.
+struct Outcome {
+    instances_after: u32,
+    error: Option<String>,
+}
+
+impl Scaling {
+    /// `None` for a service without instances: there is nothing to scale.
+    pub(super) fn of(decided: &Decided) -> Option<Self> {
+        let decision = decided.assessment.scaling.clone()?;
+        Some(Self {
+            service: decided.row.id,
+            definition: decided.row.definition.clone(),
+            live: decided.live.clone(),
+            report: assessment_view::scaling(&decision),
+            last_action: decided.last_action,
+            decision,
+        })
+    }
+
+    /// Does it, unless another command has acted since the decision was made.
+    pub(super) async fn carry_out(self, project: &Arc<Project>) -> ScalingReport {
+        if self.decision.action == ScalingAction::NoAction {
+            return self.report;
+        }
+        let mut report = self.report.clone();
+        let started = Instant::now();
+        let action = match self.begin(project).await {
+            Ok(ActionStart::Begun(action)) => action,
+            Ok(ActionStart::Superseded(other)) => {
+                report.error = Some(format!(
+                    "another command scaled this service at {} ({} → {}) since this was decided",
+                    other.at, other.from_instances, other.to_instances
+                ));
+                report.instances_after = self.live_now(project).await;
+                return report;
+            }
+            Err(error) => {
+                report.error = Some(error.to_string());
+                return report;
+            }
+        };
+        let outcome = match self.decision.action {
+            ScalingAction::ScaleUp { by } => self.add(project, by).await,
+            ScalingAction::ScaleDown { by } => self.remove(project, by).await,
+            ScalingAction::NoAction => return report,
+        };
+        let took = started.elapsed();
+        report.performed = outcome.error.is_none();
+        report.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
+        report.instances_after = Some(outcome.instances_after);
+        report.error = outcome.error;
+        if let Err(error) = record(project, action, report.error.clone(), took).await {
+            report.error.get_or_insert(error.to_string());
+        }
+        report
+    }
+
+    async fn live_now(&self, project: &Project) -> Option<u32> {
+        let service = self.service;
+        let live = project
+            .store
+            .call(move |store| store.live_instances_of(service))
+            .await
+            .ok()?;
+        u32::try_from(live.len()).ok()
+    }
+
+    /// The action is on record before anything is started: the cool-down holds even if we are killed now.
+    async fn begin(&self, project: &Project) -> Result<ActionStart, StoreError> {
+        let action = NewAction {
+            service: self.service,
+            expected_last: self.last_action,
+            at: project.now(),
+            from_instances: self.decision.from,
+            to_instances: self.decision.to,
+            reason: self.decision.reason.to_string(),
+            memory_mb_before: self.decision.memory_before_mb,
+        };
+        project
+            .store
+            .call(move |store| store.begin_action(&action))
+            .await
+    }
+
+    async fn add(&self, project: &Arc<Project>, by: u32) -> Outcome {
+        let neighbours = match neighbours(project, &self.definition, self.live.first()).await {
+            Ok(neighbours) => Arc::new(neighbours),
+            Err(error) => {
+                return Outcome {
+                    instances_after: self.decision.from,
+                    error: Some(error.to_string()),
+                };
+            }
+        };
+        let mut starting = JoinSet::new();
+        let sibling = (self.live.iter()).rfind(|row| row.start.ports.inside.is_some());
+        let names = match &self.definition.pool {
+            pool if pool.is_wanted() => NetworkNames::default(),
+            _ => names_like(sibling.and_then(|row| row.start.ports.inside.as_ref())),
+        };
+        for _ in 0..by {
+            let (project, neighbours) = (Arc::clone(project), Arc::clone(&neighbours));
+            let names = names.clone();
+            let (service, definition) = (self.service, self.definition.clone());
+            starting.spawn(async move {
+                let plan = StartPlan {
+                    service,
+                    definition: &definition,
+                    run: None,
+                    neighbours: &neighbours,
+                    names,
+                    preferred: None,
+                    cancel: project.hurry.clone(),
+                    on_pull: OnPull::default(),
+                };
+                project.start_spare(&plan).await.map(drop)
+            });
+        }
+        let results = starting.join_all().await;
+        let failed = results.iter().filter(|result| result.is_err()).count();
+        Outcome {
+            instances_after: self
+                .decision
+                .to
+                .saturating_sub(u32::try_from(failed).unwrap_or(u32::MAX)),
+            error: results
+                .into_iter()
+                .find_map(Result::err)
+                .map(|failure| sentence(&failure)),
+        }
+    }
+
+    /// Newest first: the older ones are what tests and people know.
+    async fn remove(&self, project: &Arc<Project>, by: u32) -> Outcome {
+        let mut removed = 0;
+        let mut error = None;
+        let mut idle: Vec<&InstanceRow> = self
+            .live
+            .iter()
+            .filter(|instance| instance.state == InstanceState::Running)
+            .collect();
+        idle.sort_by_key(|instance| std::cmp::Reverse(instance.start.created_at));
+        for instance in idle {
+            if removed == by {
+                break;
+            }
+            let id = instance.start.id.clone();
+            // Claimed atomically: a test that leases it in this very moment keeps it.
+            match project
+                .store
+                .call(move |store| store.record_stopping_if_idle(&id))
+                .await
+            {
+                Ok(true) => {}
+                Ok(false) => continue,
+                Err(failure) => {
+                    error.get_or_insert(failure.to_string());
+                    break;
+                }
+            }
+            match project
+                .stop_instance(instance, &self.definition.name, self.definition.stop.grace)
+                .await
+            {
+                Ok(_) => removed += 1,
+                Err(failure) => error = Some(crate::text::one_line(&failure)),
+            }
+        }
+        if removed < by {
+            error.get_or_insert_with(|| "every other instance is leased".to_owned());
+        }
+        Outcome {
+            instances_after: self.decision.from.saturating_sub(removed),
+            error,
+        }
+    }
+}
+
+fn sentence(failure: &StartFailure) -> String {
+    let log = failure
+        .log_tail
+        .last()
+        .map(|line| format!(" (last line of its log: {line})"))
+        .unwrap_or_default();
+    format!("{}{log}", crate::text::one_line(failure))
+}
+
+async fn record(
+    project: &Project,
+    action: ActionId,
+    error: Option<String>,
+    took: Duration,
+) -> Result<(), StoreError> {
+    project
+        .store
+        .call(move |store| match error {
+            None => store.finish_action(action, took),
+            Some(message) => store.fail_action(action, &message, took),
+        })
+        .await
+}
