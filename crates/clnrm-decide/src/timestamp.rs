@@ -156,13 +156,14 @@ const fn days_from_civil(year: i64, month: i64, day: i64) -> i64 {
     era * 146_097 + day_of_era - 719_468
 }
 
-/// Serializes a [`Timestamp`] as its RFC 3339 text, the form that reports use.
+/// A [`Timestamp`] as its RFC 3339 text, the form that reports and records use.
 pub mod rfc3339 {
-    use serde::Serializer;
+    use serde::de::Error as _;
+    use serde::{Deserialize as _, Deserializer, Serializer};
 
     use super::Timestamp;
 
-    /// For `#[serde(serialize_with = "…")]` on a report's field.
+    /// For `#[serde(with = "…")]` on a field.
     pub fn serialize<S: Serializer>(at: &Timestamp, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(at)
     }
@@ -176,6 +177,22 @@ pub mod rfc3339 {
             Some(at) => serializer.collect_str(at),
             None => serializer.serialize_none(),
         }
+    }
+
+    /// The text read back.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
+        String::deserialize(deserializer)?
+            .parse()
+            .map_err(D::Error::custom)
+    }
+
+    /// The same of a time that may be absent (`null`).
+    pub fn deserialize_optional<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Timestamp>, D::Error> {
+        let text = Option::<String>::deserialize(deserializer)?;
+        text.map(|text| text.parse().map_err(D::Error::custom))
+            .transpose()
     }
 }
 

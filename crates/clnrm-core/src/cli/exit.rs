@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use crate::runner::event::RunReport;
+use crate::runner::result::RunReport;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

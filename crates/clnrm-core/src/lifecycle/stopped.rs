@@ -1,24 +1,20 @@
 //! What stopping instances found and did.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 /// One instance that was stopped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StoppedInstance {
-    /// Its service.
     pub service: String,
-    /// Its id.
     pub id: String,
-    /// How it ended.
     pub exit: Option<String>,
-    /// How long it took.
     pub took_ms: u64,
     /// SIGKILL was needed after the grace period.
     pub killed: bool,
 }
 
 /// Proof that nothing was left behind.
-#[derive(Debug, Clone, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct LeakReport {
     /// Process trees whose end was checked.
     pub processes_checked: u32,

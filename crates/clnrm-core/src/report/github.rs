@@ -11,7 +11,7 @@ use crate::report::human::run::{flaky, summary};
 use crate::report::reason::reason;
 use crate::report::text::{safe_line, safe_lines};
 use crate::report::units;
-use crate::runner::event::{RunReport, TestReport, TestStatus};
+use crate::runner::result::{RunReport, TestReport, TestStatus};
 
 /// GitHub throws a step's whole summary away above this.
 const LARGEST_SUMMARY_BYTES: u64 = 1 << 20;

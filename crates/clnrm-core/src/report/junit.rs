@@ -13,7 +13,7 @@ use crate::report::human::run::{flaky, test_details};
 use crate::report::reason::reason;
 use crate::report::style::Paint;
 use crate::report::text::xml_characters;
-use crate::runner::event::{RunReport, TestReport, TestStatus};
+use crate::runner::result::{RunReport, TestReport, TestStatus};
 
 /// Where an error belongs that is no file's; readers of JUnit refuse an empty name.
 const NO_FILE: &str = "clnrm";

@@ -36,7 +36,7 @@ use crate::report::human::View;
 use crate::report::log_report::{FollowedLine, LogReport};
 use crate::report::progress::Progress;
 use crate::report::style::Style;
-use crate::runner::event::RunReport;
+use crate::runner::result::RunReport;
 
 /// Formats of most reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -12,7 +12,8 @@ use crate::report::github::{self, Checkout};
 use crate::report::narrow_terminal::NarrowTerminal;
 use crate::report::progress_lines::{Lines, Run};
 use crate::report::style::{Paint, ProgressKind, Style};
-use crate::runner::event::{RunEvent, TestReport};
+use crate::runner::event::{EventKind, RunEvent};
+use crate::runner::result::TestReport;
 
 const BAR: &str = "{spinner} {elapsed} [{bar:24}] {pos}/{len} {wide_msg}";
 const REDRAW: Duration = Duration::from_millis(120);
@@ -54,7 +55,8 @@ impl<'w> Progress<'w> {
 
     /// Shows one event.
     pub fn on_event(&mut self, event: &RunEvent) -> io::Result<()> {
-        if let RunEvent::Interrupted { .. } = event
+        let event = &event.kind;
+        if let EventKind::Interrupted { .. } = event
             && let Some(bar) = self.bar.take()
         {
             // The terminal has written `^C` beside the bar: what follows are plain lines.
@@ -65,7 +67,7 @@ impl<'w> Progress<'w> {
         {
             self.print(&line)?;
         }
-        if let RunEvent::TestFinished { report, .. } = event
+        if let EventKind::TestFinished { report, .. } = event
             && let Some(checkout) = self.github_actions.clone()
         {
             self.annotate(report, &checkout)?;

@@ -2,16 +2,15 @@
 //!
 //! Deliberately absent: writing and drawing, which are `progress.rs`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::report::human::run::word;
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
-use crate::runner::event::{
-    RunEvent, ServiceFailure, StepReport, StepStatus, TestReport, TestStatus,
-};
+use crate::runner::event::EventKind;
+use crate::runner::result::{ServiceFailure, StepReport, StepStatus, TestReport, TestStatus};
 
 /// As many running tests as the bar names.
 const NAMED_TESTS: usize = 8;
@@ -29,6 +28,12 @@ pub(super) enum Lines {
     Steps,
 }
 
+#[derive(Debug, Default)]
+struct Pull {
+    downloaded_bytes: u64,
+    waiting: BTreeSet<(usize, String)>,
+}
+
 /// What is known of the run so far.
 #[derive(Debug, Default)]
 pub(super) struct Run {
@@ -36,21 +41,22 @@ pub(super) struct Run {
     pub(super) finished: usize,
     unsuccessful: usize,
     running: BTreeMap<usize, String>,
-    /// Images that are being pulled, with the bytes downloaded so far.
-    pulling: BTreeMap<String, u64>,
+    /// Images that are being pulled, with the bytes downloaded so far and the services that wait for them, by test.
+    pulling: BTreeMap<String, Pull>,
 }
 
 impl Run {
     /// Takes the event in.
-    pub(super) fn apply(&mut self, event: &RunEvent) {
+    pub(super) fn apply(&mut self, event: &EventKind) {
         match event {
-            RunEvent::RunStarted { tests, .. } => self.tests = *tests,
-            RunEvent::TestStarted { test, name, .. } => {
+            EventKind::RunStarted { tests, .. } => self.tests = *tests,
+            EventKind::TestStarted { test, name, .. } => {
                 self.running.insert(*test, safe_line(name));
             }
-            RunEvent::TestFinished { test, report } => {
+            EventKind::TestFinished { test, report } => {
                 self.running.remove(test);
                 self.finished += 1;
+                self.forget_pulls(|waiting, _| waiting == *test);
                 if matches!(
                     report.status,
                     TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated
@@ -58,25 +64,42 @@ impl Run {
                     self.unsuccessful += 1;
                 }
             }
-            RunEvent::ImagePulling {
+            EventKind::ImagePulling {
+                test,
+                service,
                 image,
                 downloaded_bytes,
-                ..
             } => {
-                self.pulling.insert(safe_line(image), *downloaded_bytes);
+                let pull = self.pulling.entry(safe_line(image)).or_default();
+                pull.downloaded_bytes = *downloaded_bytes;
+                pull.waiting.insert((*test, service.clone()));
             }
-            RunEvent::ServiceReady { .. }
-            | RunEvent::JobDone { .. }
-            | RunEvent::ServiceFailed { .. } => self.pulling.clear(),
-            RunEvent::TestWaiting { .. }
-            | RunEvent::ServiceStarting { .. }
-            | RunEvent::StepStarted { .. }
-            | RunEvent::StepRetrying { .. }
-            | RunEvent::StepFinished { .. }
-            | RunEvent::Warning { .. }
-            | RunEvent::Interrupted { .. }
-            | RunEvent::InterruptedAgain => {}
+            EventKind::ServiceReady { test, service, .. }
+            | EventKind::JobDone { test, service, .. } => {
+                self.forget_pulls(|waiting, name| waiting == *test && name == service);
+            }
+            EventKind::ServiceFailed { test, failure } => {
+                self.forget_pulls(|waiting, name| waiting == *test && name == failure.service);
+            }
+            EventKind::TestWaiting { .. }
+            | EventKind::ServiceStarting { .. }
+            | EventKind::StepStarted { .. }
+            | EventKind::StepRetrying { .. }
+            | EventKind::StepFinished { .. }
+            | EventKind::Warning { .. }
+            | EventKind::Interrupted { .. }
+            | EventKind::InterruptedAgain
+            | EventKind::InstanceReturned { .. }
+            | EventKind::RunFinished { .. } => {}
         }
+    }
+
+    /// These services, by test and name, wait for no image any more.
+    fn forget_pulls(&mut self, are_done: impl Fn(usize, &str) -> bool) {
+        self.pulling.retain(|_, pull| {
+            pull.waiting.retain(|(test, name)| !are_done(*test, name));
+            !pull.waiting.is_empty()
+        });
     }
 
     /// What the bar says beside itself.
@@ -88,10 +111,10 @@ impl Run {
         if more > 0 {
             message.push_str(&format!(" and {more} more"));
         }
-        for (image, bytes) in &self.pulling {
+        for (image, pull) in &self.pulling {
             message.push_str(&format!(
                 ", pulling {image} ({})",
-                units::memory(megabytes(*bytes))
+                units::memory(megabytes(pull.downloaded_bytes))
             ));
         }
         match self.unsuccessful {
@@ -101,49 +124,50 @@ impl Run {
     }
 
     /// The line of an event, and from which level on it is written. Called before [`Run::apply`].
-    pub(super) fn line(&self, event: &RunEvent, paint: Paint) -> Option<(Lines, String)> {
+    pub(super) fn line(&self, event: &EventKind, paint: Paint) -> Option<(Lines, String)> {
         match event {
-            RunEvent::RunStarted { tests, jobs } => {
+            EventKind::RunStarted { tests, jobs, .. } => {
                 let tests = units::count(*tests, "test");
                 let line = format!("running {tests}, at most {jobs} at a time");
                 Some((Lines::Events, line))
             }
-            RunEvent::TestStarted { name, file, .. } => {
+            EventKind::TestStarted { name, file, .. } => {
                 let file = safe_line(&file.to_string_lossy());
                 let line = format!("{}: started  ({file})", safe_line(name));
                 Some((Lines::Events, line))
             }
-            RunEvent::TestWaiting { name, port, behind } => {
+            EventKind::TestWaiting { name, port, behind } => {
                 let (name, behind) = (safe_line(name), safe_line(behind));
                 let line = format!("{name}: waits for port {port}, which {behind} has before it");
                 Some((Lines::Steps, line))
             }
-            RunEvent::TestFinished { report, .. } => Some(self.finished(report, paint)),
-            RunEvent::Warning { message } => {
+            EventKind::TestFinished { report, .. } => Some(self.finished(report, paint)),
+            EventKind::Warning { message } => {
                 let line = format!("{} {}", paint.warning("warning:"), safe_line(message));
                 Some((Lines::Warnings, line))
             }
-            RunEvent::Interrupted { signal } => {
+            EventKind::Interrupted { signal } => {
                 let line = format!("interrupted by {signal}: stopping what was started");
                 Some((Lines::Warnings, paint.warning(&line)))
             }
-            RunEvent::InterruptedAgain => {
+            EventKind::InterruptedAgain => {
                 let line = "interrupted again: killing what still runs";
                 Some((Lines::Warnings, paint.warning(line)))
             }
-            RunEvent::ImagePulling { image, .. }
+            EventKind::InstanceReturned { .. } | EventKind::RunFinished { .. } => None,
+            EventKind::ImagePulling { image, .. }
                 if self.pulling.contains_key(&safe_line(image)) =>
             {
                 None
             }
-            RunEvent::ServiceStarting { test, .. }
-            | RunEvent::ImagePulling { test, .. }
-            | RunEvent::ServiceReady { test, .. }
-            | RunEvent::JobDone { test, .. }
-            | RunEvent::ServiceFailed { test, .. }
-            | RunEvent::StepStarted { test, .. }
-            | RunEvent::StepRetrying { test, .. }
-            | RunEvent::StepFinished { test, .. } => {
+            EventKind::ServiceStarting { test, .. }
+            | EventKind::ImagePulling { test, .. }
+            | EventKind::ServiceReady { test, .. }
+            | EventKind::JobDone { test, .. }
+            | EventKind::ServiceFailed { test, .. }
+            | EventKind::StepStarted { test, .. }
+            | EventKind::StepRetrying { test, .. }
+            | EventKind::StepFinished { test, .. } => {
                 let (level, text) = within_test(event)?;
                 Some((level, format!("{}: {text}", self.name(*test))))
             }
@@ -180,18 +204,18 @@ fn megabytes(bytes: u64) -> f64 {
 }
 
 /// What happened to a service or a step of a test.
-fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
+fn within_test(event: &EventKind) -> Option<(Lines, String)> {
     match event {
-        RunEvent::ServiceStarting { service, .. } => {
+        EventKind::ServiceStarting { service, .. } => {
             let text = format!("{} is starting", safe_line(service));
             Some((Lines::Steps, text))
         }
-        RunEvent::ImagePulling { service, image, .. } => {
+        EventKind::ImagePulling { service, image, .. } => {
             let (service, image) = (safe_line(service), safe_line(image));
             let text = format!("{service}: the image {image} is not here and is being pulled");
             Some((Lines::Warnings, text))
         }
-        RunEvent::ServiceReady {
+        EventKind::ServiceReady {
             service,
             took,
             address,
@@ -200,19 +224,19 @@ fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
             let text = ready(service, *took, address.as_deref());
             Some((Lines::Events, text))
         }
-        RunEvent::JobDone { service, took, .. } => {
+        EventKind::JobDone { service, took, .. } => {
             let took = units::duration(*took);
             let text = format!("{} is done after {took}", safe_line(service));
             Some((Lines::Events, text))
         }
-        RunEvent::ServiceFailed { failure, .. } => Some((Lines::Failures, failed(failure))),
-        RunEvent::StepStarted {
+        EventKind::ServiceFailed { failure, .. } => Some((Lines::Failures, failed(failure))),
+        EventKind::StepStarted {
             step, index, of, ..
         } => {
             let text = format!("step {}/{of} {}", index + 1, safe_line(step));
             Some((Lines::Steps, text))
         }
-        RunEvent::StepRetrying {
+        EventKind::StepRetrying {
             step,
             attempt,
             max_attempts,
@@ -225,14 +249,16 @@ fn within_test(event: &RunEvent) -> Option<(Lines, String)> {
             );
             Some((Lines::Events, text))
         }
-        RunEvent::StepFinished { step, .. } => Some(step_finished(step)),
-        RunEvent::RunStarted { .. }
-        | RunEvent::TestWaiting { .. }
-        | RunEvent::TestStarted { .. }
-        | RunEvent::TestFinished { .. }
-        | RunEvent::Warning { .. }
-        | RunEvent::Interrupted { .. }
-        | RunEvent::InterruptedAgain => None,
+        EventKind::StepFinished { step, .. } => Some(step_finished(step)),
+        EventKind::RunStarted { .. }
+        | EventKind::TestWaiting { .. }
+        | EventKind::TestStarted { .. }
+        | EventKind::TestFinished { .. }
+        | EventKind::Warning { .. }
+        | EventKind::Interrupted { .. }
+        | EventKind::InterruptedAgain
+        | EventKind::InstanceReturned { .. }
+        | EventKind::RunFinished { .. } => None,
     }
 }
 
@@ -280,7 +306,7 @@ mod tests {
             .into_iter()
             .enumerate()
         {
-            run.apply(&RunEvent::TestStarted {
+            run.apply(&EventKind::TestStarted {
                 test,
                 name: name.to_owned(),
                 file: "x.clnrm.toml".into(),
@@ -292,5 +318,39 @@ mod tests {
             run.message(),
             "(1 failed) a, b, c, d, e, f, g, h and 2 more"
         );
+    }
+
+    #[test]
+    fn a_pull_is_told_of_until_nobody_waits_for_it() {
+        let mut run = Run::default();
+        let pulling = |test, service: &str, image: &str| EventKind::ImagePulling {
+            test,
+            service: service.to_owned(),
+            image: image.to_owned(),
+            downloaded_bytes: 3_000_000,
+        };
+        let ready = |test, service: &str| EventKind::ServiceReady {
+            test,
+            service: service.to_owned(),
+            took: Duration::ZERO,
+            address: None,
+        };
+        for event in [
+            pulling(0, "cache", "redis"),
+            pulling(1, "cache", "redis"),
+            pulling(1, "db", "postgres"),
+            ready(0, "cache"),
+            ready(0, "other"),
+        ] {
+            run.apply(&event);
+        }
+        assert_eq!(
+            run.message(),
+            ", pulling postgres (3MB), pulling redis (3MB)"
+        );
+        run.apply(&ready(1, "cache"));
+        assert_eq!(run.message(), ", pulling postgres (3MB)");
+        run.apply(&ready(1, "db"));
+        assert_eq!(run.message(), "");
     }
 }

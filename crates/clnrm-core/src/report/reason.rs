@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use crate::runner::event::{StepStatus, TestReport};
+use crate::runner::result::{StepStatus, TestReport};
 
 /// The test's own reason and, where that only names a step or service, what happened there.
 pub(super) fn reason(test: &TestReport) -> Cow<'_, str> {

@@ -10,7 +10,7 @@ use crate::report::human::run::flaky;
 use crate::report::reason::reason;
 use crate::report::text::{safe_line, safe_lines};
 use crate::report::units;
-use crate::runner::event::{RunReport, StepReport, StepStatus, TestReport, TestStatus};
+use crate::runner::result::{RunReport, StepReport, StepStatus, TestReport, TestStatus};
 
 /// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
@@ -23,7 +23,7 @@ pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
         steps(out, test)?;
         self::test(out, index + 1, test)?;
     }
-    match report.interrupted_by {
+    match &report.interrupted_by {
         Some(signal) => writeln!(out, "Bail out! interrupted by {signal}"),
         None => Ok(()),
     }

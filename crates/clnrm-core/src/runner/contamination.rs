@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use super::event::{RunEvent, Suspect, TestStatus};
 use super::pools::Verdict;
+use super::result::{Suspect, TestStatus};
 use super::shared::Shared;
 use super::test_run::{self, FinishedTest};
 use crate::config::definition::TestDefinition;
@@ -26,12 +26,10 @@ pub(super) async fn run_test(
     {
         return first;
     }
-    (shared.notify)(RunEvent::Warning {
-        message: format!(
-            "`{}` failed on instances that other tests had used; it runs once more on fresh ones",
-            test.name
-        ),
-    });
+    shared.events.warn(format!(
+        "`{}` failed on instances that other tests had used; it runs once more on fresh ones",
+        test.name
+    ));
     // An instance that ended under the test was stopped or killed: that says nothing of who used it before.
     let mut staying = first.instances.iter().filter(|instance| !instance.is_job());
     let ended = staying.find(|instance| !instance.is_up());

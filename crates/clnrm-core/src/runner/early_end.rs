@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
-use super::event::ServiceFailure;
+use super::result::ServiceFailure;
 use crate::backend::{Observed, Runtime as _, TreeState, log_file};
 use crate::lifecycle::start::LOG_TAIL_LINES;
 use crate::lifecycle::{LiveInstance, Project};

@@ -1,25 +1,56 @@
-//! What reports may know of a run: events while it goes on, one typed report at its end.
+//! What a run tells while it goes on, and how each event gets its time.
 //!
-//! This is the whole interface between the runner and its reports. Nothing here prints.
+//! This is the whole interface between the runner and its reports, which see nothing else: what a run came to is put
+//! together from its events (see [`RunReport::of`](super::result::RunReport::of)). Nothing here prints.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
-use crate::clock::{Timestamp, rfc3339};
+use super::result::{
+    Afterwards, KeptService, ServiceFailure, StepReport, TestReport, milliseconds, whole_micros,
+};
+use crate::clock::{Clock, Timestamp, rfc3339};
 use crate::lifecycle::stopped::LeakReport;
 use crate::text;
 
-/// Something that happened; tests are named by their index in the plan.
-#[derive(Debug, Clone)]
-pub enum RunEvent {
+/// Told of every event.
+pub type Notify = dyn Fn(RunEvent) + Send + Sync;
+
+/// Something that happened, and when.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunEvent {
+    /// By the time of day, which may be set meanwhile.
+    #[serde(with = "rfc3339")]
+    pub at: Timestamp,
+    /// Since the run began, by a clock that nobody sets.
+    #[serde(rename = "elapsed_ms", with = "milliseconds")]
+    pub elapsed: Duration,
+    /// What happened.
+    #[serde(flatten)]
+    pub kind: EventKind,
+}
+
+/// What happened; tests are named by their index in the plan.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum EventKind {
     /// The plan stands.
-    RunStarted { tests: usize, jobs: usize },
+    RunStarted {
+        /// Identifies the run in the history.
+        run_id: String,
+        tests: usize,
+        jobs: usize,
+    },
     /// A test began.
     TestStarted {
         test: usize,
         name: String,
+        #[serde(serialize_with = "text::serialize_path")]
         file: PathBuf,
     },
     /// A test could begin, but for a fixed port of this machine that another one has, or is to have first.
@@ -41,6 +72,7 @@ pub enum RunEvent {
     ServiceReady {
         test: usize,
         service: String,
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
         address: Option<String>,
     },
@@ -48,6 +80,7 @@ pub enum RunEvent {
     JobDone {
         test: usize,
         service: String,
+        #[serde(rename = "took_ms", with = "milliseconds")]
         took: Duration,
     },
     /// It failed to become ready, or died.
@@ -72,323 +105,63 @@ pub enum RunEvent {
     },
     /// A step ended.
     StepFinished { test: usize, step: StepReport },
-    /// A test ended.
+    /// A test ended. What becomes of the instances that it gives back to their pools is told later.
     TestFinished { test: usize, report: TestReport },
+    /// An instance that a test gave back to its pool was cleaned, or stopped.
+    InstanceReturned {
+        test: usize,
+        instance_id: String,
+        afterwards: Afterwards,
+    },
     /// Something that the user should know and that is no failure.
     Warning { message: String },
     /// Ctrl-C or SIGTERM: cleaning up.
-    Interrupted { signal: &'static str },
+    Interrupted { signal: String },
     /// Another signal came later: what still runs is killed.
     InterruptedAgain,
+    /// Everything is cleaned up.
+    RunFinished {
+        kept: Vec<KeptService>,
+        kept_earlier: Vec<KeptService>,
+        leaks: LeakReport,
+    },
 }
 
-/// The end of a run. JSON is this very struct (schema `clnrm.run/1`).
-#[derive(Debug, Clone, Serialize)]
-pub struct RunReport {
-    /// Always [`RunReport::SCHEMA`].
-    pub schema: &'static str,
-    /// Identifies the run in the history; `None` = nothing was run.
-    pub run_id: Option<String>,
-    /// When it began.
-    #[serde(serialize_with = "rfc3339::serialize")]
-    pub started_at: Timestamp,
-    /// How long it took.
-    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
-    pub duration: Duration,
-    /// Every test of the plan, in its order.
-    pub tests: Vec<TestReport>,
-    /// Counts by status.
-    pub summary: RunSummary,
-    /// Services that stay up, by name with their address.
-    pub kept: Vec<KeptService>,
-    /// Services that earlier runs left up and that this one has nothing to do with: they were renamed, say.
-    pub kept_earlier: Vec<KeptService>,
-    /// What the sweep at the end found.
-    pub leaks: LeakReport,
-    /// The signal that interrupted the run.
-    pub interrupted_by: Option<&'static str>,
+/// Gives what happens its time, and tells it.
+pub struct Events {
+    clock: Arc<dyn Clock>,
+    started: Instant,
+    notify: Box<Notify>,
 }
 
-/// A service that stays up after the run.
-#[derive(Debug, Clone, Serialize)]
-pub struct KeptService {
-    /// Its name.
-    pub service: String,
-    /// Where it listens.
-    pub address: Option<String>,
-    /// Of an instance of a pool: it is stopped then, unless a test leases it before.
-    #[serde(serialize_with = "rfc3339::serialize_optional")]
-    pub warm_until: Option<Timestamp>,
-}
-
-/// Counts of tests.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
-pub struct RunSummary {
-    /// Every step passed.
-    pub passed: usize,
-    /// A step or an assertion failed.
-    pub failed: usize,
-    /// A service failed, or the test could not be run.
-    pub errors: usize,
-    /// Not run (`--fail-fast`, interrupted).
-    pub skipped: usize,
-    /// Failed on used instances and passed on fresh ones.
-    pub contaminated: usize,
-    /// Of those that passed: a step passed only when it was repeated.
-    pub flaky: usize,
-}
-
-/// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestStatus {
-    /// Every step passed.
-    Passed,
-    /// A step or an assertion failed.
-    Failed,
-    /// A service failed, or the test could not be run.
-    Error,
-    /// Not run.
-    Skipped,
-    /// It failed on instances that other tests had used, and passed on fresh ones.
-    Contaminated,
-}
-
-/// A test that held an instance before the one that it spoiled.
-#[derive(Debug, Clone, Serialize)]
-pub struct Suspect {
-    /// The test.
-    pub test: String,
-    /// Its run, where that is still known.
-    pub run_id: Option<String>,
-    /// The service.
-    pub service: String,
-    /// The instance that both held.
-    pub instance_id: String,
-    /// When it began to hold it.
-    #[serde(serialize_with = "rfc3339::serialize")]
-    pub leased_at: Timestamp,
-}
-
-/// One test.
-#[derive(Debug, Clone, Serialize)]
-pub struct TestReport {
-    /// Its name.
-    pub name: String,
-    /// Its file.
-    #[serde(serialize_with = "text::serialize_path")]
-    pub file: PathBuf,
-    /// How it ended.
-    pub status: TestStatus,
-    /// How long it took, services included.
-    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
-    pub duration: Duration,
-    /// The instances that it used.
-    pub services: Vec<ServiceUse>,
-    /// Where it is contaminated: the tests that held its instances before, newest first.
-    pub suspects: Vec<Suspect>,
-    /// Every step, run or not.
-    pub steps: Vec<StepReport>,
-    /// Why it failed or was an error or was skipped, in one sentence.
-    pub reason: Option<String>,
-    /// The services that failed, with their logs.
-    pub service_failures: Vec<ServiceFailure>,
-}
-
-/// An instance that a test used.
-#[derive(Debug, Clone, Serialize)]
-pub struct ServiceUse {
-    /// The service.
-    pub service: String,
-    /// The instance.
-    pub instance_id: String,
-    /// Whether it was started for this test.
-    pub origin: InstanceOrigin,
-    /// Whether it is a job: its work was done before the steps.
-    pub job: bool,
-    /// How it ended by itself, e.g. `exit code 0`; `None` = it did not.
-    pub ended: Option<String>,
-    /// Whether it was running before the test wanted it.
-    pub warm: bool,
-    /// From the wish to the instance.
-    pub lease_ms: f64,
-    /// How long the reset and verification took that made it clean; `None` = it was fresh.
-    pub verified_ms: Option<f64>,
-    /// Start to ready.
-    pub ready_ms: u64,
-    /// Where it listened.
-    pub address: Option<String>,
-    /// `unhealthy`, `paused` or `restarting`, when the steps were done; `None` = as far as anybody looked, it was well.
-    pub condition: Option<String>,
-    /// What became of it; `None` = it has no pool.
-    pub afterwards: Option<Afterwards>,
-}
-
-/// What became of an instance of a pool after its test.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct Afterwards {
-    /// What.
-    pub outcome: Outcome,
-    /// Why it did not go back into its pool.
-    pub reason: Option<String>,
-    /// How long its reset and verification took.
-    pub cleaned_ms: Option<f64>,
-}
-
-/// The ways of an instance after its test.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Outcome {
-    /// It was reset and verified, and is free.
-    Pooled,
-    /// It was stopped.
-    Stopped,
-    /// It was not proved clean, was stopped, and is replaced.
-    Quarantined,
-}
-
-impl Afterwards {
-    pub(super) fn stopped(reason: &str) -> Self {
+impl Events {
+    /// Of a run that begins now.
+    pub fn new(clock: Arc<dyn Clock>, notify: Box<Notify>) -> Self {
         Self {
-            outcome: Outcome::Stopped,
-            reason: Some(reason.to_owned()),
-            cleaned_ms: None,
-        }
-    }
-}
-
-/// Where an instance came from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum InstanceOrigin {
-    /// No test had it before.
-    Fresh,
-    /// Other tests had it; it was reset and verified after each.
-    Reused,
-}
-
-/// A service that never became ready, or died.
-#[derive(Debug, Clone, Serialize)]
-pub struct ServiceFailure {
-    /// The service.
-    pub service: String,
-    /// The instance, where one was made.
-    pub instance_id: Option<String>,
-    /// What happened, in one sentence.
-    pub message: String,
-    /// The way out, where one is known.
-    pub hint: Option<String>,
-    /// The last lines of its log.
-    pub log_tail: Vec<String>,
-    /// Where the whole log is.
-    #[serde(serialize_with = "text::serialize_optional_path")]
-    pub log_file: Option<PathBuf>,
-}
-
-/// How a step ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepStatus {
-    /// As expected.
-    Passed,
-    /// Not as expected.
-    Failed,
-    /// Not run.
-    Skipped,
-}
-
-/// One step.
-#[derive(Debug, Clone, Serialize)]
-pub struct StepReport {
-    /// Its name.
-    pub name: String,
-    /// How it ended.
-    pub status: StepStatus,
-    /// All attempts together.
-    #[serde(rename = "duration_ms", serialize_with = "milliseconds")]
-    pub duration: Duration,
-    /// Attempts made.
-    pub attempts: u32,
-    /// Where it passed only when repeated: why the attempt before failed.
-    pub earlier_failure: Option<String>,
-    /// Why it failed or was skipped.
-    pub reason: Option<String>,
-    /// The last attempt's exit code.
-    pub exit_code: Option<i32>,
-    /// The last attempt's HTTP status.
-    pub http_status: Option<u16>,
-    /// The end of the last attempt's output (or response body), where it failed.
-    pub output_tail: Option<String>,
-}
-
-impl TestReport {
-    /// A test of which no step ran.
-    pub(crate) fn not_run(name: String, file: PathBuf, status: TestStatus, reason: String) -> Self {
-        Self {
-            name,
-            file,
-            status,
-            duration: Duration::ZERO,
-            services: Vec::new(),
-            suspects: Vec::new(),
-            steps: Vec::new(),
-            reason: Some(reason),
-            service_failures: Vec::new(),
+            clock,
+            started: Instant::now(),
+            notify,
         }
     }
 
-    /// The steps that passed only when they were repeated, and why the attempt before failed.
-    pub(crate) fn flaky_steps(&self) -> impl Iterator<Item = (&StepReport, &str)> {
-        (self.steps.iter()).filter_map(|step| Some((step, step.earlier_failure.as_deref()?)))
+    /// Tells that something happens now.
+    pub fn tell(&self, kind: EventKind) {
+        (self.notify)(RunEvent {
+            at: self.clock.now(),
+            elapsed: whole_micros(self.started.elapsed()),
+            kind,
+        });
     }
 
-    /// Whether it passed, and would have failed without repeating a step.
-    pub(crate) fn is_flaky(&self) -> bool {
-        self.status == TestStatus::Passed && self.flaky_steps().next().is_some()
-    }
-}
-
-impl RunSummary {
-    /// Counts these tests.
-    pub(crate) fn of(tests: &[TestReport]) -> Self {
-        let count = |status| tests.iter().filter(|test| test.status == status).count();
-        Self {
-            passed: count(TestStatus::Passed),
-            failed: count(TestStatus::Failed),
-            errors: count(TestStatus::Error),
-            skipped: count(TestStatus::Skipped),
-            contaminated: count(TestStatus::Contaminated),
-            flaky: tests.iter().filter(|test| test.is_flaky()).count(),
-        }
+    pub(super) fn warn(&self, message: String) {
+        self.tell(EventKind::Warning { message });
     }
 }
 
-impl RunReport {
-    /// The name and version of this report's JSON form.
-    pub const SCHEMA: &'static str = "clnrm.run/1";
-
-    /// Of a run that could not begin: what it would have run, and why not.
-    pub(crate) fn without_run(tests: Vec<TestReport>, now: Timestamp) -> Self {
-        Self {
-            schema: Self::SCHEMA,
-            run_id: None,
-            started_at: now,
-            duration: Duration::ZERO,
-            summary: RunSummary::of(&tests),
-            tests,
-            kept: Vec::new(),
-            kept_earlier: Vec::new(),
-            leaks: LeakReport::default(),
-            interrupted_by: None,
-        }
+impl fmt::Debug for Events {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Events")
+            .field("started", &self.started)
+            .finish_non_exhaustive()
     }
-}
-
-fn milliseconds<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
-    serializer.serialize_f64(rounded_ms(*duration))
-}
-
-/// Milliseconds, to the microsecond.
-pub(super) fn rounded_ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
 }

@@ -1,6 +1,6 @@
 //! What earlier runs left up.
 
-use super::event::KeptService;
+use super::result::KeptService;
 use super::shared::Shared;
 use crate::store::{InstanceRow, InstanceState, RunRow, ServiceId, Store, StoreError};
 

@@ -12,6 +12,7 @@ mod kept;
 mod memory_watch;
 mod neighbourhood;
 mod pools;
+pub mod result;
 mod run;
 mod schedule;
 mod service_set;
@@ -19,4 +20,4 @@ mod shared;
 mod step;
 mod test_run;
 
-pub use run::{Notify, RunError, RunOptions, RunOutcome, run};
+pub use run::{RunError, RunOptions, run};

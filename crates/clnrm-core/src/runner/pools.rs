@@ -8,13 +8,14 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{Afterwards, Outcome, RunEvent};
+use super::event::EventKind;
+use super::result::{Afterwards, Outcome, rounded_ms};
 use super::shared::Shared;
 use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::lifecycle::pool::Wanted;
 use crate::lifecycle::{LiveInstance, StartPlan};
-use crate::store::{GivenBack, InstanceId, StoreError};
+use crate::store::{GivenBack, StoreError};
 use crate::text::one_line;
 
 /// What a run knows of its pools.
@@ -22,8 +23,8 @@ use crate::text::one_line;
 pub(super) struct Pools {
     /// By the digest of the service.
     pools: Mutex<HashMap<String, Pool>>,
-    /// Instances on their way back, and what became of those that are there.
-    returning: Mutex<JoinSet<(usize, InstanceId, Afterwards)>>,
+    /// Instances on their way back.
+    returning: Mutex<JoinSet<()>>,
     refilling: Mutex<JoinSet<()>>,
 }
 
@@ -184,9 +185,9 @@ impl Shared {
             },
             Err(failure) if failure.cause.is_cancellation() => {}
             // The test that needs one will tell why it does not start; here it is only a pool that stays small.
-            Err(failure) => (self.notify)(RunEvent::Warning {
-                message: format!("the pool is not refilled: {}", one_line(&failure)),
-            }),
+            Err(failure) => self
+                .events
+                .warn(format!("the pool is not refilled: {}", one_line(&failure))),
         }
     }
 
@@ -201,10 +202,13 @@ impl Shared {
         self.pools.is_coming(&digest);
         let shared = Arc::clone(self);
         lock(&self.pools.returning).spawn(async move {
-            let id = instance.id.clone();
             let afterwards = shared.clean_or_stop(&instance, verdict).await;
             shared.pools.has_come(&digest);
-            (test, id, afterwards)
+            shared.events.tell(EventKind::InstanceReturned {
+                test,
+                instance_id: instance.id.0,
+                afterwards,
+            });
         });
     }
 
@@ -251,7 +255,7 @@ impl Shared {
             Ok(GivenBack::Free) => Afterwards {
                 outcome: Outcome::Pooled,
                 reason: None,
-                cleaned_ms: Some(super::event::rounded_ms(cleaned_in)),
+                cleaned_ms: Some(rounded_ms(cleaned_in)),
             },
             Ok(GivenBack::Surplus) => {
                 self.stop_used(instance).await;
@@ -268,9 +272,8 @@ impl Shared {
 
     /// Stops an instance that nobody may have again, and starts another in its place.
     async fn quarantine(self: &Arc<Self>, instance: &LiveInstance, reason: String) -> Afterwards {
-        (self.notify)(RunEvent::Warning {
-            message: format!("{} is not used again: {reason}", instance.id),
-        });
+        self.events
+            .warn(format!("{} is not used again: {reason}", instance.id));
         self.stop_used(instance).await;
         self.refill(&instance.definition);
         Afterwards {
@@ -285,17 +288,16 @@ impl Shared {
         self.stop_live(instance).await;
     }
 
-    /// Waits until every instance is back, and says what became of each, by test.
-    pub(super) async fn all_returned(&self) -> Vec<(usize, InstanceId, Afterwards)> {
-        let mut all = Vec::new();
+    /// Waits until every instance is back.
+    pub(super) async fn all_returned(&self) {
         loop {
             // A return may begin a refill, never another return.
             let returning = std::mem::take(&mut *lock(&self.pools.returning));
             let refilling = std::mem::take(&mut *lock(&self.pools.refilling));
             if returning.is_empty() && refilling.is_empty() {
-                return all;
+                return;
             }
-            all.extend(returning.join_all().await);
+            returning.join_all().await;
             if !self.keep || self.cancel.is_cancelled() {
                 self.no_more_refills.cancel();
             }

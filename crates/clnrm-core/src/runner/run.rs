@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 
 use thiserror::Error;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::contamination;
-use super::event::{RunEvent, RunReport, RunSummary, TestReport, TestStatus};
+use super::event::{EventKind, Events};
 use super::pools::Pools;
+use super::result::{TestReport, TestStatus};
 use super::schedule::{Blocked, Schedule, fixed_ports};
 use super::shared::{CleanedUp, Shared};
 use super::step;
@@ -45,28 +45,17 @@ pub enum RunError {
     Store(#[source] StoreError),
 }
 
-/// A run that came to its end.
-#[derive(Debug)]
-pub struct RunOutcome {
-    /// What happened.
-    pub report: RunReport,
-    /// Why the end of the run could not be recorded: a full disk, say. The report holds all the same.
-    pub not_recorded: Option<StoreError>,
-}
-
-/// Told of every event.
-pub type Notify = dyn Fn(RunEvent) + Send + Sync;
-
 /// Runs the tests; `cancel` ends it early. Whatever happens, nothing is left but what is kept on purpose.
+///
+/// What happens is told as `events`, of which the last is that the run has finished. Returns why the end of the run
+/// could not be recorded: a full disk, say. What was told holds all the same.
 pub async fn run(
     project: Arc<Project>,
     tests: Vec<TestDefinition>,
     options: RunOptions,
-    notify: Arc<Notify>,
+    events: Arc<Events>,
     cancel: CancellationToken,
-) -> Result<RunOutcome, RunError> {
-    let started = Instant::now();
-    let started_at = project.now();
+) -> Result<Option<StoreError>, RunError> {
     let needs_containers = tests.iter().any(has_containers);
     if needs_containers {
         project.containers.need_network();
@@ -83,14 +72,15 @@ pub async fn run(
     let (recovered, swept) = tokio::join!(project.recover(), sweeping);
     let recovered = recovered.map_err(RunError::Recover)?;
     for message in recovered.notes.into_iter().chain(swept) {
-        notify(RunEvent::Warning { message });
+        events.warn(message);
     }
     let shared = Arc::new(
-        begin(project, &tests, options, notify, cancel)
+        begin(project, &tests, options, events, cancel)
             .await
             .map_err(RunError::Store)?,
     );
-    (shared.notify)(RunEvent::RunStarted {
+    shared.events.tell(EventKind::RunStarted {
+        run_id: shared.run.to_string(),
         tests: tests.len(),
         jobs: options.jobs,
     });
@@ -99,26 +89,12 @@ pub async fn run(
         .await
         .map_err(RunError::Store)?;
     let sampling = shared.sampler.run_until(shared.cancel.clone());
-    let finished = run_tests(&shared, tests, options).await;
-    let returned = shared.all_returned().await;
+    let mut kept = run_tests(&shared, tests, options).await;
+    shared.all_returned().await;
     sampling.abort();
-    let (mut tests, kept): (Vec<TestReport>, Vec<Vec<LiveInstance>>) = finished
-        .into_iter()
-        .map(|test| (test.report, test.instances))
-        .unzip();
-    // Whoever interrupts a run wants nothing of it.
-    let interrupted = shared.cancel.is_cancelled();
-    let kept: Vec<LiveInstance> = kept
-        .into_iter()
-        .flatten()
-        .filter(|_| !interrupted)
-        .collect();
-    for (test, id, afterwards) in returned {
-        let services = tests.get_mut(test).map(|test| test.services.iter_mut());
-        let used = services.and_then(|mut used| used.find(|used| used.instance_id == id.0));
-        if let Some(used) = used {
-            used.afterwards = Some(afterwards);
-        }
+    if shared.cancel.is_cancelled() {
+        // Whoever interrupts a run wants nothing of it.
+        kept.clear();
     }
     let CleanedUp {
         kept,
@@ -126,22 +102,12 @@ pub async fn run(
         leaks,
     } = shared.clean_up(&kept).await.map_err(RunError::Store)?;
     let not_recorded = shared.close().await.err();
-    let report = RunReport {
-        schema: RunReport::SCHEMA,
-        run_id: Some(shared.run.to_string()),
-        started_at,
-        duration: started.elapsed(),
-        summary: RunSummary::of(&tests),
-        tests,
+    shared.events.tell(EventKind::RunFinished {
         kept,
         kept_earlier,
         leaks,
-        interrupted_by: None,
-    };
-    Ok(RunOutcome {
-        report,
-        not_recorded,
-    })
+    });
+    Ok(not_recorded)
 }
 
 fn has_containers(test: &TestDefinition) -> bool {
@@ -153,7 +119,7 @@ async fn begin(
     project: Arc<Project>,
     tests: &[TestDefinition],
     options: RunOptions,
-    notify: Arc<Notify>,
+    events: Arc<Events>,
     cancel: CancellationToken,
 ) -> Result<Shared, StoreError> {
     let mut uses_left: HashMap<String, usize> = HashMap::new();
@@ -198,13 +164,13 @@ async fn begin(
             Ok((store.begin_run(&owner, keep, now)?, ids, sizes))
         })
         .await?;
-    let tell = Arc::clone(&notify);
-    let warn = Arc::new(move |message| tell(RunEvent::Warning { message }));
+    let tell = Arc::clone(&events);
+    let warn = Arc::new(move |message| tell.warn(message));
     let sampler = Sampler::new(Arc::clone(&project), warn);
     Ok(Shared {
         project,
         run,
-        notify,
+        events,
         no_more_refills: cancel.child_token(),
         cancel,
         sampler,
@@ -218,23 +184,23 @@ async fn begin(
     })
 }
 
-/// Runs them with at most `jobs` at a time, in the plan's order but for those that wait for a port; the result is in the
-/// plan's order.
+/// Runs them with at most `jobs` at a time, in the plan's order but for those that wait for a port; returns the instances
+/// that they leave up.
 async fn run_tests(
     shared: &Arc<Shared>,
     tests: Vec<TestDefinition>,
     options: RunOptions,
-) -> Vec<FinishedTest> {
+) -> Vec<LiveInstance> {
     let tests = Arc::new(tests);
     let stop_starting = Arc::new(AtomicBool::new(false));
     let mut schedule = Schedule::of(&tests);
     let mut running = JoinSet::new();
-    let mut finished: Vec<(usize, FinishedTest)> = Vec::with_capacity(tests.len());
+    let mut kept = Vec::new();
     loop {
         while running.len() < options.jobs.max(1) {
             let (next, blocked) = schedule.next();
             for Blocked { test, port, behind } in blocked {
-                (shared.notify)(RunEvent::TestWaiting {
+                shared.events.tell(EventKind::TestWaiting {
                     name: name_of(&tests, test),
                     port,
                     behind: name_of(&tests, behind),
@@ -245,20 +211,24 @@ async fn run_tests(
             let stop_starting = Arc::clone(&stop_starting);
             running.spawn(async move {
                 let test = tests.get(index)?;
-                let finished = run_one(&shared, index, test, &stop_starting, options).await;
-                Some((index, finished))
+                Some((
+                    index,
+                    run_one(&shared, index, test, &stop_starting, options).await,
+                ))
             });
         }
         match running.join_next().await {
             None => break,
             Some(Ok(done)) => {
-                finished.extend(done.inspect(|(index, _)| schedule.ended(*index)));
+                if let Some((index, instances)) = done {
+                    schedule.ended(index);
+                    kept.extend(instances);
+                }
             }
             Some(Err(panicked)) => std::panic::resume_unwind(panicked.into_panic()),
         }
     }
-    finished.sort_by_key(|(index, _)| *index);
-    finished.into_iter().map(|(_, test)| test).collect()
+    kept
 }
 
 fn name_of(tests: &[TestDefinition], index: usize) -> String {
@@ -267,20 +237,20 @@ fn name_of(tests: &[TestDefinition], index: usize) -> String {
         .map_or_else(String::new, |test| test.name.clone())
 }
 
-/// One test, unless the run is over; its services are given back when this returns.
+/// One test, unless the run is over; its services are given back when this returns, but for those that it leaves up.
 async fn run_one(
     shared: &Arc<Shared>,
     index: usize,
     test: &TestDefinition,
     stop_starting: &AtomicBool,
     options: RunOptions,
-) -> FinishedTest {
+) -> Vec<LiveInstance> {
     let finished = if shared.cancel.is_cancelled() {
         not_run(test, "interrupted")
     } else if stop_starting.load(Ordering::Acquire) {
         not_run(test, "an earlier test did not pass (--fail-fast)")
     } else {
-        (shared.notify)(RunEvent::TestStarted {
+        shared.events.tell(EventKind::TestStarted {
             test: index,
             name: test.name.clone(),
             file: test.file.clone(),
@@ -291,11 +261,11 @@ async fn run_one(
         stop_starting.store(true, Ordering::Release);
     }
     let finished = shared.give_back(index, test, finished).await;
-    (shared.notify)(RunEvent::TestFinished {
+    shared.events.tell(EventKind::TestFinished {
         test: index,
-        report: finished.report.clone(),
+        report: finished.report,
     });
-    finished
+    finished.instances
 }
 
 fn not_run(test: &TestDefinition, reason: &str) -> FinishedTest {

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::event::{RunEvent, ServiceFailure};
+use super::event::EventKind;
 use super::neighbourhood::Neighbourhood;
+use super::result::ServiceFailure;
 use super::shared::Shared;
 use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
@@ -58,7 +59,7 @@ pub(super) async fn start_all(
             });
             waiting = blocked;
             for service in startable {
-                (shared.notify)(RunEvent::ServiceStarting {
+                shared.events.tell(EventKind::ServiceStarting {
                     test,
                     service: service.name.clone(),
                 });
@@ -84,10 +85,12 @@ pub(super) async fn start_all(
             }
             Some(Ok(Ok(instance))) => {
                 for warning in &instance.running.warnings {
-                    let message = format!("service `{}`: {warning}", instance.definition.name);
-                    (shared.notify)(RunEvent::Warning { message });
+                    let service = &instance.definition.name;
+                    shared
+                        .events
+                        .warn(format!("service `{service}`: {warning}"));
                 }
-                (shared.notify)(ready_event(test, &instance));
+                shared.events.tell(ready_event(test, &instance));
                 bindings.insert(instance.definition.name.clone(), instance.binding.clone());
                 set.ready.push(instance);
             }
@@ -96,7 +99,7 @@ pub(super) async fn start_all(
                 if failure.cause.is_cancellation() {
                     set.given_up.push(described);
                 } else {
-                    (shared.notify)(RunEvent::ServiceFailed {
+                    shared.events.tell(EventKind::ServiceFailed {
                         test,
                         failure: described.clone(),
                     });
@@ -109,17 +112,17 @@ pub(super) async fn start_all(
     }
 }
 
-fn ready_event(test: usize, instance: &LiveInstance) -> RunEvent {
+fn ready_event(test: usize, instance: &LiveInstance) -> EventKind {
     let service = instance.definition.name.clone();
     let took = instance.acquired.waited;
     if instance.is_job() {
-        return RunEvent::JobDone {
+        return EventKind::JobDone {
             test,
             service,
             took,
         };
     }
-    RunEvent::ServiceReady {
+    EventKind::ServiceReady {
         test,
         service,
         took,
@@ -166,9 +169,9 @@ async fn get_one(
         preferred: None,
         cancel,
         on_pull: OnPull::new({
-            let (notify, service) = (Arc::clone(&shared.notify), definition.name.clone());
+            let (events, service) = (Arc::clone(&shared.events), definition.name.clone());
             move |progress| {
-                notify(RunEvent::ImagePulling {
+                events.tell(EventKind::ImagePulling {
                     test,
                     service: service.clone(),
                     image: progress.image,

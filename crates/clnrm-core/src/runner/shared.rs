@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::event::{KeptService, RunEvent};
+use super::event::Events;
 use super::kept::in_use;
 use super::pools::{Pools, Verdict, lock};
-use super::run::Notify;
+use super::result::KeptService;
 use super::schedule::{cannot_stay, fixed_ports};
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
@@ -30,7 +30,7 @@ const KEPT_LOGS: u32 = 5;
 pub(super) struct Shared {
     pub(super) project: Arc<Project>,
     pub(super) run: RunId,
-    pub(super) notify: Arc<Notify>,
+    pub(super) events: Arc<Events>,
     pub(super) cancel: CancellationToken,
     /// Ends the starts of instances that only a pool wants.
     pub(super) no_more_refills: CancellationToken,
@@ -105,12 +105,10 @@ impl Shared {
         for row in rows.iter().filter(|row| is_of_old_image(row)) {
             let image = self.pooled_images.get(&row.start.digest);
             let image = image.map(String::as_str).unwrap_or_default();
-            (self.notify)(RunEvent::Warning {
-                message: format!(
-                    "{} is of another build of the image `{image}`, and is replaced",
-                    row.start.id
-                ),
-            });
+            self.events.warn(format!(
+                "{} is of another build of the image `{image}`, and is replaced",
+                row.start.id
+            ));
         }
         self.stop_rows(rows).await;
         Ok(())
@@ -370,8 +368,6 @@ impl Shared {
     }
 
     pub(super) fn warn(&self, error: &dyn std::error::Error) {
-        (self.notify)(RunEvent::Warning {
-            message: one_line(error),
-        });
+        self.events.warn(one_line(error));
     }
 }

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
-use super::event::{RunEvent, StepReport, StepStatus};
+use super::event::{EventKind, Events};
+use super::result::{StepReport, StepStatus, whole_micros};
 use super::{command_step, http_step};
 use crate::config::definition::{StepAction, StepDefinition};
 use crate::config::placeholder::Bindings;
@@ -31,7 +32,7 @@ pub(super) struct StepContext<'a> {
     /// The folder of the test file.
     pub(super) base_dir: PathBuf,
     /// Tells that another attempt follows.
-    pub(super) notify: &'a (dyn Fn(RunEvent) + Send + Sync),
+    pub(super) events: &'a Events,
     /// Ends the step that runs and skips the others.
     pub(super) cancel: &'a CancellationToken,
     /// The run, for ids.
@@ -93,7 +94,7 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
             };
         };
         earlier_failure = Some(reason.clone());
-        (context.notify)(RunEvent::StepRetrying {
+        context.events.tell(EventKind::StepRetrying {
             test: context.test,
             step: step.name.clone(),
             attempt: attempts,
@@ -140,7 +141,7 @@ fn report(step: &StepDefinition, attempt: Attempt, attempts: u32, started: Insta
         } else {
             StepStatus::Passed
         },
-        duration: started.elapsed(),
+        duration: whole_micros(started.elapsed()),
         attempts,
         earlier_failure: None,
         reason: attempt.reason,

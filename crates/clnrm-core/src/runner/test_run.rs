@@ -9,11 +9,12 @@ use tokio_util::sync::CancellationToken;
 
 use super::command_step::test_variables;
 use super::early_end::{hear_of_an_end, how_it_ended, unwanted_end};
-use super::event::{
-    InstanceOrigin, RunEvent, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport,
-    TestStatus, rounded_ms,
-};
+use super::event::EventKind;
 use super::memory_watch::MemoryWatch;
+use super::result::{
+    InstanceOrigin, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport, TestStatus,
+    rounded_ms, whole_micros,
+};
 use super::service_set::{self, ServiceSet, Wish};
 use super::shared::Shared;
 use super::step::{self, StepContext};
@@ -98,7 +99,7 @@ pub(super) async fn run_test(
         name: test.name.clone(),
         file: test.file.clone(),
         status: TestStatus::Passed,
-        duration: started.elapsed(),
+        duration: whole_micros(started.elapsed()),
         services: services.ready.iter().map(service_use).collect(),
         steps,
         reason: None,
@@ -180,7 +181,7 @@ async fn run_steps(
         env: &env,
         service_env: &service_env,
         base_dir: base_dir(&test.file),
-        notify: &*shared.notify,
+        events: &shared.events,
         cancel: &watch.cancel,
         run: shared.run,
         test: index,
@@ -196,7 +197,7 @@ async fn run_steps(
             continue;
         }
         let (step, of) = (definition.name.clone(), test.steps.len());
-        (shared.notify)(RunEvent::StepStarted {
+        shared.events.tell(EventKind::StepStarted {
             test: index,
             step,
             index: number,
@@ -209,7 +210,7 @@ async fn run_steps(
                 .into_iter()
                 .fold(reason, |all, one| format!("{all}; {one}"))
         });
-        (shared.notify)(RunEvent::StepFinished {
+        shared.events.tell(EventKind::StepFinished {
             test: index,
             step: report.clone(),
         });

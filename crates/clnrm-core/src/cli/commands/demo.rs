@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
 use clnrm_demo::TOUR_TEST_FILE;
@@ -24,7 +24,8 @@ use crate::config::project::CostRates;
 use crate::lifecycle::Project;
 use crate::manage::ManageOptions;
 use crate::report::{Format, Printer, unless_closed};
-use crate::runner::event::RunReport;
+use crate::runner::event::Events;
+use crate::runner::result::RunReport;
 use crate::runner::{self, RunError, RunOptions};
 
 /// The report comes after so many samples: recommendations take 30.
@@ -163,10 +164,13 @@ async fn run_tour(
         fail_fast: false,
         keep: false,
     };
-    let outcome = runner::run(project, vec![test], options, Arc::new(drop), cancel)
+    let (sender, receiver) = mpsc::channel();
+    let notify = Box::new(move |event| drop(sender.send(event)));
+    let events = Arc::new(Events::new(Arc::clone(&project.clock), notify));
+    runner::run(project, vec![test], options, events, cancel)
         .await
         .map_err(|error: RunError| CliError::from(error))?;
-    Ok(outcome.report)
+    Ok(RunReport::of(&receiver.try_iter().collect::<Vec<_>>()))
 }
 
 async fn report_under_load(

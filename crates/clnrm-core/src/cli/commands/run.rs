@@ -18,8 +18,10 @@ use crate::config::project::ProjectConfig;
 use crate::config::{self, ConfigError};
 use crate::lifecycle::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
-use crate::runner::event::{RunEvent, RunReport, TestReport, TestStatus};
-use crate::runner::{self, RunError, RunOptions, RunOutcome};
+use crate::runner::event::{EventKind, Events};
+use crate::runner::result::{RunReport, TestReport, TestStatus};
+use crate::runner::{self, RunError, RunOptions};
+use crate::store::StoreError;
 use crate::text::one_line;
 
 /// Runs tests against their services.
@@ -30,10 +32,10 @@ pub(in crate::cli) async fn run(
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {
     match plan_and_run(&options, invocation, printer).await {
-        Ok((outcome, signal)) => {
-            unless_closed(printer.run(&outcome.report, format))?;
-            summarize(&outcome.report, invocation, printer)?;
-            match (Exit::of_run(&outcome.report, signal), outcome.not_recorded) {
+        Ok((report, not_recorded, signal)) => {
+            unless_closed(printer.run(&report, format))?;
+            summarize(&report, invocation, printer)?;
+            match (Exit::of_run(&report, signal), not_recorded) {
                 (Exit::Good, Some(error)) => Err(error.into()),
                 (exit, _) => Ok(exit),
             }
@@ -90,7 +92,7 @@ async fn plan_and_run(
     options: &types::RunOptions,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
-) -> Result<(RunOutcome, Option<u8>), NoRun> {
+) -> Result<(RunReport, Option<StoreError>, Option<u8>), NoRun> {
     // From here on an interrupt ends with a report.
     let interrupt = Interrupt::listen()?;
     let settings = invocation.settings()?;
@@ -99,8 +101,9 @@ async fn plan_and_run(
     let run_options = resolve(options, &settings.config, invocation);
     invocation.end_abandoned(&settings, printer).await?;
     let project = invocation.open(&settings, &interrupt.hurry)?;
-    let outcome = run_and_show(project, tests, run_options, &interrupt, printer).await?;
-    Ok((outcome, interrupt.signal()))
+    let (report, not_recorded) =
+        run_and_show(project, tests, run_options, &interrupt, printer).await?;
+    Ok((report, not_recorded, interrupt.signal()))
 }
 
 /// All files are read before anything starts, and every mistake in them is told at once.
@@ -167,45 +170,59 @@ fn resolve(
     }
 }
 
-/// Runs the tests and shows what happens meanwhile.
-pub(super) async fn run_and_show(
+/// Runs the tests and shows what happens meanwhile. Beside the report, why the end of the run could not be recorded.
+async fn run_and_show(
     project: Arc<Project>,
     tests: Vec<TestDefinition>,
     options: RunOptions,
     interrupt: &Interrupt,
     printer: &mut Printer<'_>,
-) -> Result<RunOutcome, RunError> {
-    let (sender, mut events) = mpsc::unbounded_channel();
-    let told = sender.clone();
+) -> Result<(RunReport, Option<StoreError>), RunError> {
+    let (sender, mut receiver) = mpsc::unbounded_channel();
     // Fails only when nobody shows events any more.
-    let notify = Arc::new(move |event| drop(told.send(event)));
+    let notify = Box::new(move |event| drop(sender.send(event)));
+    let events = Arc::new(Events::new(Arc::clone(&project.clock), notify));
     let cancel = interrupt.token.clone();
-    let running = runner::run(project, tests, options, notify, cancel);
+    let running = runner::run(project, tests, options, Arc::clone(&events), cancel);
     tokio::pin!(running);
+    let mut told = Vec::new();
     let mut progress = printer.progress();
     let (mut told_of_interrupt, mut told_of_hurry) = (false, false);
-    let report = loop {
-        let event = tokio::select! {
+    let ended = loop {
+        tokio::select! {
             biased;
-            Some(event) = events.recv() => event,
-            report = &mut running => break report,
+            Some(event) = receiver.recv() => {
+                // A closed stderr must not end a run.
+                drop(progress.on_event(&event));
+                told.push(event);
+            }
+            ended = &mut running => break ended,
             () = interrupt.token.cancelled(), if !told_of_interrupt => {
                 told_of_interrupt = true;
-                RunEvent::Interrupted { signal: interrupt.name().unwrap_or("a signal") }
+                events.tell(interrupted(interrupt));
             }
             () = interrupt.hurry.cancelled(), if !told_of_hurry => {
                 told_of_hurry = true;
-                RunEvent::InterruptedAgain
+                events.tell(EventKind::InterruptedAgain);
             }
-        };
-        // A closed stderr must not end a run.
-        drop(progress.on_event(&event));
+        }
     };
-    while let Ok(event) = events.try_recv() {
+    while let Ok(event) = receiver.try_recv() {
         drop(progress.on_event(&event));
+        told.push(event);
     }
     progress.finish();
-    let mut outcome = report?;
-    outcome.report.interrupted_by = interrupt.name();
-    Ok(outcome)
+    let not_recorded = ended?;
+    if interrupt.token.is_cancelled() && !told_of_interrupt {
+        // It came with the last event.
+        events.tell(interrupted(interrupt));
+        told.extend(receiver.try_recv());
+    }
+    Ok((RunReport::of(&told), not_recorded))
+}
+
+fn interrupted(interrupt: &Interrupt) -> EventKind {
+    EventKind::Interrupted {
+        signal: interrupt.name().unwrap_or("a signal").to_owned(),
+    }
 }

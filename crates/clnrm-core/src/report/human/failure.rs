@@ -6,7 +6,7 @@ use std::io::{self, Write};
 use crate::report::human::paragraph;
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
-use crate::runner::event::ServiceFailure;
+use crate::runner::result::ServiceFailure;
 
 /// Writes the error, each cause once, and at most one hint.
 pub fn error(

@@ -7,7 +7,7 @@ use crate::report::human::{View, block, failure, paragraph};
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
-use crate::runner::event::{
+use crate::runner::result::{
     InstanceOrigin, Outcome, RunReport, RunSummary, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus,
 };
@@ -30,7 +30,7 @@ pub fn run(out: &mut dyn Write, report: &RunReport, view: View) -> io::Result<()
         view.paint.heading(&outcome)
     };
     writeln!(out, "{painted} in {}", units::duration(report.duration))?;
-    if let Some(signal) = report.interrupted_by {
+    if let Some(signal) = &report.interrupted_by {
         writeln!(out, "interrupted by {signal}")?;
     }
     kept(out, report)?;

@@ -8,7 +8,7 @@ use super::run_fixtures::{everything, failed, flaky, passed, report};
 use crate::manage::manage_report::{Prediction, SampleCounts};
 use crate::report::human::tests::rendered;
 use crate::report::{json, junit, tap};
-use crate::runner::event::{RunReport, TestReport, TestStatus};
+use crate::runner::result::{RunReport, TestReport, TestStatus};
 
 fn value_of(report: &impl serde::Serialize) -> Value {
     let text = rendered(|out| json::write(out, report));
@@ -176,7 +176,7 @@ fn tap_of_nothing_and_of_an_interrupted_run() {
     let text = rendered(|out| tap::write(out, &report(vec![])));
     assert_eq!(text, "TAP version 14\n1..0 # SKIP no tests\n");
     let interrupted = RunReport {
-        interrupted_by: Some("SIGTERM"),
+        interrupted_by: Some("SIGTERM".to_owned()),
         ..report(vec![passed()])
     };
     let text = rendered(|out| tap::write(out, &interrupted));

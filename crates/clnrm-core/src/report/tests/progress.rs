@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use super::milliseconds;
-use super::run_fixtures::{failed, passed, service_failure, step};
+use super::run_fixtures::{everything, failed, passed, report, service_failure, step};
+use super::{NOW, milliseconds};
 use crate::report::github::Checkout;
 use crate::report::progress::Progress;
 use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
-use crate::runner::event::{RunEvent, StepStatus};
+use crate::runner::event::{EventKind, RunEvent};
+use crate::runner::result::{Afterwards, Outcome, RunReport, StepStatus};
 
 fn style(kind: ProgressKind) -> Style {
     Style {
@@ -16,66 +17,80 @@ fn style(kind: ProgressKind) -> Style {
     }
 }
 
-fn events() -> Vec<RunEvent> {
+fn events() -> Vec<EventKind> {
     vec![
-        RunEvent::RunStarted { tests: 2, jobs: 1 },
-        RunEvent::TestStarted {
+        EventKind::RunStarted {
+            run_id: "r1".to_owned(),
+            tests: 2,
+            jobs: 1,
+        },
+        EventKind::TestStarted {
             test: 0,
             name: "cache".to_owned(),
             file: PathBuf::from("tests/cache.clnrm.toml"),
         },
-        RunEvent::ServiceStarting {
+        EventKind::ServiceStarting {
             test: 0,
             service: "redis".to_owned(),
         },
-        RunEvent::ServiceReady {
+        EventKind::ServiceReady {
             test: 0,
             service: "redis".to_owned(),
             took: milliseconds(9),
             address: Some("127.0.0.1:40123".to_owned()),
         },
-        RunEvent::StepStarted {
+        EventKind::StepStarted {
             test: 0,
             step: "ping".to_owned(),
             index: 0,
             of: 1,
         },
-        RunEvent::StepRetrying {
+        EventKind::StepRetrying {
             test: 0,
             step: "ping".to_owned(),
             attempt: 1,
             max_attempts: 3,
             reason: "\u{1b}[31mrefused\nforged".to_owned(),
         },
-        RunEvent::StepFinished {
+        EventKind::StepFinished {
             test: 0,
             step: step("ping", StepStatus::Passed, None),
         },
-        RunEvent::TestFinished {
+        EventKind::TestFinished {
             test: 0,
             report: passed(),
         },
-        RunEvent::ServiceFailed {
+        EventKind::ServiceFailed {
             test: 1,
             failure: service_failure(),
         },
-        RunEvent::Warning {
+        EventKind::Warning {
             message: "the disk is nearly full".to_owned(),
         },
-        RunEvent::Interrupted { signal: "SIGINT" },
-        RunEvent::InterruptedAgain,
-        RunEvent::TestFinished {
+        EventKind::Interrupted {
+            signal: "SIGINT".to_owned(),
+        },
+        EventKind::InterruptedAgain,
+        EventKind::TestFinished {
             test: 1,
             report: failed(),
         },
     ]
 }
 
+fn told(kind: EventKind) -> RunEvent {
+    RunEvent {
+        at: NOW,
+        elapsed: milliseconds(7),
+        kind,
+    }
+}
+
 fn lines_of(style: Style, verbose: bool) -> String {
     let mut err = Vec::new();
     let mut progress = Progress::new(style, verbose, &mut err);
     for event in events() {
-        progress.on_event(&event).expect("writes to memory");
+        progress.on_event(&told(event)).expect("writes to memory");
     }
     progress.finish();
     String::from_utf8(err).expect("UTF-8")
@@ -102,6 +117,48 @@ fn verbose_progress_has_every_step() {
     let lines = lines_of(style(ProgressKind::Plain), true);
     assert_eq!(lines.lines().count(), events().len(), "{lines}");
     assert!(lines.contains("cache: step 1/1 ping\n"), "{lines}");
+}
+
+#[test]
+fn what_was_told_can_be_told_again() {
+    let told: Vec<RunEvent> = events().into_iter().map(told).collect();
+    let json = serde_json::to_string(&told).expect("events are text and numbers");
+    let read: Vec<RunEvent> = serde_json::from_str(&json).expect("it was written from events");
+    assert_eq!(read, told);
+    assert_eq!(RunReport::of(&read), RunReport::of(&told));
+}
+
+#[test]
+fn a_report_is_what_the_events_came_to() {
+    let mut told: Vec<RunEvent> = events().into_iter().map(told).collect();
+    let afterwards = Afterwards {
+        outcome: Outcome::Pooled,
+        reason: None,
+        cleaned_ms: Some(0.5),
+    };
+    let rest = [
+        EventKind::InstanceReturned {
+            test: 0,
+            instance_id: "redis-1".to_owned(),
+            afterwards: afterwards.clone(),
+        },
+        EventKind::RunFinished {
+            kept: everything().kept,
+            kept_earlier: Vec::new(),
+            leaks: everything().leaks,
+        },
+    ];
+    told.extend(rest.into_iter().map(self::told));
+    let mut cache = passed();
+    cache.services[0].afterwards = Some(afterwards);
+    let expected = RunReport {
+        started_at: NOW - milliseconds(7),
+        duration: milliseconds(7),
+        interrupted_by: Some("SIGINT".to_owned()),
+        kept: everything().kept,
+        ..report(vec![cache, failed()])
+    };
+    assert_eq!(RunReport::of(&told), expected);
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::lifecycle::stopped::LeakReport;
 use crate::report::github::append_step_summary;
 use crate::report::human::run::{run, summary};
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
-use crate::runner::event::{RunReport, RunSummary, TestStatus};
+use crate::runner::result::{RunReport, RunSummary, TestStatus};
 
 #[test]
 fn every_outcome() {
@@ -110,7 +110,7 @@ fn leaks_and_interruptions_are_named() {
             unchecked: None,
             leaked: vec!["sleep (pid 77) of cache".to_owned()],
         },
-        interrupted_by: Some("SIGINT"),
+        interrupted_by: Some("SIGINT".to_owned()),
         ..report(vec![passed()])
     };
     let text = rendered(|out| run(out, &report, PLAIN));

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{NOW, milliseconds};
 use crate::lifecycle::stopped::LeakReport;
-use crate::runner::event::{
+use crate::runner::result::{
     Afterwards, InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceFailure,
     ServiceUse, StepReport, StepStatus, Suspect, TestReport, TestStatus,
 };
@@ -170,7 +170,7 @@ pub(super) fn contaminated() -> TestReport {
 
 pub(super) fn report(tests: Vec<TestReport>) -> RunReport {
     RunReport {
-        schema: RunReport::SCHEMA,
+        schema: RunReport::SCHEMA.to_owned(),
         run_id: Some("r1".to_owned()),
         started_at: NOW,
         duration: milliseconds(4_200),
