@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use thiserror::Error;
 
+pub mod absent;
 pub mod assess;
 pub mod autoscale;
 pub mod cost;
@@ -17,10 +18,13 @@ pub mod memory;
 pub mod metrics;
 pub mod pool;
 pub mod refill;
+pub mod source;
+pub mod sources;
 mod statistics;
 pub mod time_to_limit;
 pub mod timestamp;
 
+pub use absent::{Absent, Measured};
 pub use assess::{Assessment, Fleet, Requested, ServiceView, assess, wanted};
 pub use autoscale::{
     AutoScaleConfig, InstanceCap, InstanceStart, PastAction, ScalingAction, ScalingDecision,
@@ -39,6 +43,8 @@ pub use pool::{
     PoolAdvice, PoolCounts, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool,
 };
 pub use refill::PoolSlots;
+pub use source::Source;
+pub use sources::Sources;
 pub use time_to_limit::{Alert, LimitKind};
 pub use timestamp::{NotATime, Timestamp, rfc3339};
 

@@ -9,14 +9,13 @@ use super::manage_report::{
     ScalingKind, ScalingReport, ServiceReport,
 };
 use super::pass::ManageOptions;
-use crate::metrics::rates::Sources;
 use crate::services::service_manager::PoolAdvice;
 use crate::services::service_manager::cost::{
     CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, SavingsBasis,
 };
 use crate::services::service_manager::{
     CostKind, CostRecommendation, Health, HealthStatus, MemoryAlert, Metric, ScalingAction,
-    ScalingDecision, ServiceMetrics,
+    ScalingDecision, ServiceMetrics, Sources,
 };
 
 /// One service's part of the report; `scaling` is filled in once it was carried out.
@@ -34,10 +33,7 @@ pub(super) fn service(
         sources,
         ..
     } = decided;
-    let sources: Option<Sources> = sources
-        .as_deref()
-        .and_then(|json| serde_json::from_str(json).ok());
-    let (sources, absent) = sources.map(|sources| names(&sources)).unwrap_or_default();
+    let (sources, absent) = sources.as_ref().map(names).unwrap_or_default();
     ServiceReport {
         name: row.name.clone(),
         file,

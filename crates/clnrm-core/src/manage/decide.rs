@@ -9,7 +9,7 @@ use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::recover::Conditions;
-use crate::services::service_manager::{Assessment, Requested};
+use crate::services::service_manager::{Assessment, Requested, Sources};
 use crate::store::{
     ActionId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
 };
@@ -28,7 +28,7 @@ pub(super) struct Decided {
     pub(super) pool_details: Option<evidence::PoolDetails>,
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
-    pub(super) sources: Option<String>,
+    pub(super) sources: Option<Sources>,
     /// One sentence for each instance that does not serve.
     pub(super) impaired: Vec<String>,
 }
@@ -37,7 +37,7 @@ pub(super) struct Decided {
 pub(super) struct Undecided {
     pub(super) row: ServiceRow,
     pub(super) live: Vec<InstanceRow>,
-    pub(super) sources: Option<String>,
+    pub(super) sources: Option<Sources>,
 }
 
 /// Decide: service by service, so that memory does not grow with the length of their histories.

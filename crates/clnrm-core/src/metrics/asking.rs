@@ -9,10 +9,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clnrm_decide::Absent;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::absent::Absent;
 use super::collector::Target;
 use super::http_get::Page;
 use super::nginx::Nginx;

@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use clnrm_decide::Absent;
 use tokio::task;
 
 use super::READ_TIMEOUT;
-use super::absent::Absent;
 use super::asking::Questions;
 use super::kernel::{Kernel, Look};
 use super::reading::{CollectorId, Reading, ServiceReading};

@@ -2,11 +2,11 @@
 
 use std::io::Read;
 
+use clnrm_decide::{Absent, Measured};
 use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION};
 
-use super::absent::{Absent, Measured};
 use super::sock_diag::OwnConnections;
 use super::{MAX_ANSWER_BYTES, READ_TIMEOUT};
 use crate::http::{self, Answer, Limits};

@@ -1,9 +1,10 @@
 //! What this machine's kernel shows of all instances, in one go: process trees, containers, sockets.
 
-use super::absent::{Absent, Measured};
+use clnrm_decide::{Absent, Measured, Source};
+
 use super::local_container::LocalContainers;
 use super::procfs::ProcessTrees;
-use super::reading::{ResourceUsage, Source, Traffic};
+use super::reading::{ResourceUsage, Traffic};
 use super::root::Root;
 use super::sock_diag::{OwnConnections, PortUsage, SocketStatistics};
 use crate::clock::{Clock, Uptime};

@@ -2,10 +2,11 @@
 
 use std::collections::HashMap;
 
-use super::absent::Absent;
+use clnrm_decide::{Absent, Source};
+
 use super::cgroup::Cgroup;
 use super::network_namespace::NetworkNamespace;
-use super::reading::{NetworkCounter, ResourceUsage, Source, Traffic};
+use super::reading::{NetworkCounter, ResourceUsage, Traffic};
 use super::root::ContainerRoot;
 use crate::clock::Clock;
 use crate::procfs::ProcessIdentity;

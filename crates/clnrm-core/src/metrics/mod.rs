@@ -3,7 +3,6 @@
 //! I/O only gathers ([`Collector`] → [`Reading`]); [`rates`] turns two readings into a sample, purely. Deliberately
 //! absent: when to read, and what to do with the samples, which is the control layer's business.
 
-mod absent;
 mod asking;
 mod cgroup;
 mod collector;
@@ -27,12 +26,12 @@ mod sock_diag;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clnrm_decide::{Measured, Source};
 
-pub use self::absent::{Absent, Measured};
 pub use self::collector::{Collector, Target};
 pub use self::reading::{
     CollectorId, Counter, NetworkCounter, Reading, ResourceUsage, ResponseCounter, ServiceCounters,
-    ServiceReading, Source, Traffic,
+    ServiceReading, Traffic,
 };
 pub use self::root::{ContainerRoot, Root};
 pub use self::series::Series;

@@ -1,11 +1,11 @@
 //! nginx's `stub_status`: requests and connections. It has neither errors nor latency.
 
 use async_trait::async_trait;
+use clnrm_decide::{Absent, Measured, Source};
 
 use super::MetricsSource;
-use super::absent::{Absent, Measured};
 use super::http_get::Page;
-use super::reading::{Counter, ServiceCounters, Source};
+use super::reading::{Counter, ServiceCounters};
 
 /// Reads `stub_status`.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl Nginx {
 #[async_trait]
 impl MetricsSource for Nginx {
     fn source(&self) -> Source {
-        Source::Nginx
+        Source::server("nginx")
     }
 
     fn endpoint(&self) -> &str {
@@ -41,14 +41,16 @@ impl MetricsSource for Nginx {
         let page = page?;
         let status = StubStatus::parse(&page.text)
             .ok_or_else(|| self.page.unreadable("is not a stub_status page".to_owned()))?;
-        let source_name = Source::Nginx;
+        let not_exposed = || Absent::NotExposed {
+            source_name: Source::server("nginx"),
+        };
         Ok(ServiceCounters {
             epoch: None, // a reload keeps the counters, and a restart is seen as a counter that went down
             started_at_seconds: None,
             witness: None,
             requests: Ok(Counter::with_own(status.requests, self.own_requests)),
-            errors: Err(Absent::NotExposed { source_name }),
-            responses: Err(Absent::NotExposed { source_name }),
+            errors: Err(not_exposed()),
+            responses: Err(not_exposed()),
             connections: Ok((status.active - 1.0).max(0.0)), // without ours
         })
     }

@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 
 use async_trait::async_trait;
+use clnrm_decide::{Absent, Measured, Source};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
 
 use super::MetricsSource;
-use super::absent::{Absent, Measured};
-use super::reading::{Counter, ResponseCounter, ServiceCounters, Source};
+use super::reading::{Counter, ResponseCounter, ServiceCounters};
 use super::series::{Series, SeriesKey};
 use super::sock_diag::OwnConnections;
 use crate::clock::Timestamp;
@@ -106,7 +106,7 @@ impl Postgres {
 #[async_trait]
 impl MetricsSource for Postgres {
     fn source(&self) -> Source {
-        Source::Postgres
+        Source::server("postgres")
     }
 
     fn endpoint(&self) -> &str {
@@ -231,7 +231,7 @@ fn number(row: &SimpleQueryRow, column: &str) -> Measured<f64> {
         .and_then(|text| text.parse().ok())
         .filter(|value: &f64| value.is_finite())
         .ok_or(Absent::NotExposed {
-            source_name: Source::Postgres,
+            source_name: Source::server("postgres"),
         })
 }
 

@@ -8,8 +8,9 @@
 use std::collections::HashMap;
 use std::io;
 
-use super::absent::{Absent, Measured};
-use super::reading::{ResourceUsage, Source};
+use clnrm_decide::{Absent, Measured, Source};
+
+use super::reading::ResourceUsage;
 use super::shared_memory::{Resident, SharedMemory};
 use crate::clock::Clock;
 use crate::procfs::{

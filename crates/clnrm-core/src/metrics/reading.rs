@@ -2,57 +2,12 @@
 //!
 //! Readings are plain data. They are stored as JSON, so that a later command can make rates from the last one.
 
-use std::fmt;
-
+use clnrm_decide::{Absent, Measured, Source};
 use serde::{Deserialize, Serialize};
 
-use super::absent::{Absent, Measured};
 use super::root::Root;
 use super::series::Series;
 use crate::clock::{Timestamp, Uptime};
-
-/// Where a value comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Source {
-    /// `/proc`, over the instance's whole process tree.
-    Procfs,
-    /// The same, of processes that may share memory: each page counts divided by the number of processes that map it.
-    SmapsRollup,
-    /// The kernel's socket statistics, over the instance's ports.
-    SockDiag,
-    /// The control group of a container on this machine.
-    Cgroup,
-    /// The interfaces and sockets of a container on this machine.
-    NetworkNamespace,
-    /// The engine's stream of statistics of a container that cannot be read here.
-    EngineStats,
-    /// `INFO`.
-    Redis,
-    /// `stub_status`.
-    Nginx,
-    /// `pg_stat_database` and `pg_stat_activity`.
-    Postgres,
-    /// A Prometheus text endpoint.
-    Prometheus,
-}
-
-impl fmt::Display for Source {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Procfs => "procfs",
-            Self::SmapsRollup => "smaps_rollup",
-            Self::SockDiag => "sock_diag",
-            Self::Cgroup => "cgroup",
-            Self::NetworkNamespace => "network_namespace",
-            Self::EngineStats => "engine_stats",
-            Self::Redis => "redis",
-            Self::Nginx => "nginx",
-            Self::Postgres => "postgres",
-            Self::Prometheus => "prometheus",
-        })
-    }
-}
 
 /// Names one `Collector`: what it asked of a service itself is known only to itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -120,7 +75,7 @@ impl ResourceUsage {
     pub(super) fn absent(at: Uptime, source: Source, reason: &Absent) -> Self {
         Self {
             at,
-            source,
+            source: source.clone(),
             cpu_seconds: Err(reason.clone()),
             memory_bytes: Err(reason.clone()),
             memory_source: source,

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clnrm_decide::{Absent, Source};
 use tokio::sync::watch;
 use tokio::time::{Instant, timeout_at};
 
-use super::absent::Absent;
 use super::kernel::Look;
-use super::reading::{NetworkCounter, ResourceUsage, Source, Traffic};
+use super::reading::{NetworkCounter, ResourceUsage, Traffic};
 use super::root::ContainerRoot;
 use crate::backend::docker::{Engine, EngineStats, StatsStream, follow_stats};
 use crate::clock::{Clock, Timestamp, Uptime};
@@ -145,9 +145,8 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
             return absent(at, &Absent::unreadable("the engine's statistics:", error));
         }
     };
-    let source = Source::EngineStats;
     let not_exposed = Absent::NotExposed {
-        source_name: source,
+        source_name: Source::EngineStats,
     };
     // Without its own time an item cannot make a rate: when it came says little of when it was read.
     let timed = stats.read_at.ok_or_else(|| not_exposed.clone());
@@ -155,7 +154,7 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
     Look {
         usage: ResourceUsage {
             at,
-            source,
+            source: Source::EngineStats,
             cpu_seconds: timed
                 .clone()
                 .and(stats.cpu_seconds.ok_or_else(|| not_exposed.clone())),
@@ -164,12 +163,12 @@ fn look(state: &StatsStream, at: Uptime) -> Look {
                     .memory_parts
                     .map_or(usage, |parts| parts.kept_of(usage))
             }),
-            memory_source: source,
+            memory_source: Source::EngineStats,
             memory_kills: None,
         },
         traffic: Traffic {
             at,
-            source,
+            source: Source::EngineStats,
             connections: Err(not_exposed.clone()),
             network: timed
                 .and(stats.network_bytes.ok_or(not_exposed))

@@ -3,9 +3,9 @@
 
 use std::collections::HashMap;
 
+use clnrm_decide::{Absent, Measured};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use super::absent::{Absent, Measured};
 use crate::clock::Timestamp;
 
 /// How many series a stored reading holds. More would make each second of a history larger than the page is worth; a

@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use std::io;
 use std::time::Duration;
 
-use super::absent::{Absent, Measured};
-use super::reading::Source;
+use clnrm_decide::{Absent, Measured, Source};
+
 use crate::clock::{Clock, Uptime};
 use crate::procfs::ProcessIdentity;
 

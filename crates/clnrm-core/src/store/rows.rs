@@ -68,8 +68,6 @@ pub struct ServiceRow {
     pub digest: String,
     /// How to start, measure and scale it, as last registered.
     pub definition: ServiceDefinition,
-    /// JSON: where each metric comes from, or why it is absent; `None` = never recorded.
-    pub sources: Option<String>,
     /// When it was last registered.
     pub updated_at: Timestamp,
 }

@@ -11,6 +11,7 @@ use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::procfs::ProcessIdentity;
+use crate::services::service_manager::Sources;
 
 impl Store {
     /// Finds or records a service. The same name and definition is the same service, whatever the file; the same name in
@@ -62,22 +63,26 @@ impl Store {
         })
     }
 
-    /// Where the metrics of each service come from (JSON); a service of which that was never recorded is left out.
-    pub fn sources(&self) -> Result<BTreeMap<ServiceId, String>, StoreError> {
+    /// Where the metrics of each service come from; a service of which that was never recorded is left out.
+    pub fn sources(&self) -> Result<BTreeMap<ServiceId, Sources>, StoreError> {
         self.read("read the sources of metrics", |connection| {
             connection
                 .prepare_cached("SELECT id, sources FROM services WHERE sources IS NOT NULL")?
-                .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .query_map([], |row| Ok((row.get("id")?, json(row, "sources")?)))?
                 .collect()
         })
     }
 
-    /// Records where each metric of a service comes from, or why it is absent (JSON).
-    pub fn record_sources(&mut self, service: ServiceId, sources: &str) -> Result<(), StoreError> {
+    /// Records where each metric of a service comes from, or why it is absent.
+    pub fn record_sources(
+        &mut self,
+        service: ServiceId,
+        sources: &Sources,
+    ) -> Result<(), StoreError> {
         self.write("record the sources of metrics", |transaction| {
             transaction
                 .prepare_cached("UPDATE services SET sources = ?2 WHERE id = ?1")?
-                .execute(params![service, sources])
+                .execute(params![service, to_json(sources)?])
                 .map(drop)
         })
     }
@@ -142,7 +147,6 @@ fn service_row(row: &Row<'_>) -> rusqlite::Result<ServiceRow> {
         file: path(row, "file")?,
         digest: row.get("digest")?,
         definition: json(row, "definition")?,
-        sources: row.get("sources")?,
         updated_at: time(row, "updated_at")?,
     })
 }
@@ -161,6 +165,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
 mod tests {
     use super::super::tests::{at, definition, identity, store};
     use super::*;
+    use crate::services::service_manager::{Absent, Metric, Source};
 
     #[test]
     fn same_definition_in_two_files_is_one_service() {
@@ -189,9 +194,10 @@ mod tests {
         let first = store
             .register_service(&cache, Path::new("/a"), at(1))
             .unwrap();
-        store
-            .record_sources(first, r#"{"cpu_percent":"procfs"}"#)
-            .unwrap();
+        let mut recorded = Sources::default();
+        recorded.set(Metric::CpuPercent, Ok(Source::Procfs));
+        recorded.set(Metric::ErrorRate, Err(Absent::NoRequests));
+        store.record_sources(first, &recorded).unwrap();
         cache.cpus = Some(2.0);
         assert_eq!(
             store
@@ -202,12 +208,32 @@ mod tests {
         let row = store.services().unwrap().remove(0);
         assert_eq!(row.digest, cache.digest());
         assert_eq!(row.definition.cpus, Some(2.0));
-        assert_eq!(row.sources.as_deref(), Some(r#"{"cpu_percent":"procfs"}"#));
 
         let (other, file) = (definition("other"), Path::new("/a"));
         store.register_service(&other, file, at(3)).unwrap();
-        let sources = store.sources().unwrap();
-        assert_eq!(sources, [(first, row.sources.unwrap())].into());
+        assert_eq!(store.sources().unwrap(), [(first, recorded)].into());
+    }
+
+    #[test]
+    fn sources_that_were_damaged_are_not_taken_for_absent() {
+        let (_dir, mut store) = store();
+        let service = store
+            .register_service(&definition("cache"), Path::new("/a"), at(1))
+            .unwrap();
+        assert_eq!(store.sources().unwrap(), BTreeMap::new());
+        store
+            .write("damage", |transaction| {
+                let damaged = r#"{"cpu_percent":{"Err":"gone"}}"#;
+                transaction.execute(
+                    "UPDATE services SET sources = ?2 WHERE id = ?1",
+                    params![service, damaged],
+                )
+            })
+            .unwrap();
+        assert!(matches!(
+            store.sources(),
+            Err(StoreError::Unreadable { .. })
+        ));
     }
 
     #[test]

@@ -10,8 +10,8 @@ use clnrm_core::backend::docker::Engine;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::rates::{combine, instance_sample};
-use clnrm_core::metrics::{Absent, Collector, ContainerRoot, Reading, Root, Source, Target};
-use clnrm_core::services::service_manager::Metric;
+use clnrm_core::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use serde_json::Value;
 use tokio::time::Instant;
 

@@ -4,9 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use clnrm_core::config::definition::{MetricsSpec, PrometheusSpec};
-use clnrm_core::metrics::{Absent, Reading, Root, Source, Target};
+use clnrm_core::metrics::{Reading, Root, Target};
 use clnrm_core::procfs::ProcessIdentity;
-use clnrm_core::services::service_manager::Metric;
+use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
@@ -108,7 +108,10 @@ async fn a_page_yields_rates() {
     assert!(metrics.request_rate.unwrap() > 0.0);
     assert!((metrics.error_rate.unwrap() - 0.1).abs() < 1e-9);
     assert!((metrics.response_time_ms.unwrap() - 10.0).abs() < 1e-9);
-    assert_eq!(sources.get(Metric::ErrorRate), Ok(Source::Prometheus));
+    assert_eq!(
+        sources.get(Metric::ErrorRate),
+        Ok(Source::server("prometheus"))
+    );
     assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::SockDiag));
 }
 

@@ -18,9 +18,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clnrm_core::clock::SystemClock;
-use clnrm_core::metrics::rates::{self, Sources};
+use clnrm_core::metrics::rates;
 use clnrm_core::metrics::{Collector, Reading, Target};
-use clnrm_core::services::service_manager::ServiceMetrics;
+use clnrm_core::services::service_manager::{ServiceMetrics, Sources};
 
 fn collector() -> Collector {
     Collector::new(Arc::new(SystemClock))

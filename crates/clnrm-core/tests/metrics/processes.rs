@@ -5,9 +5,8 @@ use std::io::Write as _;
 use std::process::Command;
 
 use clnrm_core::config::definition::MetricsSpec;
-use clnrm_core::metrics::{Absent, Source};
 use clnrm_core::procfs::{ProcessTable, resident_bytes};
-use clnrm_core::services::service_manager::Metric;
+use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use tokio::time::Instant;
 
 use crate::server::{Tree, redis, wait_for};

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::http;
-use clnrm_core::metrics::{Absent, Collector, Reading, Source, Target};
-use clnrm_core::services::service_manager::Metric;
+use clnrm_core::metrics::{Collector, Reading, Target};
+use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::Instant;
@@ -87,7 +87,10 @@ async fn redis_requests_are_those_that_the_load_generator_counts() {
     assert_eq!(metrics.error_rate, Some(0.0));
     assert!(metrics.response_time_ms.unwrap() < 1.0);
     assert!(metrics.cpu_percent.unwrap() > 0.0);
-    assert_eq!(sources.get(Metric::RequestRate), Ok(Source::Redis));
+    assert_eq!(
+        sources.get(Metric::RequestRate),
+        Ok(Source::server("redis"))
+    );
 }
 
 #[tokio::test]
@@ -111,7 +114,10 @@ async fn redis_errors_and_connections_are_exact_and_an_idle_server_is_idle() {
     let after = read_after_interval(&mut collector, &target, &before).await;
     let (metrics, sources) = sample(&before, &after);
     assert_eq!(metrics.active_connections, Some(5.0));
-    assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::Redis));
+    assert_eq!(
+        sources.get(Metric::ActiveConnections),
+        Ok(Source::server("redis"))
+    );
     assert_eq!(after.traffic.connections, Ok(5));
     assert_close(metrics.error_rate.unwrap(), 0.75, 0.01);
 
@@ -152,7 +158,7 @@ async fn redis_with_a_password_wants_it_and_our_own_login_does_not_count() {
     assert_eq!(
         refused.service.counters,
         Err(Absent::PasswordNeeded {
-            source_name: Source::Redis
+            source_name: Source::server("redis")
         })
     );
     let wrong = read_one(&mut collector(), &tree.target(redis_metrics(Some("wrong")))).await;
@@ -224,7 +230,7 @@ async fn nginx_requests_are_exact_without_our_own_even_from_one_collector_to_the
         0.01,
     );
     let not_exposed = Err(Absent::NotExposed {
-        source_name: Source::Nginx,
+        source_name: Source::server("nginx"),
     });
     assert_eq!(sources.get(Metric::ErrorRate), not_exposed);
     assert_eq!(sources.get(Metric::ResponseTimeMs), not_exposed);

@@ -19,10 +19,10 @@ use crate::backend::Supervisor;
 use crate::clock::Timestamp;
 use crate::config::definition::{MetricsSpec, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
-use crate::metrics::rates::{InstanceSample, Sources, combine, instance_sample};
+use crate::metrics::rates::{InstanceSample, combine, instance_sample};
 use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
 use crate::procfs::boot_id;
-use crate::services::service_manager::ServiceMetrics;
+use crate::services::service_manager::{ServiceMetrics, Sources};
 use crate::store::{
     ClockSetting, InstanceId, NewMemoryKills, ServiceId, StoreError, StoredReading,
 };
@@ -242,7 +242,10 @@ impl Sampler {
             .iter()
             .map(|sample| (sample.service, sample.metrics))
             .collect();
-        let sources: Vec<(ServiceId, String)> = samples.iter().filter_map(sources_json).collect();
+        let sources: Vec<(ServiceId, Sources)> = samples
+            .into_iter()
+            .map(|sample| (sample.service, sample.sources))
+            .collect();
         let kills = std::mem::take(&mut inner.memory_kills);
         self.project
             .store
@@ -252,7 +255,7 @@ impl Sampler {
                 store.record_memory_kills(&kills)?;
                 sources
                     .iter()
-                    .try_for_each(|(service, json)| store.record_sources(*service, json))
+                    .try_for_each(|(service, sources)| store.record_sources(*service, sources))
             })
             .await
     }
@@ -424,8 +427,4 @@ fn stored_reading((id, watched): (&InstanceId, &Watched)) -> Option<(InstanceId,
             json,
         },
     ))
-}
-
-fn sources_json(sample: &ServiceSample) -> Option<(ServiceId, String)> {
-    Some((sample.service, serde_json::to_string(&sample.sources).ok()?))
 }

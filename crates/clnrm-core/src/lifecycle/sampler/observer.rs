@@ -19,9 +19,10 @@ use crate::backend::Supervisor;
 use crate::config::placeholder::PlaceholderError;
 use crate::lifecycle::neighbours::binding;
 use crate::lifecycle::project::Project;
+use crate::metrics::Reading;
 use crate::metrics::rates::instance_sample;
-use crate::metrics::{Absent, Reading};
 use crate::procfs::boot_id;
+use crate::services::service_manager::Absent;
 use crate::store::{InstanceId, InstanceRow, InstanceState, ServiceRow, StoreError};
 
 /// A rate goes on from the last reading of another command only if that is no older: it is to say what is now.

@@ -8,8 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use clnrm_decide::{Absent, Measured};
+
 use self::parse::{CgroupMount, Hierarchy, Membership};
-use super::absent::{Absent, Measured};
 use crate::backend::docker::MemoryParts;
 
 /// The directories with one container's counters. A hybrid host has some controllers in version 1 and some in 2.

@@ -9,8 +9,9 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
+use clnrm_decide::{Absent, Measured};
+
 use self::parse::Directions;
-use super::absent::{Absent, Measured};
 use super::cgroup::read;
 
 /// One container's network, and what is remembered of it.

@@ -2,13 +2,14 @@
 
 use std::collections::HashMap;
 
+use clnrm_decide::{Absent, Measured};
+
 use super::family::Family;
 use super::page::{Page, created_name, other_form};
 use super::status::Outcome;
 use super::unit::seconds_in_one;
 use crate::clock::Timestamp;
 use crate::config::definition::PrometheusSpec;
-use crate::metrics::absent::{Absent, Measured};
 use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters};
 use crate::metrics::series::Series;
 

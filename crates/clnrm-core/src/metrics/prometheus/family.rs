@@ -3,9 +3,10 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use clnrm_decide::{Absent, Measured};
+
 use super::status::{self, Outcome};
 use super::text::{Kind, Sample};
-use crate::metrics::absent::{Absent, Measured};
 use crate::metrics::series::SeriesKey;
 
 /// Labels that usual instrumentations use for the path: a series with the scrape's own path counts our scrapes.

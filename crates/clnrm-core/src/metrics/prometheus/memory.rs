@@ -4,10 +4,10 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use clnrm_decide::{Absent, Measured};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::metrics::absent::{Absent, Measured};
 use crate::metrics::reading::{Counter, START_WANDERS_SECONDS, ServiceCounters};
 use crate::metrics::series::{Series, grown};
 

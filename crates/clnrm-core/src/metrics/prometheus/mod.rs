@@ -14,14 +14,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use clnrm_decide::{Measured, Source};
 use tokio::time::Instant;
 
 use self::counters::{Names, counters};
 use self::memory::{Memory, Visit};
 use super::MetricsSource;
-use super::absent::Measured;
 use super::http_get::{Page, PageText};
-use super::reading::{ServiceCounters, Source};
+use super::reading::ServiceCounters;
 use crate::clock::Clock;
 use crate::config::definition::PrometheusSpec;
 
@@ -80,7 +80,7 @@ impl Prometheus {
 #[async_trait]
 impl MetricsSource for Prometheus {
     fn source(&self) -> Source {
-        Source::Prometheus
+        Source::server("prometheus")
     }
 
     fn endpoint(&self) -> &str {

@@ -3,9 +3,10 @@
 
 use std::collections::HashMap;
 
+use clnrm_decide::{Absent, Measured};
+
 use super::family::Family;
 use super::text::{self, Kind, Line};
-use crate::metrics::absent::{Absent, Measured};
 
 /// How many other names a reason suggests at most.
 const SUGGESTIONS: usize = 3;

@@ -1,12 +1,12 @@
 use std::fmt::Write as _;
 
+use clnrm_decide::Absent;
 use proptest::prelude::*;
 
 use super::counters::{Names, counters as counters_of};
 use super::page::Page as Families;
 use super::*;
 use crate::clock::Timestamp;
-use crate::metrics::absent::Absent;
 use crate::metrics::reading::Counter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_100_000);

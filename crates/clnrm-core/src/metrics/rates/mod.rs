@@ -6,16 +6,12 @@
 
 mod service;
 
-use std::collections::BTreeMap;
-
-use serde::{Deserialize, Serialize};
+use clnrm_decide::{Absent, Measured, Metric, ServiceMetrics, Source, Sources};
 
 use self::service::service_rates;
-use super::absent::{Absent, Measured};
-use super::reading::{Reading, Source};
+use super::reading::Reading;
 use super::series::grown;
 use crate::clock::{Timestamp, Uptime};
-use crate::services::service_manager::{Metric, ServiceMetrics};
 
 /// Clock ticks are 10 ms: over 200 ms one tick more or less moves CPU by 5 points, which is as much as may be.
 const MIN_INTERVAL_MILLIS: u64 = 200;
@@ -62,35 +58,6 @@ pub struct Responses {
     pub count_per_s: f64,
 }
 
-/// Where each metric of a [`ServiceMetrics`] comes from, or why it is absent.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct Sources(BTreeMap<Metric, Measured<Source>>);
-
-impl Sources {
-    /// Where one metric comes from, or why it is absent.
-    pub fn get(&self, metric: Metric) -> Measured<Source> {
-        self.0
-            .get(&metric)
-            .cloned()
-            .unwrap_or(Err(Absent::NoSource))
-    }
-
-    /// The metrics that were measured, with their source.
-    pub fn measured(&self) -> impl Iterator<Item = (Metric, Source)> + '_ {
-        self.0
-            .iter()
-            .filter_map(|(metric, source)| source.as_ref().ok().map(|source| (*metric, *source)))
-    }
-
-    /// The metrics that are absent, with the reason.
-    pub fn absent(&self) -> impl Iterator<Item = (Metric, &Absent)> + '_ {
-        self.0
-            .iter()
-            .filter_map(|(metric, source)| source.as_ref().err().map(|reason| (*metric, reason)))
-    }
-}
-
 /// What an instance did between two readings; `cpus` is its allotment in cores.
 ///
 /// Rates are absent for the first reading, after a restart or a reset, and over less than 200 ms: never negative, never
@@ -101,28 +68,28 @@ pub fn instance_sample(previous: Option<&Reading>, current: &Reading, cpus: f64)
     let counters = current.service.counters.as_ref();
     let (connections, connections_source) = match (
         counters.map(|counters| &counters.connections),
-        current.service.source,
+        &current.service.source,
     ) {
-        (Ok(Ok(connections)), Some(source)) => (Ok(*connections), source),
+        (Ok(Ok(connections)), Some(source)) => (Ok(*connections), source.clone()),
         // The kernel knows too, whatever the service could not say.
         _ => (
             current.traffic.connections.clone().map(lossy),
-            current.traffic.source,
+            current.traffic.source.clone(),
         ),
     };
     InstanceSample {
         cpu_percent: cpu_percent(&previous, current, cpus),
         memory_mb: (current.usage.memory_bytes.clone()).map(|bytes| lossy(bytes) / BYTES_PER_MB),
-        usage_source: current.usage.source,
-        memory_source: current.usage.memory_source,
+        usage_source: current.usage.source.clone(),
+        memory_source: current.usage.memory_source.clone(),
         network_mb_per_s: network_mb_per_s(&previous, current),
-        traffic_source: current.traffic.source,
+        traffic_source: current.traffic.source.clone(),
         connections,
         connections_source,
         requests_per_s: service.requests,
         errors_per_s: service.errors,
         responses_per_s: service.responses,
-        service_source: current.service.source,
+        service_source: current.service.source.clone(),
         shared: current.service.shared.clone(),
     }
 }
@@ -132,14 +99,17 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
     let instances = u32::try_from(samples.len()).unwrap_or(u32::MAX);
     let count = f64::from(instances);
     let service_source = || {
-        let source = samples.iter().find_map(|sample| sample.service_source);
-        source.ok_or(Absent::NoSource)
+        let mut sources = samples
+            .iter()
+            .filter_map(|sample| sample.service_source.as_ref());
+        sources.next().cloned().ok_or(Absent::NoSource)
     };
     // Instances of one service are read alike; without any, no value asks for its source.
-    let of_first = |source: fn(&InstanceSample) -> Source| {
-        samples.first().map(source).ok_or(Absent::NoInstance)
+    let of_first = |source: fn(&InstanceSample) -> &Source| {
+        let source = samples.first().map(source);
+        source.cloned().ok_or(Absent::NoInstance)
     };
-    let usage_source = of_first(|sample| sample.usage_source);
+    let usage_source = of_first(|sample| &sample.usage_source);
     let counts = without_repeats(samples);
     let requests = total(&counts, |sample| &sample.requests_per_s);
     let every: Vec<&InstanceSample> = samples.iter().collect();
@@ -159,10 +129,11 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
     combined.set(
         Metric::NetworkMbPerS,
         network,
-        of_first(|sample| sample.traffic_source),
+        of_first(|sample| &sample.traffic_source),
     );
-    let counted_once =
-        |sample: &InstanceSample| Some(sample.connections_source) == sample.service_source;
+    let counted_once = |sample: &InstanceSample| {
+        Some(&sample.connections_source) == sample.service_source.as_ref()
+    };
     let connections = if samples.iter().all(|sample| counted_once(sample)) {
         total(&counts, |sample| &sample.connections)
     } else {
@@ -171,7 +142,7 @@ pub fn combine(samples: &[InstanceSample], at: Timestamp) -> (ServiceMetrics, So
     combined.set(
         Metric::ActiveConnections,
         connections,
-        of_first(|sample| sample.connections_source),
+        of_first(|sample| &sample.connections_source),
     );
     let response_time = response_time_ms(&counts);
     combined.set(Metric::ResponseTimeMs, response_time, service_source());
@@ -203,11 +174,12 @@ fn without_repeats(samples: &[InstanceSample]) -> Vec<&InstanceSample> {
 
 /// One instance may have a single process while another has several: then that one is named.
 fn memory_source(samples: &[&InstanceSample]) -> Measured<Source> {
-    let mut sources = samples.iter().map(|sample| sample.memory_source);
+    let mut sources = samples.iter().map(|sample| &sample.memory_source);
     let first = sources.next().ok_or(Absent::NoInstance)?;
     Ok(sources
-        .find(|source| *source == Source::SmapsRollup)
-        .unwrap_or(first))
+        .find(|source| **source == Source::SmapsRollup)
+        .unwrap_or(first)
+        .clone())
 }
 
 /// A sample in the making.
@@ -225,7 +197,7 @@ impl Combined {
                     what: format!("{:?}", error.metric),
                 })
         });
-        self.sources.0.insert(metric, set.and(source));
+        self.sources.set(metric, set.and(source));
     }
 }
 

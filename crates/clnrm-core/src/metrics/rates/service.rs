@@ -1,8 +1,9 @@
 //! Rates of what a service counts itself: its resets, its series, and clnrm's own part of it.
 
+use clnrm_decide::{Absent, Measured};
+
 use super::{Responses, increase, seconds_between};
 use crate::clock::Timestamp;
-use crate::metrics::absent::{Absent, Measured};
 use crate::metrics::reading::{
     Counter, Reading, ResponseCounter, START_WANDERS_SECONDS, ServiceCounters,
 };

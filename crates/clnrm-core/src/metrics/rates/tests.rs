@@ -64,7 +64,7 @@ fn reading(seconds: f64) -> Reading {
         },
         service: ServiceReading {
             at,
-            source: Some(Source::Redis),
+            source: Some(Source::server("redis")),
             shared: None,
             counters: Ok(ServiceCounters {
                 epoch: Some("run".to_owned()),
@@ -123,8 +123,11 @@ fn rates_are_differences_over_time_and_the_service_is_the_sum() {
     assert_eq!(sources.get(Metric::CpuPercent), Ok(Source::Procfs));
     assert_eq!(sources.get(Metric::MemoryMb), Ok(Source::SmapsRollup));
     assert_eq!(sources.get(Metric::NetworkMbPerS), Ok(Source::SockDiag));
-    assert_eq!(sources.get(Metric::ErrorRate), Ok(Source::Redis));
-    assert_eq!(sources.get(Metric::ActiveConnections), Ok(Source::Redis));
+    assert_eq!(sources.get(Metric::ErrorRate), Ok(Source::server("redis")));
+    assert_eq!(
+        sources.get(Metric::ActiveConnections),
+        Ok(Source::server("redis"))
+    );
     assert_eq!(sources.absent().count(), 0);
 }
 
@@ -403,7 +406,7 @@ fn a_service_that_cannot_be_read_still_has_what_the_kernel_knows() {
 fn what_a_source_never_has_is_absent_for_that_reason_from_the_start() {
     let mut first = reading(1.0);
     let reason = Absent::NotExposed {
-        source_name: Source::Nginx,
+        source_name: Source::server("nginx"),
     };
     counters(&mut first).errors = Err(reason.clone());
     assert_eq!(instance_sample(None, &first, 1.0).errors_per_s, Err(reason));

@@ -2,8 +2,9 @@
 
 use std::collections::HashMap;
 
-use crate::metrics::absent::{Absent, Measured};
-use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters, Source};
+use clnrm_decide::{Absent, Measured, Source};
+
+use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters};
 
 /// Commands that run a server rather than use it: whoever sends them (clnrm, to reset a warm instance or to measure it)
 /// is administration.
@@ -120,7 +121,7 @@ fn finite(text: &str) -> Option<f64> {
 
 fn not_exposed() -> Absent {
     Absent::NotExposed {
-        source_name: Source::Redis,
+        source_name: Source::server("redis"),
     }
 }
 

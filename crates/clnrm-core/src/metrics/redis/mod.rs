@@ -8,13 +8,13 @@ mod resp;
 use std::io;
 
 use async_trait::async_trait;
+use clnrm_decide::{Absent, Measured, Source};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use self::info::Info;
 use self::resp::{Malformed, Reply};
-use super::absent::{Absent, Measured};
-use super::reading::{ServiceCounters, Source};
+use super::reading::ServiceCounters;
 use super::sock_diag::OwnConnections;
 use super::{MAX_ANSWER_BYTES, MetricsSource, REDIS_CLIENT_NAME};
 
@@ -94,7 +94,7 @@ impl Redis {
         match reply {
             Reply::Text(text) => Ok(text),
             Reply::Error(message) if message.starts_with("NOAUTH") => Err(Absent::PasswordNeeded {
-                source_name: Source::Redis,
+                source_name: Source::server("redis"),
             }),
             Reply::Error(message) => Err(self.unreadable(format!("answered: {message}"))),
         }
@@ -111,7 +111,7 @@ impl Redis {
 #[async_trait]
 impl MetricsSource for Redis {
     fn source(&self) -> Source {
-        Source::Redis
+        Source::server("redis")
     }
 
     fn endpoint(&self) -> &str {

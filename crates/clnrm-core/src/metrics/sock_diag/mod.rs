@@ -16,6 +16,7 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use clnrm_decide::{Absent, Measured};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
@@ -25,7 +26,6 @@ use tokio::net::TcpStream;
 use self::ledger::Ledger;
 pub(crate) use self::ledger::PortUsage;
 use self::wire::Message;
-use super::absent::{Absent, Measured};
 
 /// `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of linux/sock_diag.h.
 const TCP_DESTROY_GROUPS: [u32; 2] = [1, 3];

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
-use super::reading::Source;
+use crate::source::Source;
 
 /// A measured value, or why there is none.
 pub type Measured<T> = Result<T, Absent>;
@@ -32,10 +32,7 @@ pub enum Absent {
     NotWatched,
     /// The two readings are too close together to be divided.
     #[error("only {millis} ms since the last reading")]
-    TooSoon {
-        /// The distance.
-        millis: u64,
-    },
+    TooSoon { millis: u64 },
     /// The instance is another one than at the last reading, or started anew.
     #[error("the instance was restarted")]
     Restarted,
@@ -53,16 +50,10 @@ pub enum Absent {
     EventsLost,
     /// This kind of source never has this value.
     #[error("{source_name} does not expose this")]
-    NotExposed {
-        /// The source.
-        source_name: Source,
-    },
+    NotExposed { source_name: Source },
     /// The server asks for a password that the test file does not give.
     #[error("{source_name} asks for a password (NOAUTH): set it in `metrics`")]
-    PasswordNeeded {
-        /// The source.
-        source_name: Source,
-    },
+    PasswordNeeded { source_name: Source },
     /// The endpoint was read, but this metric is not on it.
     #[error("no metric `{name}` at the endpoint{}{}", instead_note(.instead.as_deref()), unreadable_note(*.unreadable_lines))]
     NoSuchMetric {
@@ -76,14 +67,10 @@ pub enum Absent {
     },
     /// The endpoint declares the metric, and nothing has been counted under it so far.
     #[error("`{name}` is declared at the endpoint, but has no series yet")]
-    NoSeries {
-        /// The metric.
-        name: String,
-    },
+    NoSeries { name: String },
     /// The metric that should count is of another kind.
     #[error("the endpoint calls `{name}` {what}, which counts nothing{}", instead_note(.instead.as_deref()))]
     NotACounter {
-        /// The metric.
         name: String,
         /// What the page calls it, with its article.
         what: String,
@@ -93,7 +80,6 @@ pub enum Absent {
     /// The metric that should time requests is of another kind.
     #[error("the endpoint calls `{name}` {what}, and only a histogram or a summary has durations{}", instead_note(.instead.as_deref()))]
     NotADuration {
-        /// The metric.
         name: String,
         /// What the page calls it, with its article.
         what: String,
@@ -102,28 +88,18 @@ pub enum Absent {
     },
     /// The metric that should say how many there are now is a counter.
     #[error("the endpoint calls `{name}` a counter, which does not say how many there are now")]
-    NotAGauge {
-        /// The metric.
-        name: String,
-    },
+    NotAGauge { name: String },
     /// One series stands on a page several times, and not with one value.
     #[error("a series of `{name}` stands at the endpoint twice, with different values")]
-    Contradictory {
-        /// The metric.
-        name: String,
-    },
+    Contradictory { name: String },
     /// Neither the name nor the page says what the numbers mean.
     #[error("`{name}` does not say its unit (by a name such as {name}_seconds, or by # UNIT)")]
-    NoUnit {
-        /// The metric.
-        name: String,
-    },
+    NoUnit { name: String },
     /// How requests ended is said in words that have no rule.
     #[error(
         "`{name}` has {label}, which is neither an HTTP code nor a gRPC code nor a known word: name a counter of failures in `errors`"
     )]
     UnknownStatus {
-        /// The counter.
         name: String,
         /// Label and value.
         label: String,
@@ -153,16 +129,10 @@ pub enum Absent {
     },
     /// The request counter does not tell failures apart.
     #[error("`{name}` has series without a label such as code or status")]
-    NoStatusLabel {
-        /// The counter.
-        name: String,
-    },
+    NoStatusLabel { name: String },
     /// What was read is NaN or infinite.
     #[error("{what} is not a finite number")]
-    NotFinite {
-        /// The value.
-        what: String,
-    },
+    NotFinite { what: String },
     /// The source could not be read. Reads as a sentence: `GET http://127.0.0.1:80/metrics` `timed out after 2 s`.
     #[error("{what} {problem}")]
     Unreadable {
@@ -173,10 +143,7 @@ pub enum Absent {
     },
     /// The answer will be part of a later reading.
     #[error("{what} has not answered yet")]
-    NotAnsweredYet {
-        /// What is being read.
-        what: String,
-    },
+    NotAnsweredYet { what: String },
     /// A value of the service needs the values of all its instances.
     #[error("{reason} ({missing} of {instances} instances)")]
     SomeInstances {
@@ -203,7 +170,7 @@ fn unreadable_note(lines: usize) -> String {
 
 impl Absent {
     /// For an error that happened while `what` was read; the problem is the error with all its causes.
-    pub(super) fn unreadable(what: &str, error: &dyn std::error::Error) -> Self {
+    pub fn unreadable(what: &str, error: &dyn std::error::Error) -> Self {
         let mut problem = error.to_string();
         let mut cause = error.source();
         while let Some(error) = cause {
@@ -240,7 +207,7 @@ mod tests {
             several.to_string(),
             "GET http://127.0.0.1:80/metrics timed out after 2 s (1 of 3 instances)"
         );
-        let source_name = Source::Redis;
+        let source_name = Source::server("redis");
         assert_eq!(
             Absent::NotExposed { source_name }.to_string(),
             "redis does not expose this"
@@ -258,11 +225,10 @@ mod tests {
 
     #[test]
     fn a_chain_of_errors_is_told_once() {
-        let inner = std::io::Error::other("deep");
-        let outer = crate::http::HttpError::Connect {
-            address: "h:1".to_owned(),
-            source: inner,
-        };
+        #[derive(Debug, Error)]
+        #[error("no connection to h:1")]
+        struct Outer(#[source] std::io::Error);
+        let outer = Outer(std::io::Error::other("deep"));
         assert_eq!(
             Absent::unreadable("GET x", &outer).to_string(),
             "GET x no connection to h:1: deep"
