@@ -26,6 +26,7 @@ fn register(store: &mut Store, number: usize) -> ServiceId {
         env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
+        folder: "".into(),
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),

@@ -33,6 +33,7 @@ fn register(store: &mut Store, name: &str) -> ServiceId {
         env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
+        folder: "".into(),
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
@@ -81,7 +82,7 @@ fn child() {
             id: InstanceId(format!("{writer}-{number}")),
             service: shared,
             run: None,
-            digest: "d".into(),
+            digest: clnrm_core::config::identity::Digest("d".into()),
             runtime: RuntimeKind::Process,
             pooled: false,
             dir: "/dir".into(),

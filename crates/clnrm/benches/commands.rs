@@ -116,6 +116,7 @@ fn definition(name: String) -> ServiceDefinition {
         env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/".into(),
+        folder: "".into(),
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),

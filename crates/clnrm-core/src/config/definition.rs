@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
+use super::identity::{Digest, TestId};
 use super::signal;
 use crate::services::service_manager::AutoScaleConfig;
 
@@ -18,6 +18,9 @@ pub use super::pool::{Cleaning, PoolBounds, PoolSpec, Reuse};
 /// One test: the services that it needs and the steps that it runs.
 #[derive(Debug, Clone, PartialEq)]
 pub struct TestDefinition {
+    pub id: TestId,
+    /// Of its file.
+    pub digest: Digest,
     /// The file that it was read from, as given or discovered.
     pub file: PathBuf,
     /// Its name, unique enough for a person.
@@ -61,6 +64,9 @@ pub struct ServiceDefinition {
     pub working_dir: Option<PathBuf>,
     /// The folder of the test file, absolute: what relative commands and paths start from.
     pub base_dir: PathBuf,
+    /// The same folder from the project's root on; absolute where it lies elsewhere.
+    #[serde(default)]
+    pub folder: PathBuf,
     /// Ports that the file fixes. The first is the main one. Empty = chosen freely where `{port}` is used.
     pub fixed_ports: Vec<u16>,
     /// When an instance counts as ready.
@@ -509,17 +515,6 @@ impl ExpectedEnd {
 }
 
 impl ServiceDefinition {
-    /// Identifies the definition: any change in the file gives another digest (16 hexadecimal digits).
-    pub fn digest(&self) -> String {
-        let json =
-            serde_json::to_vec(self).expect("a definition has only string keys and finite numbers");
-        let mut digest = String::new();
-        for byte in Sha256::digest(json).iter().take(8) {
-            digest.push_str(&format!("{byte:02x}"));
-        }
-        digest
-    }
-
     /// The ports of this machine that its file fixes.
     pub fn ports_of_this_machine(&self) -> Vec<u16> {
         match &self.launch {

@@ -15,6 +15,7 @@ use crate::services::service_manager::AutoScaleConfig;
 pub mod container_settings;
 pub mod definition;
 pub mod discovery;
+pub mod identity;
 pub mod placeholder;
 mod pool;
 pub mod project;
@@ -25,6 +26,7 @@ pub mod template;
 mod test_file;
 
 use definition::TestDefinition;
+use identity::Digest;
 pub use reader::Problem;
 pub(crate) use test_file::name_of;
 
@@ -98,24 +100,21 @@ impl fmt::Display for Listing<'_> {
 /// # Errors
 /// [`ConfigError::Invalid`] lists every mistake in the file.
 pub fn load_test(path: &Path) -> Result<TestDefinition, ConfigError> {
-    load_test_with(path, &AutoScaleConfig::default())
+    let root = project::find_root(&folder_of(path)?);
+    load_test_with(path, &root, &AutoScaleConfig::default())
 }
 
-/// [`load_test`] with the project's own defaults for `scale`.
+/// [`load_test`] in the project with this root, with its own defaults for `scale`.
 ///
 /// # Errors
 /// As [`load_test`].
 pub fn load_test_with(
     path: &Path,
+    root: &Path,
     scale_defaults: &AutoScaleConfig,
 ) -> Result<TestDefinition, ConfigError> {
     let text = read_text(path)?;
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
-    let base_dir = folder.map_err(|source| ConfigError::Unreadable {
-        path: path.to_owned(),
-        source,
-    })?;
+    let base_dir = folder_of(path)?;
     // It is recorded and shown as text; a name that is none would be lost on the way.
     if base_dir.to_str().is_none() {
         return Err(ConfigError::Unreadable {
@@ -123,20 +122,38 @@ pub fn load_test_with(
             source: io::Error::new(io::ErrorKind::InvalidData, "the folder's name is not UTF-8"),
         });
     }
+    let root = root.canonicalize().unwrap_or_else(|_| root.to_owned());
     let context = test_file::Context {
         file: path,
         base_dir: &base_dir,
+        folder: base_dir.strip_prefix(root).unwrap_or(&base_dir),
         scale_defaults,
     };
     parse_test(&text, &context)
 }
 
+/// The folder that a file is in, absolute and without links.
+fn folder_of(file: &Path) -> Result<PathBuf, ConfigError> {
+    let folder = file.parent().filter(|folder| *folder != Path::new(""));
+    let folder = folder.unwrap_or(Path::new(".")).canonicalize();
+    folder.map_err(|source| match source.kind() {
+        io::ErrorKind::NotFound => ConfigError::NotFound {
+            path: file.to_owned(),
+        },
+        _ => ConfigError::Unreadable {
+            path: file.to_owned(),
+            source,
+        },
+    })
+}
+
 fn parse_test(text: &str, context: &test_file::Context<'_>) -> Result<TestDefinition, ConfigError> {
-    reader::read(text, |table| test_file::read(table, context)).map_err(|problems| {
-        ConfigError::Invalid {
-            path: context.file.to_owned(),
-            problems,
-        }
+    reader::read(text, |table| {
+        test_file::read(table, context, Digest::of(text.as_bytes()))
+    })
+    .map_err(|problems| ConfigError::Invalid {
+        path: context.file.to_owned(),
+        problems,
     })
 }
 

@@ -81,7 +81,7 @@ impl Project {
                 container: None,
             },
             service: definition.name.clone(),
-            digest: definition.digest(),
+            digest: definition.digest().0,
             run: plan.run.map(|run| run.to_string()),
             owner: self.owner.clone(),
             expires_at: self.now() + ORPHAN_LIFETIME,

@@ -13,6 +13,7 @@ use super::result::{Afterwards, Outcome, rounded_ms};
 use super::shared::Shared;
 use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
+use crate::config::identity::Digest;
 use crate::lifecycle::pool::Wanted;
 use crate::lifecycle::{LiveInstance, StartPlan};
 use crate::store::{GivenBack, StoreError};
@@ -22,7 +23,7 @@ use crate::text::one_line;
 #[derive(Debug, Default)]
 pub(super) struct Pools {
     /// By the digest of the service.
-    pools: Mutex<HashMap<String, Pool>>,
+    pools: Mutex<HashMap<Digest, Pool>>,
     /// Instances on their way back.
     returning: Mutex<JoinSet<()>>,
     refilling: Mutex<JoinSet<()>>,
@@ -41,7 +42,7 @@ struct Pool {
 
 impl Pools {
     /// Each service with the size of its pool.
-    pub(super) fn of(sizes: HashMap<String, u32>) -> Self {
+    pub(super) fn of(sizes: HashMap<Digest, u32>) -> Self {
         let pool = |size| Pool {
             size,
             coming: 0,
@@ -55,18 +56,18 @@ impl Pools {
         }
     }
 
-    fn with<T>(&self, digest: &str, look: impl FnOnce(&mut Pool) -> T) -> Option<T> {
+    fn with<T>(&self, digest: &Digest, look: impl FnOnce(&mut Pool) -> T) -> Option<T> {
         let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
         pools.get_mut(digest).map(look)
     }
 
     /// The size of a service's pool; 0 = it has none.
-    pub(super) fn size(&self, digest: &str) -> u32 {
+    pub(super) fn size(&self, digest: &Digest) -> u32 {
         self.with(digest, |pool| pool.size).unwrap_or_default()
     }
 
     /// `Some` = an instance is coming that nobody waits for yet, and now the caller does.
-    fn wait_for_one(&self, digest: &str) -> Option<watch::Receiver<u64>> {
+    fn wait_for_one(&self, digest: &Digest) -> Option<watch::Receiver<u64>> {
         self.with(digest, |pool| {
             (pool.coming > pool.waiting).then(|| {
                 pool.waiting += 1;
@@ -75,15 +76,15 @@ impl Pools {
         })?
     }
 
-    fn waits_no_longer(&self, digest: &str) {
+    fn waits_no_longer(&self, digest: &Digest) {
         self.with(digest, |pool| pool.waiting = pool.waiting.saturating_sub(1));
     }
 
-    fn is_coming(&self, digest: &str) {
+    fn is_coming(&self, digest: &Digest) {
         self.with(digest, |pool| pool.coming += 1);
     }
 
-    fn has_come(&self, digest: &str) {
+    fn has_come(&self, digest: &Digest) {
         self.with(digest, |pool| {
             pool.coming = pool.coming.saturating_sub(1);
             pool.came.send_modify(|count| *count += 1);
@@ -325,13 +326,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_test_waits_only_for_what_nobody_else_waits_for() {
-        let pools = Pools::of([("cache".to_owned(), 2)].into());
-        assert!(pools.wait_for_one("cache").is_none(), "nothing is coming");
-        pools.is_coming("cache");
-        let mut waiting = pools.wait_for_one("cache").unwrap();
-        assert!(pools.wait_for_one("cache").is_none(), "it is promised");
-        pools.has_come("cache");
+        let [cache, other] = ["cache", "other"].map(|name| Digest::of(name.as_bytes()));
+        let pools = Pools::of([(cache.clone(), 2)].into());
+        assert!(pools.wait_for_one(&cache).is_none(), "nothing is coming");
+        pools.is_coming(&cache);
+        let mut waiting = pools.wait_for_one(&cache).unwrap();
+        assert!(pools.wait_for_one(&cache).is_none(), "it is promised");
+        pools.has_come(&cache);
         waiting.changed().await.unwrap();
-        assert!(pools.wait_for_one("other").is_none());
+        assert!(pools.wait_for_one(&other).is_none());
     }
 }

@@ -17,6 +17,7 @@ use super::shared::{CleanedUp, Shared};
 use super::step;
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
+use crate::config::identity::Digest;
 use crate::lifecycle::pool_size::pool_size;
 use crate::lifecycle::recover::RecoverError;
 use crate::lifecycle::sampler::Sampler;
@@ -122,7 +123,7 @@ async fn begin(
     events: Arc<Events>,
     cancel: CancellationToken,
 ) -> Result<Shared, StoreError> {
-    let mut uses_left: HashMap<String, usize> = HashMap::new();
+    let mut uses_left: HashMap<Digest, usize> = HashMap::new();
     let mut ports_left: HashMap<u16, usize> = HashMap::new();
     let mut services: Vec<(ServiceDefinition, std::path::PathBuf)> = Vec::new();
     for test in tests {

@@ -15,6 +15,7 @@ use super::result::KeptService;
 use super::schedule::{cannot_stay, fixed_ports};
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
+use crate::config::identity::Digest;
 use crate::lifecycle::sampler::Sampler;
 use crate::lifecycle::stopped::LeakReport;
 use crate::lifecycle::{LiveInstance, Project};
@@ -36,13 +37,13 @@ pub(super) struct Shared {
     pub(super) no_more_refills: CancellationToken,
     pub(super) sampler: Sampler,
     pub(super) pools: Pools,
-    pub(super) service_ids: HashMap<String, ServiceId>,
+    pub(super) service_ids: HashMap<Digest, ServiceId>,
     /// By digest.
-    pub(super) names: HashMap<String, String>,
+    pub(super) names: HashMap<Digest, String>,
     /// Of those that have a pool and are containers, by digest.
-    pub(super) pooled_images: HashMap<String, String>,
+    pub(super) pooled_images: HashMap<Digest, String>,
     /// Tests of the plan that have not ended, per service digest.
-    pub(super) uses_left: Mutex<HashMap<String, usize>>,
+    pub(super) uses_left: Mutex<HashMap<Digest, usize>>,
     /// Tests of the plan that have not ended, per port of this machine that they fix.
     pub(super) ports_left: Mutex<HashMap<u16, usize>>,
     pub(super) keep: bool,
@@ -75,7 +76,7 @@ impl Shared {
     /// another test's state.
     pub(super) async fn stop_earlier_instances(&self) -> Result<(), StoreError> {
         let services: Vec<ServiceId> = self.service_ids.values().copied().collect();
-        let digests: Vec<String> = self.service_ids.keys().cloned().collect();
+        let digests: Vec<Digest> = self.service_ids.keys().cloned().collect();
         let image_ids = self.pooled_image_ids().await;
         let is_outdated = move |row: &InstanceRow| {
             (image_ids.get(&row.start.digest)).is_some_and(|id| row.image_id.as_ref() != Some(id))
@@ -116,7 +117,7 @@ impl Shared {
 
     /// What the images of the pools are now, by the digest of the service. An image that is not there, or an engine that
     /// does not answer, is the business of whoever starts a container.
-    async fn pooled_image_ids(&self) -> HashMap<String, String> {
+    async fn pooled_image_ids(&self) -> HashMap<Digest, String> {
         let mut ids = HashMap::new();
         for (digest, image) in &self.pooled_images {
             if let Ok(Some(id)) = self.project.containers.image_id(image).await {
@@ -201,7 +202,7 @@ impl Shared {
     }
 
     /// Tests of the plan that want this service and have not ended.
-    pub(super) fn uses_left(&self, digest: &str) -> usize {
+    pub(super) fn uses_left(&self, digest: &Digest) -> usize {
         let uses = lock(&self.uses_left);
         uses.get(digest).copied().unwrap_or_default()
     }

@@ -12,6 +12,7 @@ use super::rows::{InstanceId, InstanceRow, LeaseId, PastLease, PoolUse, RunId, S
 use super::sql_types::{micros, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::config::identity::Digest;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::PoolSlots;
 
@@ -21,7 +22,7 @@ pub struct WarmRequest {
     /// The service.
     pub service: ServiceId,
     /// The definition that the instance must have been started from.
-    pub digest: String,
+    pub digest: Digest,
     /// Of a container: the image that it must have been started from.
     pub image_id: Option<String>,
     /// The run that wants it.
@@ -223,7 +224,7 @@ impl Store {
     pub fn pool_slots(
         &self,
         service: ServiceId,
-        digest: &str,
+        digest: &Digest,
         at: Timestamp,
     ) -> Result<PoolSlots, StoreError> {
         self.read("read a pool", |connection| {
@@ -329,7 +330,7 @@ mod tests {
         let owner = identity(9);
         WarmRequest {
             service,
-            digest: DIGEST.into(),
+            digest: Digest(DIGEST.to_owned()),
             image_id: None,
             run: store.begin_run(&owner, true, at(0)).unwrap(),
             test: "api".into(),
@@ -400,7 +401,7 @@ mod tests {
         let wanted = request(&mut store, service, 105);
         assert_eq!(store.claim_warm(&wanted).unwrap(), None, "its time is up");
         let edited = WarmRequest {
-            digest: "other".into(),
+            digest: Digest("other".to_owned()),
             at: at(10),
             ..wanted.clone()
         };
@@ -457,7 +458,9 @@ mod tests {
         let given = store.give_back_warm(&clean(&id, Some(leased.lease), 12));
         assert_eq!(given.unwrap(), GivenBack::Surplus);
         assert_eq!(store.open_leases().unwrap().len(), 1, "it stays held");
-        let slots = store.pool_slots(service, DIGEST, at(12)).unwrap();
+        let slots = store
+            .pool_slots(service, &Digest(DIGEST.to_owned()), at(12))
+            .unwrap();
         assert_eq!((slots.free, slots.held, slots.starting), (2, 1, 0));
     }
 

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
+use crate::config::identity::Digest;
 use crate::config::placeholder::InsideBinding;
 use crate::procfs::ProcessIdentity;
 
@@ -65,7 +66,7 @@ pub struct ServiceRow {
     /// The test file that first declared it; tells services of the same name apart.
     pub file: PathBuf,
     /// Of `definition`.
-    pub digest: String,
+    pub digest: Digest,
     /// How to start, measure and scale it, as last registered.
     pub definition: ServiceDefinition,
     /// When it was last registered.
@@ -176,7 +177,7 @@ pub struct NewInstance {
     /// The run that starts it; `None` = started by `ai-manage` or `services restart`.
     pub run: Option<RunId>,
     /// Of the definition that it is started from.
-    pub digest: String,
+    pub digest: Digest,
     /// What it runs as.
     pub runtime: RuntimeKind,
     /// Whether a pool may keep it warm.

@@ -236,6 +236,28 @@ mod tests {
         ));
     }
 
+    /// As a version of clnrm wrote it whose digests held absolute paths.
+    #[test]
+    fn a_history_under_an_old_digest_is_taken_over() {
+        let (_dir, mut store) = store();
+        let (cache, file) = (definition("cache"), Path::new("/a"));
+        let first = store.register_service(&cache, file, at(1)).unwrap();
+        store
+            .write("make it old", |transaction| {
+                transaction.execute(
+                    "UPDATE services SET digest = 'old', definition = json_remove(definition, '$.folder')",
+                    [],
+                )
+            })
+            .unwrap();
+        assert_eq!(
+            store.services().unwrap()[0].definition.folder,
+            Path::new("")
+        );
+        assert_eq!(store.register_service(&cache, file, at(2)).unwrap(), first);
+        assert_eq!(store.services().unwrap()[0].digest, cache.digest());
+    }
+
     #[test]
     fn other_definition_in_another_file_is_another_service() {
         let (_dir, mut store) = store();

@@ -10,6 +10,7 @@ use super::rows::{
     ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, RuntimeKind, ServiceId,
 };
 use crate::clock::Timestamp;
+use crate::config::identity::{Digest, TestId};
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::Tier;
 
@@ -70,17 +71,24 @@ word_column!(ActionOutcome {
     Done = "done",
     Failed = "failed"
 });
-impl ToSql for InstanceId {
-    fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
-        self.0.to_sql()
-    }
+
+macro_rules! text_column {
+    ($($name:ident),*) => {$(
+        impl ToSql for $name {
+            fn to_sql(&self) -> rusqlite::Result<ToSqlOutput<'_>> {
+                self.0.to_sql()
+            }
+        }
+
+        impl FromSql for $name {
+            fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
+                String::column_result(value).map(Self)
+            }
+        }
+    )*};
 }
 
-impl FromSql for InstanceId {
-    fn column_result(value: ValueRef<'_>) -> FromSqlResult<Self> {
-        String::column_result(value).map(Self)
-    }
-}
+text_column!(InstanceId, Digest, TestId);
 
 /// A time column.
 pub(super) fn time(row: &Row<'_>, column: impl RowIndex) -> rusqlite::Result<Timestamp> {

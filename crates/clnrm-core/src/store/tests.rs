@@ -44,6 +44,7 @@ pub(crate) fn definition(name: &str) -> ServiceDefinition {
         env_of_caller: Default::default(),
         working_dir: None,
         base_dir: "/project".into(),
+        folder: "".into(),
         fixed_ports: Vec::new(),
         ready: Readiness {
             checks: Vec::new(),
@@ -84,7 +85,7 @@ pub(super) fn journalled(
         id: InstanceId(id.into()),
         service,
         run,
-        digest: "0011223344556677".into(),
+        digest: crate::config::identity::Digest("0011223344556677".into()),
         runtime: RuntimeKind::Process,
         pooled: true,
         dir: PathBuf::from("/project/.clnrm/instances").join(id),

@@ -97,7 +97,7 @@ async fn plan_and_run(
     let interrupt = Interrupt::listen()?;
     let settings = invocation.settings()?;
     let files = discover(&options.paths, &invocation.current_dir)?;
-    let tests = load(&files, &settings.config, printer)?;
+    let tests = load(&files, &settings, printer)?;
     let run_options = resolve(options, &settings.config, invocation);
     invocation.end_abandoned(&settings, printer).await?;
     let project = invocation.open(&settings, &interrupt.hurry)?;
@@ -109,26 +109,27 @@ async fn plan_and_run(
 /// All files are read before anything starts, and every mistake in them is told at once.
 fn load(
     files: &[PathBuf],
-    config: &ProjectConfig,
+    settings: &config::project::Project,
     printer: &mut Printer<'_>,
 ) -> Result<Vec<TestDefinition>, NoRun> {
     let mut tests = Vec::new();
     let mut reports = Vec::new();
     let mut wrong: Vec<ConfigError> = Vec::new();
     for file in files {
-        let (name, status, reason) = match config::load_test_with(file, &config.scale) {
-            Ok(test) => {
-                let name = test.name.clone();
-                tests.push(test);
-                let reason = "not run: not every file could be read".to_owned();
-                (name, TestStatus::Skipped, reason)
-            }
-            Err(error) => {
-                let reason = sentences(&error).join("\n");
-                wrong.push(error);
-                (config::name_of(file), TestStatus::Error, reason)
-            }
-        };
+        let (name, status, reason) =
+            match config::load_test_with(file, &settings.root, &settings.config.scale) {
+                Ok(test) => {
+                    let name = test.name.clone();
+                    tests.push(test);
+                    let reason = "not run: not every file could be read".to_owned();
+                    (name, TestStatus::Skipped, reason)
+                }
+                Err(error) => {
+                    let reason = sentences(&error).join("\n");
+                    wrong.push(error);
+                    (config::name_of(file), TestStatus::Error, reason)
+                }
+            };
         reports.push(TestReport::not_run(name, file.clone(), status, reason));
     }
     let error = match wrong.len() {

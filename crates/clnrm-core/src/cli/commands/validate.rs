@@ -1,6 +1,6 @@
 //! `clnrm validate`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::error::CliError;
 use crate::cli::exit::Exit;
@@ -25,7 +25,7 @@ pub(in crate::cli) fn validate(
     let files = discover(&options.paths, &invocation.current_dir)?;
     let checked: Vec<CheckedFile> = files
         .into_iter()
-        .map(|file| check(file, &settings.config.scale))
+        .map(|file| check(file, &settings.root, &settings.config.scale))
         .collect();
     let wrong = checked.iter().any(|file| !file.errors.is_empty());
     unless_closed(printer.validate(
@@ -38,8 +38,8 @@ pub(in crate::cli) fn validate(
     Ok(if wrong { Exit::Usage } else { Exit::Good })
 }
 
-fn check(file: PathBuf, scale: &AutoScaleConfig) -> CheckedFile {
-    match config::load_test_with(&file, scale) {
+fn check(file: PathBuf, root: &Path, scale: &AutoScaleConfig) -> CheckedFile {
+    match config::load_test_with(&file, root, scale) {
         Ok(TestDefinition {
             name,
             services,

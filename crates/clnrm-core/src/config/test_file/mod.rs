@@ -23,6 +23,7 @@ mod step;
 mod values;
 
 use super::definition::{TestAssertions, TestDefinition};
+use super::identity::{Digest, TestId};
 use super::reader::{Table, Value};
 use service::ReadService;
 use step::ReadStep;
@@ -34,12 +35,14 @@ pub(crate) struct Context<'a> {
     pub(crate) file: &'a Path,
     /// Its folder, absolute.
     pub(crate) base_dir: &'a Path,
+    /// The same from the project's root on; absolute where it lies elsewhere.
+    pub(crate) folder: &'a Path,
     /// `scale` of a service that says nothing else.
     pub(crate) scale_defaults: &'a AutoScaleConfig,
 }
 
 /// Reads a whole test file.
-pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>) -> TestDefinition {
+pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>, digest: Digest) -> TestDefinition {
     let mut heading = Heading::default();
     heading.read(&mut table);
     let services = table.take("services");
@@ -63,9 +66,13 @@ pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>) -> TestDefinitio
     conflicts::check_jobs(table.source, &services, &read);
     refuse_unsupported(&mut table);
     table.finish();
+    let name = heading.name.unwrap_or_else(|| name_of(context.file));
+    let file_name = context.file.file_name().unwrap_or_default();
     TestDefinition {
+        id: TestId::of(&context.folder.join(file_name), &name),
+        digest,
         file: context.file.to_owned(),
-        name: heading.name.unwrap_or_else(|| name_of(context.file)),
+        name,
         description: heading.description,
         timeout: heading.timeout,
         services: services.into_iter().map(|read| read.definition).collect(),

@@ -72,6 +72,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         env_of_caller: env.of_caller,
         working_dir: working_dir(&mut table, &launch, context),
         base_dir: context.base_dir.to_owned(),
+        folder: context.folder.to_owned(),
         ready: ready.readiness,
         metrics: (table.take("metrics"))
             .and_then(|value| metrics::read(&value, &mut uses))

@@ -14,6 +14,7 @@ fn parse(text: &str) -> Result<super::TestDefinition, ConfigError> {
     let context = test_file::Context {
         file: Path::new("x.clnrm.toml"),
         base_dir: Path::new("/base"),
+        folder: Path::new(""),
         scale_defaults: &AutoScaleConfig::default(),
     };
     parse_test(text, &context)
