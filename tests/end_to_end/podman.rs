@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::Write as _;
+use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -238,4 +239,17 @@ async fn failures(podman: &Podman) {
     died.expect(3)
         .says("ended with exit code 7 while the test ran")
         .says("sorry");
+    // A pull of which nothing is heard ends with the test's time, and the hint says what Podman may be doing.
+    let registry = TcpListener::bind("127.0.0.1:0").unwrap();
+    let image = format!("{}/silent:1", registry.local_addr().unwrap());
+    let file = format!(
+        "[test]\ntimeout = \"2s\"\n[services.w]\nimage = \"{image}\"\n{}",
+        step("x", "command = ['true']")
+    );
+    let project = TestProject::with(&file);
+    let silent = podman.run(&project, &["run", "--stop"]).await;
+    silent
+        .expect(3)
+        .says("was still being pulled")
+        .says(&format!("`podman pull {image}`"));
 }

@@ -112,6 +112,8 @@ pub enum ContainerError {
     PullEnded {
         /// The image.
         image: String,
+        /// An engine that says nothing while a registry refuses for the moment.
+        by_podman: bool,
     },
     /// Somebody removed it while it was started.
     #[error("the container was removed while it was started")]
@@ -166,9 +168,16 @@ impl ContainerError {
                 "stop what listens there, or write the port inside alone (ports = [6379]) to let the engine choose"
                     .to_owned()
             }
-            Self::PullEnded { image } => {
+            Self::PullEnded {
+                image,
+                by_podman: false,
+            } => {
                 format!("pull it beforehand, e.g. with `docker pull {image}`")
             }
+            Self::PullEnded { image, .. } => format!(
+                "pull it beforehand with `podman pull {image}`: Podman asks a registry that limits pulls (status 429) \
+                 again and again, for minutes, before it says so"
+            ),
             Self::Removed | Self::Lock { .. } => return None,
         })
     }

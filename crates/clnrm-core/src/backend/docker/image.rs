@@ -117,10 +117,12 @@ impl DockerRuntime {
             let message = "the file says `pull = \"never\"`".to_owned();
             return Err(absent(image, message, PullFault::NotAllowed));
         }
+        let by_podman = !self.engine.has_links().await?;
         let pulling = cancel.run_until_cancelled(self.pulled_image(wanted, on_pull));
         pulling.await.unwrap_or_else(|| {
             Err(ContainerError::PullEnded {
                 image: image.to_owned(),
+                by_podman,
             })
         })
     }
