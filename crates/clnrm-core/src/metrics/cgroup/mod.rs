@@ -6,6 +6,7 @@ mod parse;
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use clnrm_decide::{Absent, Measured};
@@ -51,11 +52,10 @@ impl Cgroup {
         readable: &dyn Fn(&Self) -> bool,
     ) -> Option<Self> {
         let memberships = fs::read(format!("/proc/{main_pid}/cgroup")).ok()?;
-        let mounts = fs::read("/proc/self/mountinfo").ok()?;
         Self::find(
             container_id,
             &String::from_utf8_lossy(&memberships),
-            &String::from_utf8_lossy(&mounts),
+            mounted()?,
             readable,
         )
     }
@@ -63,14 +63,13 @@ impl Cgroup {
     fn find(
         container_id: &str,
         memberships: &str,
-        mounts: &str,
+        mounts: &[CgroupMount],
         readable: &dyn Fn(&Self) -> bool,
     ) -> Option<Self> {
         let memberships: Vec<Membership<'_>> = parse::memberships(memberships).collect();
-        let mounts: Vec<CgroupMount> = parse::cgroup_mounts(mounts).collect();
         let candidates = |controller: &str| -> Vec<(Version, PathBuf)> {
             let of = |version, hierarchy: Hierarchy<'_>| {
-                let paths = parse::directories(&memberships, &mounts, hierarchy, container_id);
+                let paths = parse::directories(&memberships, mounts, hierarchy, container_id);
                 paths.into_iter().map(move |path| (version, path))
             };
             // Where version 1 has the controller, version 2 has it not.
@@ -126,6 +125,17 @@ impl Cgroup {
         };
         read(&directory.join(file), |text| parse::field(text, "oom_kill"))
     }
+}
+
+/// The hierarchies of this machine. Read once: they are mounted when it starts, and the file grows with every container.
+fn mounted() -> Option<&'static [CgroupMount]> {
+    static MOUNTED: OnceLock<Vec<CgroupMount>> = OnceLock::new();
+    if let Some(mounted) = MOUNTED.get() {
+        return Some(mounted);
+    }
+    let mounts = fs::read("/proc/self/mountinfo").ok()?;
+    let mounts = String::from_utf8_lossy(&mounts);
+    Some(MOUNTED.get_or_init(|| parse::cgroup_mounts(&mounts).collect()))
 }
 
 /// One value of one file.

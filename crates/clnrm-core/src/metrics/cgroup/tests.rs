@@ -4,11 +4,15 @@ use super::*;
 
 const ID: &str = "fd6786012af51b00119b111468015fd6c3ab229f06a9044bce152ce15aa96e1b";
 
+fn mounts_in(text: &str) -> Vec<CgroupMount> {
+    parse::cgroup_mounts(text).collect()
+}
+
 /// The directories of CPU and memory, if every file could be read.
 fn found(memberships: &str, mounts: &str) -> Option<(String, String)> {
     let memberships = memberships.replace("ID", ID);
     let mounts = mounts.replace("ID", ID);
-    let cgroup = Cgroup::find(ID, &memberships, &mounts, &|_| true)?;
+    let cgroup = Cgroup::find(ID, &memberships, &mounts_in(&mounts), &|_| true)?;
     let text = |(version, path): (Version, PathBuf)| {
         format!("{version:?} {}", path.display()).replace(ID, "ID")
     };
@@ -106,7 +110,7 @@ fn an_engine_inside_a_container_is_read_below_the_mounted_part() {
 fn a_process_of_another_group_is_not_the_container() {
     let memberships = V1_MEMBERSHIPS.replace("docker/ID", "docker/0123456789abcdef0123");
     assert_eq!(found(&memberships, V1_MOUNTS), None);
-    let nobody = Cgroup::find("", V1_MEMBERSHIPS, V1_MOUNTS, &|_| true);
+    let nobody = Cgroup::find("", V1_MEMBERSHIPS, &mounts_in(V1_MOUNTS), &|_| true);
     assert_eq!(nobody, None, "an empty id is in every name");
 }
 
@@ -115,7 +119,7 @@ fn a_group_that_cannot_be_read_is_passed_over() {
     let mounts = format!("{V1_MOUNTS}99 31 0:32 / /host/memory rw - cgroup cgroup rw,memory\n");
     let readable = |cgroup: &Cgroup| cgroup.memory.1.starts_with("/host");
     let memberships = V1_MEMBERSHIPS.replace("ID", ID);
-    let cgroup = Cgroup::find(ID, &memberships, &mounts, &readable).unwrap();
+    let cgroup = Cgroup::find(ID, &memberships, &mounts_in(&mounts), &readable).unwrap();
     assert_eq!(cgroup.memory.1, Path::new("/host/memory/docker").join(ID));
 }
 
@@ -208,7 +212,7 @@ fn memory_is_never_less_than_what_has_no_other_place() {
 proptest! {
     #[test]
     fn finding_and_reading_never_panic(memberships: String, mounts: String, id in "[a-z/.]{0,20}") {
-        Cgroup::find(&id, &memberships, &mounts, &|_| false);
+        Cgroup::find(&id, &memberships, &mounts_in(&mounts), &|_| false);
         parse::number(&memberships);
         parse::field(&mounts, "a");
     }
@@ -222,6 +226,6 @@ proptest! {
             bytes.splice(start..end, piece.bytes());
             String::from_utf8(bytes).unwrap()
         };
-        Cgroup::find(ID, &damage(V1_MEMBERSHIPS), &damage(V1_MOUNTS), &|_| false);
+        Cgroup::find(ID, &damage(V1_MEMBERSHIPS), &mounts_in(&damage(V1_MOUNTS)), &|_| false);
     }
 }
