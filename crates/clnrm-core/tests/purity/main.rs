@@ -1,4 +1,4 @@
-//! Reads the sources: imports run down only. That decisions are pure, the crate `clnrm-decide` proves by what it depends on.
+//! Reads the sources: imports run down only, and in no circle. That decisions are pure, the crate `clnrm-decide` proves by what it depends on.
 
 #![allow(
     clippy::unwrap_used,
@@ -6,6 +6,8 @@
     clippy::indexing_slicing,
     reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
 )]
+
+mod circles;
 
 use std::collections::BTreeSet;
 use std::fs;
