@@ -12,7 +12,7 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::error::CliError;
+use super::error::{CliError, CommandFailure};
 
 /// Signals within this time are one.
 const ONE_SIGNAL: Duration = Duration::from_secs(1);
@@ -42,7 +42,7 @@ impl Interrupt {
             received: Arc::default(),
         };
         let listen = |number: u8| {
-            signal(SignalKind::from_raw(number.into())).map_err(|source| CliError::System {
+            signal(SignalKind::from_raw(number.into())).map_err(|source| CommandFailure::System {
                 what: "listen for signals",
                 source,
             })

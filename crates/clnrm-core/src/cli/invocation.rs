@@ -10,7 +10,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
-use super::error::CliError;
+use super::error::{CliError, CommandFailure};
 use super::types::GlobalOptions;
 use crate::backend::docker::EngineError;
 use crate::backend::{DockerRuntime, ProcessRuntime, recovery};
@@ -34,7 +34,7 @@ pub(super) struct Invocation {
 
 impl Invocation {
     pub(super) fn read(global: &GlobalOptions) -> Result<Self, CliError> {
-        let system = |what| move |source| CliError::System { what, source };
+        let system = |what| move |source| CommandFailure::System { what, source };
         // Variables that are not text cannot be passed on as text.
         let variables: BTreeMap<String, String> = env::vars_os()
             .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -101,7 +101,7 @@ impl Invocation {
         hurry: &CancellationToken,
         looks_only: bool,
     ) -> Result<Arc<Project>, CliError> {
-        let system = |what| move |source| CliError::System { what, source };
+        let system = |what| move |source| CommandFailure::System { what, source };
         let owner = i32::try_from(std::process::id()).map_err(io::Error::other);
         let owner = owner
             .and_then(ProcessIdentity::of)

@@ -2,7 +2,6 @@
 
 pub mod commands;
 mod error;
-mod exit;
 mod help;
 mod interrupt;
 mod invocation;
@@ -13,11 +12,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use self::error::CliError;
-use self::exit::Exit;
+use self::error::{CliError, CommandFailure};
 use self::invocation::Invocation;
 use self::types::{Cli, Command, ServicesCommand};
 use crate::backend::{shim, shim_protocol::SHIM_SUBCOMMAND};
+use crate::exit::Exit;
 use crate::report::style::{ColorChoice, Style, Surroundings};
 use crate::report::{Printer, unless_closed};
 
@@ -76,23 +75,22 @@ fn execute(cli: Cli, invocation: &Invocation, printer: &mut Printer<'_>) -> Exit
             runtime.shutdown_background();
             result
         }
-        Err(source) => Err(CliError::System {
+        Err(source) => Err(CommandFailure::System {
             what: "start the async runtime",
             source,
-        }),
+        }
+        .into()),
     };
     result.unwrap_or_else(|error| fail(&error, printer))
 }
 
 fn fail(error: &CliError, printer: &mut Printer<'_>) -> Exit {
-    if let CliError::Output(output) = error
-        && output.kind() == io::ErrorKind::BrokenPipe
-    {
+    if error.is_broken_pipe() {
         // `clnrm … | head` has seen enough.
         return Exit::Good;
     }
-    let _ = printer.error(error, error.hint().as_deref());
-    error.exit()
+    let _ = printer.error(error.error.as_ref(), error.hint.as_deref());
+    error.exit
 }
 
 async fn dispatch(

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use walkdir::{DirEntry, WalkDir};
 
+use crate::exit::{Exit, Fatal};
+
 /// What a discovered test file's name ends in.
 pub const SUFFIX: &str = ".clnrm.toml";
 
@@ -35,6 +37,21 @@ pub enum DiscoveryError {
         /// The directories, as they were given.
         searched: Vec<PathBuf>,
     },
+}
+
+impl Fatal for DiscoveryError {
+    fn exit(&self) -> Exit {
+        match self {
+            Self::NothingFound { .. } => Exit::NothingSelected,
+            Self::NotFound { .. } | Self::Unreadable { .. } => Exit::Usage,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        let hint =
+            "`clnrm init` writes a first test file; a file given by name may be called anything";
+        matches!(self, Self::NothingFound { .. }).then(|| hint.to_owned())
+    }
 }
 
 struct Paths<'a>(&'a [PathBuf]);

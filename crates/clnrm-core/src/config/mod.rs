@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use thiserror::Error;
 
+use crate::exit::{Exit, Fatal};
 use crate::services::service_manager::AutoScaleConfig;
 
 pub mod container_settings;
@@ -80,6 +81,12 @@ pub enum ConfigError {
         /// Everything that is wrong, in the file's order; never empty.
         problems: Vec<Problem>,
     },
+}
+
+impl Fatal for ConfigError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
 }
 
 /// `path:line:column: key: message; hint`, one line per problem.

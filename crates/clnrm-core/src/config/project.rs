@@ -14,6 +14,7 @@ use toml::de::DeValue;
 use super::reader::{self, Problem, Table, Value};
 use super::test_file::limits;
 use super::{ConfigError, read_text};
+use crate::exit::{Exit, Fatal};
 use crate::services::service_manager::AutoScaleConfig;
 
 /// The project file's name.
@@ -72,6 +73,12 @@ pub enum ProjectError {
         /// Everything that is wrong; never empty.
         problems: Vec<SettingProblem>,
     },
+}
+
+impl Fatal for ProjectError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
 }
 
 /// One wrong setting and where it came from.

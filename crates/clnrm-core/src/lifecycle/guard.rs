@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -24,17 +23,6 @@ use crate::text::one_line;
 const ROUND: Duration = Duration::from_secs(15);
 /// Not to turn in circles where something expires in this very moment.
 const SHORTEST_ROUND: Duration = Duration::from_millis(50);
-
-/// Why the guard cannot go on.
-#[derive(Debug, Error)]
-pub enum GuardError {
-    /// The project could not be put in order.
-    #[error("cannot put the project in order")]
-    Recover(#[source] RecoverError),
-    /// The history failed.
-    #[error("cannot read or write the history")]
-    Store(#[source] StoreError),
-}
 
 impl Project {
     /// Starts a guard where instances are warm and there is none. A pool without its guard still expires: the next
@@ -65,29 +53,25 @@ impl Project {
         self: &Arc<Self>,
         warn: Arc<Warn>,
         cancel: &CancellationToken,
-    ) -> Result<(), GuardError> {
+    ) -> Result<(), RecoverError> {
         let sampler = Sampler::new(Arc::clone(self), Arc::clone(&warn));
         // Whoever has just left instances warm may be about to stop them: nothing is replaced in the first round.
         let mut is_first = true;
         loop {
-            let recovered = self.recover().await.map_err(GuardError::Recover)?;
+            let recovered = self.recover().await?;
             recovered.notes.into_iter().for_each(|note| warn(note));
             let (services, live) = self
                 .store
                 .call(|store| Ok((store.services()?, store.live_instances()?)))
-                .await
-                .map_err(GuardError::Store)?;
+                .await?;
             let warm: Vec<InstanceRow> = live.into_iter().filter(is_warm).collect();
             if warm.is_empty() || cancel.is_cancelled() {
                 return Ok(());
             }
             // What cannot be measured was told by the run that started it; what is leased is measured by its run.
             let refused = sampler.watch_exactly(&services, &warm).await;
-            refused.map_err(GuardError::Store)?;
-            sampler
-                .sample_with_rates()
-                .await
-                .map_err(GuardError::Store)?;
+            refused?;
+            sampler.sample_with_rates().await?;
             if !std::mem::take(&mut is_first) {
                 self.replace_lost(&services, &warm, &warn, cancel).await;
             }

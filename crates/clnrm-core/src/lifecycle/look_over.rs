@@ -14,8 +14,7 @@ impl Project {
         let (rows, runs) = self
             .store
             .call(|store| Ok((store.live_instances()?, store.unfinished_runs()?)))
-            .await
-            .map_err(RecoverError::Store)?;
+            .await?;
         let mut recovered = Recovered::default();
         for (row, observed) in self.look_at(rows, None).await {
             let observed = match observed {
@@ -30,9 +29,7 @@ impl Project {
             }
             recovered.note_condition(&row, &observed);
             if matches!(observed, Observed::Alive(_)) {
-                self.follow_restarted(&row, &mut recovered)
-                    .await
-                    .map_err(RecoverError::Store)?;
+                self.follow_restarted(&row, &mut recovered).await?;
             }
             // What lives is shown as living, whoever should end it.
             let Verdict::End(why) = judge(&row, &observed, &runs, self.now()) else {
@@ -49,8 +46,7 @@ impl Project {
                         .record_ended(&id, ended.ending, &ended.exit, now)
                         .map(drop)
                 })
-                .await
-                .map_err(RecoverError::Store)?;
+                .await?;
         }
         Ok(recovered)
     }

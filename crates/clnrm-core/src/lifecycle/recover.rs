@@ -15,6 +15,7 @@ use crate::backend::{
     Condition, EngineError, InstanceError, InstancePlace, Loss, Observed, Runtime,
 };
 use crate::clock::Timestamp;
+use crate::exit::Fatal;
 use crate::store::{
     Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
 };
@@ -25,10 +26,21 @@ use crate::text::one_line;
 pub enum RecoverError {
     /// The history failed.
     #[error("cannot read or write the history")]
-    Store(#[source] StoreError),
+    Store(#[from] StoreError),
     /// An instance could not be looked at or ended.
     #[error("cannot bring an instance in order")]
-    Instance(#[source] EndError),
+    Instance(#[from] EndError),
+}
+
+impl Fatal for RecoverError {
+    fn behind(&self) -> Option<&dyn Fatal> {
+        match self {
+            Self::Store(error) | Self::Instance(EndError::Store { source: error, .. }) => {
+                Some(error)
+            }
+            Self::Instance(EndError::Stop { .. }) => None,
+        }
+    }
 }
 
 /// Live instances that are not [`Condition::Serving`].
@@ -120,8 +132,7 @@ impl Project {
                     knows_containers,
                 ))
             })
-            .await
-            .map_err(RecoverError::Store)?;
+            .await?;
         let mut recovered = Recovered::default();
         let mut ended_containers = false;
         // Rows before containers, which are asked for once: what runs, and what must not.
@@ -136,9 +147,7 @@ impl Project {
             }
             recovered.note_condition(&row, &observed);
             if matches!(observed, Observed::Alive(_)) {
-                self.follow_restarted(&row, &mut recovered)
-                    .await
-                    .map_err(RecoverError::Store)?;
+                self.follow_restarted(&row, &mut recovered).await?;
             }
             if matches!(observed, Observed::Alive(_)) && of_a_killed_run(&row, &runs) {
                 self.end_commands_in(&row).await;
@@ -161,7 +170,7 @@ impl Project {
                 .await?;
         }
         if ended_containers {
-            self.tidy_containers().await.map_err(RecoverError::Store)?;
+            self.tidy_containers().await?;
         }
         self.end_unknown_folders(
             looked_at.into_iter().filter(|id| !known.contains(id)),
@@ -212,11 +221,7 @@ impl Project {
                 return Ok(false);
             }
         };
-        let live = self
-            .store
-            .call(|store| store.live_instances())
-            .await
-            .map_err(RecoverError::Store)?;
+        let live = self.store.call(|store| store.live_instances()).await?;
         let is_live = |id: &String| live.iter().any(|row| row.start.id.0 == *id);
         // A network without containers is of a run that was killed in between.
         let is_idle = found.is_empty();
@@ -330,8 +335,7 @@ impl Project {
                 Some(Ok(Observed::Alive(_) | Observed::Lost(_)))
             ) {
                 self.end_instance(RuntimeKind::Process, &place, DEFAULT_GRACE)
-                    .await
-                    .map_err(RecoverError::Instance)?;
+                    .await?;
                 recovered
                     .notes
                     .push(format!("{id}: it was not in the history, and was ended"));

@@ -9,6 +9,7 @@ use super::stop::EndError;
 use crate::backend::job::JobError;
 use crate::backend::{ContainerError, LaunchError, NotReady, StartError};
 use crate::config::placeholder::PlaceholderError;
+use crate::exit::{Exit, Fatal};
 use crate::store::{InstanceId, StoreError};
 
 /// An instance that did not become ready. Nothing of it is left running.
@@ -30,9 +31,12 @@ pub struct StartFailure {
     pub entry_point_ran: Option<String>,
 }
 
-impl StartFailure {
-    /// The way out, where one is known.
-    pub fn hint(&self) -> Option<String> {
+impl Fatal for StartFailure {
+    fn exit(&self) -> Exit {
+        Exit::ServiceFailed
+    }
+
+    fn hint(&self) -> Option<String> {
         if let Some(ran) = &self.entry_point_ran {
             return Some(format!(
                 "the image's own entry point ran: `{ran}`; with `entrypoint = []` the command runs alone"

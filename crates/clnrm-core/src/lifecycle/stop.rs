@@ -13,6 +13,7 @@ use super::stopped::{LeakReport, StoppedInstance};
 use crate::backend::process::data_dir;
 use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
 use crate::backend::{InstanceError, InstancePlace, Observed, Patience};
+use crate::exit::{Exit, Fatal};
 use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.
@@ -42,16 +43,25 @@ pub enum EndError {
     },
 }
 
-impl EndError {
-    /// The way out, where one is known.
-    pub fn hint(&self) -> Option<String> {
+impl Fatal for EndError {
+    fn behind(&self) -> Option<&dyn Fatal> {
+        match self {
+            Self::Stop { .. } => None,
+            Self::Store { source, .. } => Some(source),
+        }
+    }
+
+    fn exit(&self) -> Exit {
+        self.behind().map_or(Exit::Leak, |error| error.exit())
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Stop {
                 source: InstanceError::Engine(error),
                 ..
             } => error.hint(),
-            Self::Stop { .. } => None,
-            Self::Store { source, .. } => source.hint(),
+            _ => self.behind().and_then(|error| error.hint()),
         }
     }
 }

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::error::ManageError;
 use super::evidence;
-use super::pass::{ManageError, ManageOptions, finished};
+use super::pass::{ManageOptions, finished};
 use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
@@ -58,8 +59,7 @@ pub(super) async fn decide(
                 store.sources()?,
             ))
         })
-        .await
-        .map_err(ManageError::Store)?;
+        .await?;
     let mut live: BTreeMap<ServiceId, Vec<InstanceRow>> = BTreeMap::new();
     for instance in instances {
         live.entry(instance.start.service)
@@ -86,10 +86,7 @@ pub(super) async fn decide(
         conditions: Arc::new(conditions),
         now,
     };
-    decider
-        .decide_all(&project.store, undecided)
-        .await
-        .map_err(ManageError::Store)
+    Ok(decider.decide_all(&project.store, undecided).await?)
 }
 
 /// What all decisions of one pass share.

@@ -4,6 +4,7 @@
 
 mod assessment_view;
 mod decide;
+mod error;
 mod evidence;
 pub mod forecast_report;
 mod forecast_view;
@@ -14,4 +15,5 @@ pub mod selection;
 pub mod services;
 pub mod status_report;
 
-pub use pass::{ManageError, ManageOptions, manage};
+pub use error::ManageError;
+pub use pass::{ManageOptions, manage};

@@ -3,18 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
-
 use super::assessment_view;
 use super::decide::{Decided, decide};
+use super::error::ManageError;
 use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
 use super::scale::Scaling;
-use super::selection::{SelectionError, select};
+use super::selection::select;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
-use crate::lifecycle::recover::RecoverError;
 use crate::lifecycle::sampler::{Observer, Warn};
-use crate::store::{InstanceRow, StoreError};
+use crate::store::InstanceRow;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -42,23 +40,6 @@ impl ManageOptions {
     }
 }
 
-/// Why there is no report.
-#[derive(Debug, Error)]
-pub enum ManageError {
-    /// The state before could not be established.
-    #[error("cannot put the project in order")]
-    Recover(#[source] RecoverError),
-    /// A name that matches nothing.
-    #[error(transparent)]
-    Selection(SelectionError),
-    /// A job has no load, and no number of instances.
-    #[error("only jobs are selected: they run once for each test, and are not managed")]
-    OnlyJobs,
-    /// The history failed.
-    #[error("cannot read or write the history")]
-    Store(#[source] StoreError),
-}
-
 /// Makes one pass over what `observer` sees. Notes about what had to be put in order go to `warn`.
 pub async fn manage(
     project: &Arc<Project>,
@@ -66,21 +47,17 @@ pub async fn manage(
     observer: &Observer,
     warn: &Warn,
 ) -> Result<ManageReport, ManageError> {
-    let recovered = project.recover().await.map_err(ManageError::Recover)?;
+    let recovered = project.recover().await?;
     let conditions = recovered.conditions;
     recovered.notes.into_iter().for_each(warn);
-    let services = project
-        .store
-        .call(|store| store.services())
-        .await
-        .map_err(ManageError::Store)?;
-    let mut services = select(services, &options.selection).map_err(ManageError::Selection)?;
+    let services = project.store.call(|store| store.services()).await?;
+    let mut services = select(services, &options.selection)?;
     services.retain(|service| !service.definition.is_job());
     if services.is_empty() && !options.selection.is_empty() {
         return Err(ManageError::OnlyJobs);
     }
     let looked = observer.look_at(&services).await;
-    looked.map_err(ManageError::Store)?;
+    looked?;
 
     let generated_at = project.now();
     let decided = decide(project, services, options, conditions, generated_at).await?;

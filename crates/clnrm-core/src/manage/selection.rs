@@ -3,6 +3,7 @@
 use glob::{Pattern, PatternError};
 use thiserror::Error;
 
+use crate::exit::{Exit, Fatal};
 use crate::store::ServiceRow;
 
 /// A selection that cannot be made.
@@ -26,9 +27,12 @@ pub enum SelectionError {
     },
 }
 
-impl SelectionError {
-    /// The names that would have matched.
-    pub fn hint(&self) -> Option<String> {
+impl Fatal for SelectionError {
+    fn exit(&self) -> Exit {
+        Exit::Usage
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Self::NoMatch { known, .. } if known.is_empty() => Some(
                 "this project has no services yet; `clnrm run` starts those of a test file"

@@ -4,11 +4,11 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
 
-use thiserror::Error;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::selection::{SelectionError, select};
+use super::error::ManageError;
+use super::selection::select;
 use super::status_report::{
     GuardStatus, InstanceState as ReportedState, InstanceStatus, Purpose, RestartReport,
     RestartedInstance, StatusReport, StopReport,
@@ -18,48 +18,10 @@ use crate::backend::process::log_path;
 use crate::backend::{Condition, FetchedLog, guard};
 use crate::lifecycle::neighbours::{names_like, neighbours};
 use crate::lifecycle::project::{Project, place};
-use crate::lifecycle::recover::{Conditions, RecoverError};
+use crate::lifecycle::recover::Conditions;
 use crate::lifecycle::start::StartPlan;
-use crate::lifecycle::start_failure::StartFailure;
-use crate::lifecycle::stop::EndError;
 use crate::metrics;
-use crate::store::{
-    InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow, StoreError,
-};
-
-/// Why a command on services failed.
-#[derive(Debug, Error)]
-pub enum ServicesError {
-    /// The state before could not be established.
-    #[error("cannot put the project in order")]
-    Recover(#[source] RecoverError),
-    /// A name that matches nothing.
-    #[error(transparent)]
-    Selection(SelectionError),
-    /// The history failed.
-    #[error("cannot read or write the history")]
-    Store(#[source] StoreError),
-    /// Nothing runs.
-    #[error("no instance of `{service}` is running")]
-    NotRunning {
-        /// The service.
-        service: String,
-    },
-    /// There is nothing to restart.
-    #[error(
-        "`{service}` is a job: it runs before the services that wait for it, and is not restarted"
-    )]
-    Job {
-        /// The service.
-        service: String,
-    },
-    /// An instance could not be stopped.
-    #[error(transparent)]
-    Stop(EndError),
-    /// The new instance did not start.
-    #[error(transparent)]
-    Start(StartFailure),
-}
+use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow};
 
 /// An instance and its service.
 #[derive(Debug, Clone)]
@@ -72,7 +34,7 @@ pub struct KnownInstance {
 
 impl Project {
     /// Every live instance, and the newest ended one of each service that has none.
-    pub async fn status(&self, conditions: &Conditions) -> Result<StatusReport, ServicesError> {
+    pub async fn status(&self, conditions: &Conditions) -> Result<StatusReport, ManageError> {
         let (known, leases) = self
             .store
             .call(|store| {
@@ -96,8 +58,7 @@ impl Project {
                 }
                 Ok((known, store.open_leases()?))
             })
-            .await
-            .map_err(ServicesError::Store)?;
+            .await?;
         let instances = known
             .iter()
             .map(|known| status(known, &leases, conditions))
@@ -110,13 +71,12 @@ impl Project {
     }
 
     /// The instances whose logs a name means: the live ones, else the newest that ended. The name may be an id too.
-    pub async fn instances_named(&self, name: &str) -> Result<Vec<KnownInstance>, ServicesError> {
+    pub async fn instances_named(&self, name: &str) -> Result<Vec<KnownInstance>, ManageError> {
         let id = InstanceId(name.to_owned());
         let (services, by_id) = self
             .store
             .call(move |store| Ok((store.services()?, store.instance(&id)?)))
-            .await
-            .map_err(ServicesError::Store)?;
+            .await?;
         if let Some(row) = by_id {
             let service = services
                 .into_iter()
@@ -126,8 +86,9 @@ impl Project {
                 .into_iter()
                 .collect());
         }
-        let selected = select(services, &[name.to_owned()]).map_err(ServicesError::Selection)?;
-        self.store
+        let selected = select(services, &[name.to_owned()])?;
+        let known = self
+            .store
             .call(move |store| {
                 let mut known = Vec::new();
                 for service in selected {
@@ -142,8 +103,8 @@ impl Project {
                 }
                 Ok(known)
             })
-            .await
-            .map_err(ServicesError::Store)
+            .await?;
+        Ok(known)
     }
 
     /// A file with the last lines of the log of each instance as it is now, and what went wrong on the way.
@@ -203,19 +164,11 @@ impl Project {
     pub async fn stop_services(
         self: &Arc<Self>,
         names: &[String],
-    ) -> Result<StopReport, ServicesError> {
-        let services = self
-            .store
-            .call(|store| store.services())
-            .await
-            .map_err(ServicesError::Store)?;
-        let selected = select(services, names).map_err(ServicesError::Selection)?;
+    ) -> Result<StopReport, ManageError> {
+        let services = self.store.call(|store| store.services()).await?;
+        let selected = select(services, names)?;
         self.dismiss_guard().await;
-        let mut rows = self
-            .store
-            .call(|store| store.live_instances())
-            .await
-            .map_err(ServicesError::Store)?;
+        let mut rows = self.store.call(|store| store.live_instances()).await?;
         rows.retain(|row| {
             selected
                 .iter()
@@ -226,11 +179,10 @@ impl Project {
             .stop_instances(rows)
             .await
             .into_iter()
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(ServicesError::Stop)?;
+            .collect::<Result<Vec<_>, _>>()?;
         let leaks = self.end_survivors(&looked_at).await;
-        self.tidy_containers().await.map_err(ServicesError::Store)?;
-        self.ensure_guard().await.map_err(ServicesError::Store)?;
+        self.tidy_containers().await?;
+        self.ensure_guard().await?;
         Ok(StopReport {
             schema: StopReport::SCHEMA,
             stopped,
@@ -242,10 +194,10 @@ impl Project {
     pub async fn restart_service(
         self: &Arc<Self>,
         name: &str,
-    ) -> Result<RestartReport, ServicesError> {
+    ) -> Result<RestartReport, ManageError> {
         let known = self.instances_named(name).await?;
         if !known.is_empty() && known.iter().all(|known| known.service.definition.is_job()) {
-            return Err(ServicesError::Job {
+            return Err(ManageError::Job {
                 service: name.to_owned(),
             });
         }
@@ -254,7 +206,7 @@ impl Project {
             .filter(|known| known.row.state.is_live())
             .collect();
         if live.is_empty() {
-            return Err(ServicesError::NotRunning {
+            return Err(ManageError::NotRunning {
                 service: name.to_owned(),
             });
         }
@@ -271,15 +223,12 @@ impl Project {
     async fn restart_instance(
         self: &Arc<Self>,
         known: &KnownInstance,
-    ) -> Result<RestartedInstance, ServicesError> {
+    ) -> Result<RestartedInstance, ManageError> {
         let started = Instant::now();
         let KnownInstance { service, row } = known;
-        let neighbours = neighbours(self, &service.definition, Some(row))
-            .await
-            .map_err(ServicesError::Store)?;
+        let neighbours = neighbours(self, &service.definition, Some(row)).await?;
         self.stop_instance(row, &service.name, service.definition.stop.grace)
-            .await
-            .map_err(ServicesError::Stop)?;
+            .await?;
         let plan = StartPlan {
             service: service.id,
             definition: &service.definition,
@@ -291,10 +240,7 @@ impl Project {
             cancel: self.hurry.clone(),
             on_pull: OnPull::default(),
         };
-        let instance = self
-            .start_spare(&plan)
-            .await
-            .map_err(ServicesError::Start)?;
+        let instance = self.start_spare(&plan).await?;
         Ok(RestartedInstance {
             service: service.name.clone(),
             old_id: row.start.id.0.clone(),

@@ -18,6 +18,7 @@ use super::step;
 use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::identity::Digest;
+use crate::exit::Fatal;
 use crate::lifecycle::pool_size::pool_size;
 use crate::lifecycle::recover::RecoverError;
 use crate::lifecycle::sampler::Sampler;
@@ -40,10 +41,19 @@ pub struct RunOptions {
 pub enum RunError {
     /// The state before the run could not be established.
     #[error("cannot put the project in order before the run")]
-    Recover(#[source] RecoverError),
+    Recover(#[from] RecoverError),
     /// The history failed.
     #[error("cannot record the run")]
-    Store(#[source] StoreError),
+    Store(#[from] StoreError),
+}
+
+impl Fatal for RunError {
+    fn behind(&self) -> Option<&dyn Fatal> {
+        Some(match self {
+            Self::Recover(error) => error,
+            Self::Store(error) => error,
+        })
+    }
 }
 
 /// Runs the tests; `cancel` ends it early. Whatever happens, nothing is left but what is kept on purpose.
@@ -71,24 +81,17 @@ pub async fn run(
         }
     };
     let (recovered, swept) = tokio::join!(project.recover(), sweeping);
-    let recovered = recovered.map_err(RunError::Recover)?;
+    let recovered = recovered?;
     for message in recovered.notes.into_iter().chain(swept) {
         events.warn(message);
     }
-    let shared = Arc::new(
-        begin(project, &tests, options, events, cancel)
-            .await
-            .map_err(RunError::Store)?,
-    );
+    let shared = Arc::new(begin(project, &tests, options, events, cancel).await?);
     shared.events.tell(EventKind::RunStarted {
         run_id: shared.run.to_string(),
         tests: tests.len(),
         jobs: options.jobs,
     });
-    shared
-        .stop_earlier_instances()
-        .await
-        .map_err(RunError::Store)?;
+    shared.stop_earlier_instances().await?;
     let sampling = shared.sampler.run_until(shared.cancel.clone());
     let mut kept = run_tests(&shared, tests, options).await;
     shared.all_returned().await;
@@ -101,7 +104,7 @@ pub async fn run(
         kept,
         kept_earlier,
         leaks,
-    } = shared.clean_up(&kept).await.map_err(RunError::Store)?;
+    } = shared.clean_up(&kept).await?;
     let not_recorded = shared.close().await.err();
     shared.events.tell(EventKind::RunFinished {
         kept,

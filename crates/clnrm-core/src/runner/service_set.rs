@@ -13,6 +13,7 @@ use super::shared::Shared;
 use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
+use crate::exit::Fatal as _;
 use crate::lifecycle::{LiveInstance, StartCause, StartFailure, StartPlan};
 use crate::text::one_line;
 

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use rusqlite::ErrorCode;
 use thiserror::Error;
 
+use crate::exit::{Exit, Fatal};
+
 /// A failure of the history. `path` is the database unless its text says otherwise.
 #[derive(Debug, Error)]
 pub enum StoreError {
@@ -221,9 +223,18 @@ impl StoreError {
     pub fn is_unwritable(&self) -> bool {
         matches!(self, Self::NotWritable { .. } | Self::DiskFull { .. })
     }
+}
 
-    /// The way out, as one line for a person.
-    pub fn hint(&self) -> Option<String> {
+impl Fatal for StoreError {
+    /// What a person can mend is no internal error.
+    fn exit(&self) -> Exit {
+        match self.hint() {
+            Some(_) => Exit::Usage,
+            None => Exit::Internal,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
         match self {
             Self::Damaged { path, .. } | Self::Unreadable { path, .. } => Some(format!(
                 "start a new history by moving this one away (the next command ends what still runs): {}",

@@ -15,6 +15,7 @@ use crate::config::definition::{
     CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
     StopSpec,
 };
+use crate::exit::Fatal as _;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{AutoScaleConfig, ServiceMetrics};
 

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["services"],
     &["http", "procfs"],
-    &["clock", "text"],
+    &["clock", "exit", "text"],
 ];
 
 /// Only one module may know these crates.

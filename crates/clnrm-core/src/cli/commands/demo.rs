@@ -13,20 +13,20 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::services::Passes;
-use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
+use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::{DemoLoadOptions, DemoOptions, DemoPart, DemoServeOptions};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config;
 use crate::config::project::CostRates;
+use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::manage::ManageOptions;
-use crate::report::{Format, Printer, unless_closed};
+use crate::report::{Format, Printer, RunFormat, unless_closed};
 use crate::runner::event::Events;
 use crate::runner::result::RunReport;
-use crate::runner::{self, RunError, RunOptions};
+use crate::runner::{self, RunOptions};
 
 /// The report comes after so many samples: recommendations take 30.
 const SAMPLES_WANTED: usize = 34;
@@ -48,7 +48,7 @@ pub(in crate::cli) async fn demo(
 }
 
 async fn serve_demo(options: DemoServeOptions) -> Result<Exit, CliError> {
-    let shutdown = termination_signal().map_err(|source| CliError::System {
+    let shutdown = termination_signal().map_err(|source| CommandFailure::System {
         what: "listen for signals",
         source,
     })?;
@@ -64,7 +64,7 @@ async fn serve_demo(options: DemoServeOptions) -> Result<Exit, CliError> {
 async fn load_demo(options: DemoLoadOptions, printer: &mut Printer<'_>) -> Result<Exit, CliError> {
     let parse = |text: &String| {
         text.parse::<LoadTarget>()
-            .map_err(|source| CliError::DemoTarget {
+            .map_err(|source| CommandFailure::DemoTarget {
                 text: text.clone(),
                 source,
             })
@@ -100,7 +100,7 @@ impl Drop for TemporaryFolder {
 impl TemporaryFolder {
     fn create() -> Result<Self, CliError> {
         let path = std::env::temp_dir().join(format!("clnrm-demo-{}", std::process::id()));
-        let failed = |source| CliError::File {
+        let failed = |source| CommandFailure::File {
             what: "create",
             path: path.clone(),
             source,
@@ -118,7 +118,7 @@ async fn tour(
     let interrupt = Interrupt::listen()?;
     let folder = TemporaryFolder::create()?;
     let file = folder.0.join("demo.clnrm.toml");
-    fs::write(&file, TOUR_TEST_FILE).map_err(|source| CliError::File {
+    fs::write(&file, TOUR_TEST_FILE).map_err(|source| CommandFailure::File {
         what: "write",
         path: file.clone(),
         source,
@@ -140,11 +140,10 @@ async fn tour(
     if let Some(signal) = interrupt.signal() {
         return Ok(Exit::Signal(signal));
     }
-    let result = match reported {
-        Err(CliError::DemoNotMeasured) => explain_failed_run(&run, printer),
-        other => other,
-    };
-    result?;
+    if !reported? {
+        unless_closed(printer.run(&run, RunFormat::Human))?;
+        return Err(CommandFailure::DemoNotMeasured.into());
+    }
     let checked = run.leaks.processes_checked + stopped.leaks.processes_checked;
     let leaked = run.leaks.leaked.len() + stopped.leaks.leaked.len();
     unless_closed(printer.note(&format!(
@@ -167,18 +166,17 @@ async fn run_tour(
     let (sender, receiver) = mpsc::channel();
     let notify = Box::new(move |event| drop(sender.send(event)));
     let events = Arc::new(Events::new(Arc::clone(&project.clock), notify));
-    runner::run(project, vec![test], options, events, cancel)
-        .await
-        .map_err(|error: RunError| CliError::from(error))?;
+    runner::run(project, vec![test], options, events, cancel).await?;
     Ok(RunReport::of(&receiver.try_iter().collect::<Vec<_>>()))
 }
 
+/// `false` where nothing was ever measured.
 async fn report_under_load(
     project: &Arc<Project>,
     interrupt: &Interrupt,
     format: Format,
     printer: &mut Printer<'_>,
-) -> Result<(), CliError> {
+) -> Result<bool, CliError> {
     let measured = wait_for_samples(project);
     if interrupt
         .token
@@ -199,9 +197,9 @@ async fn report_under_load(
             .next(&options, printer)
             .await?;
         unless_closed(printer.manage(&report, format))?;
-        return Ok(());
+        return Ok(true);
     }
-    Err(CliError::DemoNotMeasured)
+    Ok(false)
 }
 
 /// `false` when that takes too long: the run has failed.
@@ -227,9 +225,4 @@ async fn wait_for_samples(project: &Project) -> Result<bool, CliError> {
         sleep(Duration::from_millis(100)).await;
     }
     Ok(false)
-}
-
-fn explain_failed_run(run: &RunReport, printer: &mut Printer<'_>) -> Result<(), CliError> {
-    unless_closed(printer.run(run, crate::report::RunFormat::Human))?;
-    Err(CliError::DemoNotMeasured)
 }

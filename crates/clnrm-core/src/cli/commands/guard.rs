@@ -6,10 +6,10 @@ use tokio::sync::mpsc;
 
 use crate::backend::guard::GuardPost;
 use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::GuardOptions;
+use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::report::Printer;
 

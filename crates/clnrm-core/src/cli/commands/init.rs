@@ -3,11 +3,11 @@
 use std::fs::OpenOptions;
 use std::io::{self, Write};
 
-use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
+use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::invocation::Invocation;
 use crate::cli::types::InitOptions;
 use crate::config::template::FIRST_TEST;
+use crate::exit::Exit;
 use crate::report::file_report::InitReport;
 use crate::report::{Format, Printer, unless_closed};
 
@@ -36,8 +36,8 @@ pub(in crate::cli) fn init(
         .open(&path)
         .and_then(|mut target| target.write_all(FIRST_TEST.as_bytes()));
     written.map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => CliError::FileExists { path: file.clone() },
-        _ => CliError::File {
+        io::ErrorKind::AlreadyExists => CommandFailure::FileExists { path: file.clone() },
+        _ => CommandFailure::File {
             what: "write",
             path: file.clone(),
             source,

@@ -8,14 +8,14 @@ use tokio::time::sleep;
 
 use super::services::looking;
 use crate::backend::log_file::{LogReader, tail};
-use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
+use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::LogsOptions;
+use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::manage::selection::SelectionError;
-use crate::manage::services::{KnownInstance, ServicesError, reported_state};
+use crate::manage::services::{KnownInstance, reported_state};
 use crate::report::log_report::{FollowedLine, InstanceLog, LogReport};
 use crate::report::{Format, Printer, unless_closed};
 
@@ -40,7 +40,7 @@ pub(in crate::cli) async fn logs(
             pattern: options.name,
             known: Vec::new(),
         };
-        return Err(ServicesError::Selection(nothing).into());
+        return Err(nothing.into());
     };
     let (files, problems) = project.fetch_logs(&known, options.lines).await;
     for problem in problems {
@@ -80,7 +80,7 @@ pub(in crate::cli) async fn logs(
 }
 
 fn instance_log(known: &KnownInstance, file: &Path, lines: usize) -> Result<InstanceLog, CliError> {
-    let lines = tail(file, lines).map_err(|source| CliError::File {
+    let lines = tail(file, lines).map_err(|source| CommandFailure::File {
         what: "read",
         path: file.to_owned(),
         source,

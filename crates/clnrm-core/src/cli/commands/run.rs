@@ -6,16 +6,16 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::validate::sentences;
-use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
+use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::definition::TestDefinition;
-use crate::config::discovery::{DiscoveryError, discover};
+use crate::config::discovery::discover;
 use crate::config::project::ProjectConfig;
 use crate::config::{self, ConfigError};
+use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
 use crate::runner::event::{EventKind, Events};
@@ -35,7 +35,7 @@ pub(in crate::cli) async fn run(
         Ok((report, not_recorded, signal)) => {
             unless_closed(printer.run(&report, format))?;
             summarize(&report, invocation, printer)?;
-            match (Exit::of_run(&report, signal), not_recorded) {
+            match (exit_of(&report, signal), not_recorded) {
                 (Exit::Good, Some(error)) => Err(error.into()),
                 (exit, _) => Ok(exit),
             }
@@ -50,6 +50,17 @@ pub(in crate::cli) async fn run(
             summarize(&report, invocation, printer)?;
             Err(error)
         }
+    }
+}
+
+/// A leak outweighs a failed test, which outweighs a failed service.
+fn exit_of(report: &RunReport, signal: Option<u8>) -> Exit {
+    match signal {
+        Some(signal) => Exit::Signal(signal),
+        None if !report.leaks.leaked.is_empty() => Exit::Leak,
+        None if report.summary.failed + report.summary.contaminated > 0 => Exit::TestFailed,
+        None if report.summary.errors > 0 => Exit::ServiceFailed,
+        None => Exit::Good,
     }
 }
 
@@ -75,13 +86,13 @@ struct NoRun {
 impl<E: Into<CliError>> From<E> for NoRun {
     fn from(error: E) -> Self {
         let error = error.into();
-        let tests = match &error {
-            CliError::Discovery(DiscoveryError::NothingFound { .. }) => Vec::new(),
-            other => vec![TestReport::not_run(
+        let tests = match error.exit {
+            Exit::NothingSelected => Vec::new(),
+            _ => vec![TestReport::not_run(
                 "clnrm".to_owned(),
                 PathBuf::new(),
                 TestStatus::Error,
-                one_line(other),
+                one_line(error.error.as_ref()),
             )],
         };
         Self { error, tests }
@@ -134,12 +145,12 @@ fn load(
     }
     let error = match wrong.len() {
         0 => return Ok(tests),
-        1 => CliError::Config(wrong.remove(0)),
+        1 => wrong.remove(0).into(),
         count => {
             for error in &wrong {
                 unless_closed(printer.error(error, None))?;
             }
-            CliError::SeveralFiles { count }
+            CommandFailure::SeveralFiles { count }.into()
         }
     };
     Err(NoRun {

@@ -9,21 +9,20 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::{AiManageOptions, RestartOptions, StopOptions};
 use crate::clock::{Clock, SystemClock};
 use crate::config::project::CostRates;
+use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::lifecycle::recover::Conditions;
 use crate::lifecycle::sampler::{Observer, Warn};
 use crate::lifecycle::stopped::LeakReport;
 use crate::manage::manage_report::{ManageReport, ServiceReport};
 use crate::manage::selection::SelectionError;
-use crate::manage::services::ServicesError;
 use crate::manage::status_report::{StatusReport, StopReport};
-use crate::manage::{ManageError, ManageOptions, manage};
+use crate::manage::{ManageOptions, manage};
 use crate::report::{Format, Printer, unless_closed};
 
 const DEFAULT_HORIZON_MINUTES: u64 = 5;
@@ -91,7 +90,7 @@ pub(in crate::cli) async fn stop(
             stopped: Vec::new(),
             leaks: LeakReport::default(),
         },
-        None => return Err(ServicesError::Selection(no_match(options.names)).into()),
+        None => return Err(no_match(options.names).into()),
     };
     if let Some(error) = not_looked_for {
         report.leaks.unchecked.get_or_insert(error.to_string());
@@ -114,7 +113,7 @@ pub(in crate::cli) async fn restart(
     // What has begun is finished first; a later second signal ends the grace periods.
     let interrupt = Interrupt::listen()?;
     let Some(project) = invocation.open_existing(&interrupt.hurry, printer).await? else {
-        return Err(ServicesError::Selection(no_match(vec![options.name])).into());
+        return Err(no_match(vec![options.name]).into());
     };
     put_in_order(&project, printer).await?;
     let report = project.restart_service(&options.name).await?;
@@ -141,7 +140,7 @@ pub(in crate::cli) async fn ai_manage(
     };
     let Some(project) = opened else {
         if !options.selection.is_empty() {
-            return Err(ManageError::Selection(no_match(options.selection)).into());
+            return Err(no_match(options.selection).into());
         }
         unless_closed(printer.manage(&empty(&options), format))?;
         return Ok(Exit::Good);

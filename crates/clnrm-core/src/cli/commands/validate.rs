@@ -3,12 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use crate::cli::error::CliError;
-use crate::cli::exit::Exit;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::ValidateOptions;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::discovery::discover;
 use crate::config::{self, ConfigError, step_variables};
+use crate::exit::Exit;
 use crate::report::file_report::{CheckedFile, ValidateReport};
 use crate::report::{Format, Printer, unless_closed};
 use crate::services::service_manager::AutoScaleConfig;

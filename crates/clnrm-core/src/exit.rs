@@ -1,17 +1,16 @@
-//! Exit codes. `docs/reference.md` lists them.
+//! How a command ends: the exit codes that `docs/reference.md` lists, and the errors that know theirs.
 
+use std::error::Error;
 use std::process::ExitCode;
-
-use crate::runner::result::RunReport;
 
 /// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Exit {
+pub enum Exit {
     /// Everything is well.
     Good,
     /// A test failed.
     TestFailed,
-    /// A mistake on the command line or in a file.
+    /// A mistake on the command line or in a file, or something else that a person can mend.
     Usage,
     /// A service failed or never became ready.
     ServiceFailed,
@@ -21,21 +20,8 @@ pub(super) enum Exit {
     Leak,
     /// clnrm itself failed.
     Internal,
-    /// A signal ended it.
+    /// A signal ended it, the number of which this is.
     Signal(u8),
-}
-
-impl Exit {
-    /// Of a finished run. A leak outweighs a failed test, which outweighs a failed service.
-    pub(super) fn of_run(report: &RunReport, signal: Option<u8>) -> Self {
-        match signal {
-            Some(signal) => Self::Signal(signal),
-            None if !report.leaks.leaked.is_empty() => Self::Leak,
-            None if report.summary.failed + report.summary.contaminated > 0 => Self::TestFailed,
-            None if report.summary.errors > 0 => Self::ServiceFailed,
-            None => Self::Good,
-        }
-    }
 }
 
 impl From<Exit> for ExitCode {
@@ -50,5 +36,23 @@ impl From<Exit> for ExitCode {
             Exit::Internal => 70,
             Exit::Signal(signal) => 128_u8.saturating_add(signal),
         })
+    }
+}
+
+/// An error that may end a command. It says how, and the way out where one is known.
+pub trait Fatal: Error {
+    /// The error that this one only passes on: it knows better.
+    fn behind(&self) -> Option<&dyn Fatal> {
+        None
+    }
+
+    /// How the command ends.
+    fn exit(&self) -> Exit {
+        self.behind().map_or(Exit::Internal, |error| error.exit())
+    }
+
+    /// The way out, as one line for a person.
+    fn hint(&self) -> Option<String> {
+        self.behind().and_then(|error| error.hint())
     }
 }
