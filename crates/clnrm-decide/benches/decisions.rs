@@ -5,77 +5,55 @@
 use std::hint::black_box;
 use std::time::Duration;
 
-use clnrm_decide::Timestamp;
 use clnrm_decide::{
-    Allotment, Auto, AutoScaleConfig, Ema, Fleet, HealthLimits, LimitedMemory, LoadPrediction,
-    Metric, MetricsHistory, PoolCounts, PoolDemand, Requested, ScalingInputs, Series,
-    SeriesForecaster, ServiceMetrics, ServiceView, Tier, assess, decide,
+    Allotment, Auto, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, LoadPrediction,
+    ManagedService, Metric, MetricsHistory, PoolDemand, PoolReport, Requested, ResourcePool,
+    Rollup, ScalingInputs, Series, ServiceManager, ServiceMetrics, Tier, Timestamp, decide,
 };
 use criterion::{Criterion, criterion_group, criterion_main};
+
+#[path = "../tests/decisions/rolled_up.rs"]
+mod rolled_up;
 
 const FIVE_MINUTES: Duration = Duration::from_secs(300);
 
 /// A thousand samples, `step` seconds apart.
 fn history(step: i64) -> MetricsHistory {
-    let mut history = MetricsHistory::new();
-    for n in 0..1_000_i64 {
+    let sample = |n: i64| {
         let wave = (n * 37 % 101) as f64 / 101.0;
-        history.push(ServiceMetrics {
+        ServiceMetrics {
             cpu_percent: Some(40.0 + 20.0 * wave),
             memory_mb: Some(300.0 + wave),
             request_rate: Some(75.0 + 10.0 * wave),
             response_time_ms: Some(12.0 + wave),
             error_rate: Some(0.01 * wave),
             ..ServiceMetrics::at(Timestamp::from_millis(n * step * 1_000), 1)
-        });
-    }
-    history
+        }
+    };
+    rolled_up::rolled_up((0..1_000).map(sample).collect())
 }
 
 fn prediction(criterion: &mut Criterion) {
     for step in [1, 60] {
         let history = history(step);
-        criterion.bench_function(
-            &format!("prediction/series and value of 1000 samples every {step} s"),
-            |bencher| {
-                let points = history.series(Metric::CpuPercent, Tier::Raw);
-                bencher.iter(|| {
-                    let series = Series::new(Metric::CpuPercent, black_box(points.clone()));
-                    Ema.value(&series, FIVE_MINUTES)
-                });
-            },
-        );
         let series = Series::new(
             Metric::CpuPercent,
             history.series(Metric::CpuPercent, Tier::Raw),
         );
-        let mut value = |name: &str, horizon| {
-            criterion.bench_function(
-                &format!("prediction/{name} of 1000 samples every {step} s"),
-                |bencher| {
-                    bencher.iter(|| Ema.value(black_box(&series), horizon));
-                },
-            );
-        };
-        value("value", FIVE_MINUTES);
-        value("value, widest grid,", Duration::from_secs(1));
-        criterion.bench_function(
-            &format!("prediction/value, interval and skill of 1000 samples every {step} s"),
-            |bencher| bencher.iter(|| Ema.forecast(black_box(&series), FIVE_MINUTES)),
-        );
         criterion.bench_function(
             &format!("prediction/tournament on 1000 samples every {step} s"),
-            |bencher| bencher.iter(|| Auto.forecast(black_box(&series), FIVE_MINUTES)),
+            |bencher| bencher.iter(|| Auto::default().forecast(black_box(&series), FIVE_MINUTES)),
         );
         criterion.bench_function(
             &format!("prediction/five tournaments on 1000 samples every {step} s"),
-            |bencher| bencher.iter(|| LoadPrediction::of(black_box(&history), FIVE_MINUTES, &Auto)),
-        );
-        criterion.bench_function(
-            &format!("prediction/five metrics of 1000 samples every {step} s"),
-            |bencher| bencher.iter(|| LoadPrediction::of(black_box(&history), FIVE_MINUTES, &Ema)),
+            |bencher| bencher.iter(|| predict(black_box(&history))),
         );
     }
+}
+
+fn predict(history: &MetricsHistory) -> LoadPrediction {
+    let metrics = &LoadPrediction::METRICS;
+    LoadPrediction::of(metrics, history, FIVE_MINUTES, &Auto::default()).expect("enough data")
 }
 
 fn scaling(criterion: &mut Criterion) {
@@ -87,27 +65,31 @@ fn scaling(criterion: &mut Criterion) {
         ..ServiceMetrics::at(Timestamp::from_millis(n * 1_000), 2)
     };
     let samples: Vec<ServiceMetrics> = (0..=60).map(idle).collect();
-    let prediction = LoadPrediction::of(&history(1), FIVE_MINUTES, &Auto).expect("enough data");
-    let inputs = ScalingInputs {
-        config: &config,
-        samples: &samples,
-        prediction: Some(&prediction),
+    let prediction = predict(&history(1));
+    let fleet = Fleet {
         instances: 2,
-        leased: 0,
-        newest_start: None,
-        past_actions: &[],
-        instance_cap: None,
-        now: Timestamp::from_millis(60_000),
+        ..Fleet::default()
     };
+    let now = Timestamp::from_millis(60_000);
     criterion.bench_function("scaling decision on a window of 60 samples", |bencher| {
-        bencher.iter(|| decide(black_box(&inputs)));
+        bencher.iter(|| {
+            let samples = black_box(&samples);
+            let prediction = Some(&prediction);
+            decide(ScalingInputs::gather(
+                &config,
+                samples,
+                prediction,
+                fleet.clone(),
+                now,
+            ))
+        });
     });
 }
 
 fn everything(criterion: &mut Criterion) {
     for step in [1, 60] {
         let (history, scale) = (history(step), AutoScaleConfig::default());
-        let view = ServiceView {
+        let service = ManagedService {
             name: "service",
             history: &history,
             scale: &scale,
@@ -118,7 +100,11 @@ fn everything(criterion: &mut Criterion) {
                 ..Fleet::default()
             },
             memory: LimitedMemory::default(),
-            pool: Some((PoolCounts::default(), PoolDemand::default())),
+            pool: Some(PoolReport {
+                instances: ResourcePool::default(),
+                demand: PoolDemand::default(),
+                warm: None,
+            }),
         };
         let requested = Requested {
             horizon: FIVE_MINUTES,
@@ -130,7 +116,7 @@ fn everything(criterion: &mut Criterion) {
         criterion.bench_function(
             &format!("assess with everything, 1000 samples every {step} s"),
             |bencher| {
-                bencher.iter(|| assess(black_box(&view), &requested, now));
+                bencher.iter(|| ServiceManager { requested, now }.assess(black_box(&service)));
             },
         );
     }

@@ -4,7 +4,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::metrics::{Metric, ServiceMetrics};
 
@@ -15,7 +15,7 @@ const DEGRADED_FROM: f64 = 40.0;
 const TARGETS_TO_ZERO: f64 = 10.0;
 
 /// What a service's numbers are held against.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct HealthLimits {
     /// Memory of one instance in MB (10⁶ bytes).
     pub memory_limit_mb: f64,
@@ -33,7 +33,7 @@ impl Default for HealthLimits {
 }
 
 /// The band of a score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum HealthStatus {
     /// Above 70.
@@ -70,7 +70,7 @@ impl fmt::Display for HealthStatus {
 }
 
 /// The health of a service at one moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Health {
     /// 0 to 100; `None` = nothing was measured.
     pub score: Option<f64>,

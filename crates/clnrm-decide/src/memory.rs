@@ -3,25 +3,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-
-use super::forecast::as_seconds;
+use serde::{Deserialize, Serialize};
 
 /// From this share of a limit on there is an alert, and containers are scaled unless their file says otherwise.
 pub const NEAR_LIMIT: f64 = 0.8;
 
 /// Processes that were killed for lack of memory lately.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryKills {
     /// How many.
     pub kills: u64,
     /// In how long.
-    #[serde(rename = "within_seconds", serialize_with = "as_seconds")]
     pub within: Duration,
 }
 
 /// The memory of an instance that whoever runs it does not let grow beyond a limit.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct LimitedMemory {
     /// In MB (10⁶ bytes); `None` = there is no such limit.
     pub limit_mb: Option<f64>,
@@ -30,7 +27,7 @@ pub struct LimitedMemory {
 }
 
 /// There is too little memory, or soon may be. Displays as a sentence.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MemoryAlert {
     /// Processes were killed.

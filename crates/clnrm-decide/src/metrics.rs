@@ -6,54 +6,84 @@ use thiserror::Error;
 use super::forecast::Range;
 use crate::Timestamp;
 
-/// One sample of one service. A field that could not be measured is `None`, never zero.
-///
-/// Shapes and units: `cpu_percent` is relative to the allotted CPU (100 = all of it, may exceed 100) and,
-/// like `memory_mb` (10⁶ bytes, resident), a mean over the instances. The other fields are totals of the service.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct ServiceMetrics {
-    /// When the sample was taken (the end of the interval that rates span).
-    pub sampled_at: Timestamp,
-    /// How many running instances the sample covers.
-    pub instances: u32,
-    /// CPU in percent of the allotment, mean over the instances.
-    pub cpu_percent: Option<f64>,
-    /// Resident memory in MB (10⁶ bytes), mean over the instances.
-    pub memory_mb: Option<f64>,
-    /// Resident memory in MB (10⁶ bytes), sum over the instances.
-    pub memory_total_mb: Option<f64>,
-    /// Bytes exchanged with clients, both directions, in MB (10⁶ bytes) per second.
-    pub network_mb_per_s: Option<f64>,
-    /// Open client connections.
-    pub active_connections: Option<f64>,
-    /// Requests per second.
-    pub request_rate: Option<f64>,
-    /// Mean response time over the sampling interval, in milliseconds.
-    pub response_time_ms: Option<f64>,
-    /// Share of requests that failed, 0..=1.
-    pub error_rate: Option<f64>,
+/// Every metric stands here once: its variant, its name (of the field, in JSON, of the column), what it is, and the
+/// largest value that makes sense. The words for people are a table of `report`.
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $variant:ident = $field:ident, at most $most:expr;)*) => {
+        /// One sample of one service. A field that could not be measured is `None`, never zero.
+        ///
+        /// Shapes and units: `cpu_percent` is relative to the allotted CPU (100 = all of it, may exceed 100) and,
+        /// like `memory_mb` (10⁶ bytes, resident), a mean over the instances. The other fields are totals of the service.
+        #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+        pub struct ServiceMetrics {
+            /// When the sample was taken (the end of the interval that rates span).
+            pub sampled_at: Timestamp,
+            /// How many running instances the sample covers.
+            pub instances: u32,
+            $($(#[$doc])* pub $field: Option<f64>,)*
+        }
+
+        /// Names one measured field of [`ServiceMetrics`].
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(rename_all = "snake_case")]
+        pub enum Metric {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Metric {
+            /// Every metric, in the order in which reports list them.
+            pub const ALL: [Self; [$(stringify!($field)),*].len()] = [$(Self::$variant),*];
+
+            /// Its field's name, which is also its name in JSON and that of its column.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$variant => stringify!($field),)*
+                }
+            }
+
+            /// The values that make sense: 0 or more, and at most 1 for a share.
+            pub(crate) const fn range(self) -> Range {
+                let upper = match self {
+                    $(Self::$variant => $most,)*
+                };
+                Range { lower: 0.0, upper }
+            }
+        }
+
+        impl ServiceMetrics {
+            /// The value of one field.
+            pub fn get(&self, metric: Metric) -> Option<f64> {
+                match metric {
+                    $(Metric::$variant => self.$field,)*
+                }
+            }
+
+            fn field_mut(&mut self, metric: Metric) -> &mut Option<f64> {
+                match metric {
+                    $(Metric::$variant => &mut self.$field,)*
+                }
+            }
+        }
+    };
 }
 
-/// Names one measured field of [`ServiceMetrics`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    /// See [`ServiceMetrics::cpu_percent`].
-    CpuPercent,
-    /// See [`ServiceMetrics::memory_mb`].
-    MemoryMb,
-    /// See [`ServiceMetrics::memory_total_mb`].
-    MemoryTotalMb,
-    /// See [`ServiceMetrics::network_mb_per_s`].
-    NetworkMbPerS,
-    /// See [`ServiceMetrics::active_connections`].
-    ActiveConnections,
-    /// See [`ServiceMetrics::request_rate`].
-    RequestRate,
-    /// See [`ServiceMetrics::response_time_ms`].
-    ResponseTimeMs,
-    /// See [`ServiceMetrics::error_rate`].
-    ErrorRate,
+metrics! {
+    /// CPU in percent of the allotment, mean over the instances.
+    CpuPercent = cpu_percent, at most f64::MAX;
+    /// Resident memory in MB (10⁶ bytes), mean over the instances.
+    MemoryMb = memory_mb, at most f64::MAX;
+    /// Resident memory in MB (10⁶ bytes), sum over the instances.
+    MemoryTotalMb = memory_total_mb, at most f64::MAX;
+    /// Bytes exchanged with clients, both directions, in MB (10⁶ bytes) per second.
+    NetworkMbPerS = network_mb_per_s, at most f64::MAX;
+    /// Open client connections.
+    ActiveConnections = active_connections, at most f64::MAX;
+    /// Requests per second.
+    RequestRate = request_rate, at most f64::MAX;
+    /// Mean response time over the sampling interval, in milliseconds.
+    ResponseTimeMs = response_time_ms, at most f64::MAX;
+    /// Share of requests that failed, 0..=1.
+    ErrorRate = error_rate, at most 1.0;
 }
 
 /// A measured value was NaN or infinite; it is rejected where it enters.
@@ -67,32 +97,9 @@ pub struct NotFinite {
 }
 
 impl Metric {
-    /// Every metric, in the order in which reports list them.
-    pub const ALL: [Self; 8] = [
-        Self::CpuPercent,
-        Self::MemoryMb,
-        Self::MemoryTotalMb,
-        Self::NetworkMbPerS,
-        Self::ActiveConnections,
-        Self::RequestRate,
-        Self::ResponseTimeMs,
-        Self::ErrorRate,
-    ];
-
     /// Its place in [`Metric::ALL`], for tables with one entry per metric.
     pub(crate) const fn index(self) -> usize {
         self as usize
-    }
-
-    /// The values that make sense: 0 or more, and at most 1 for a share.
-    pub(crate) const fn range(self) -> Range {
-        Range {
-            lower: 0.0,
-            upper: match self {
-                Self::ErrorRate => 1.0,
-                _ => f64::MAX,
-            },
-        }
     }
 }
 
@@ -106,36 +113,12 @@ impl ServiceMetrics {
         }
     }
 
-    /// The value of one field.
-    pub fn get(&self, metric: Metric) -> Option<f64> {
-        match metric {
-            Metric::CpuPercent => self.cpu_percent,
-            Metric::MemoryMb => self.memory_mb,
-            Metric::MemoryTotalMb => self.memory_total_mb,
-            Metric::NetworkMbPerS => self.network_mb_per_s,
-            Metric::ActiveConnections => self.active_connections,
-            Metric::RequestRate => self.request_rate,
-            Metric::ResponseTimeMs => self.response_time_ms,
-            Metric::ErrorRate => self.error_rate,
-        }
-    }
-
     /// Sets one field, refusing NaN and infinity.
     pub fn set(&mut self, metric: Metric, value: Option<f64>) -> Result<(), NotFinite> {
         if let Some(value) = value.filter(|value| !value.is_finite()) {
             return Err(NotFinite { metric, value });
         }
-        let field = match metric {
-            Metric::CpuPercent => &mut self.cpu_percent,
-            Metric::MemoryMb => &mut self.memory_mb,
-            Metric::MemoryTotalMb => &mut self.memory_total_mb,
-            Metric::NetworkMbPerS => &mut self.network_mb_per_s,
-            Metric::ActiveConnections => &mut self.active_connections,
-            Metric::RequestRate => &mut self.request_rate,
-            Metric::ResponseTimeMs => &mut self.response_time_ms,
-            Metric::ErrorRate => &mut self.error_rate,
-        };
-        *field = value;
+        *self.field_mut(metric) = value;
         Ok(())
     }
 
@@ -143,5 +126,19 @@ impl ServiceMetrics {
     pub fn request_rate_per_instance(&self) -> Option<f64> {
         self.request_rate
             .map(|rate| rate / f64::from(self.instances.max(1)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_metric_is_that_of_its_field_and_in_json() {
+        let sample = serde_json::to_value(ServiceMetrics::default()).unwrap();
+        for metric in Metric::ALL {
+            assert_eq!(serde_json::to_value(metric).unwrap(), metric.name());
+            assert!(sample.get(metric.name()).is_some(), "{metric:?}");
+        }
     }
 }

@@ -1,153 +1,39 @@
-//! Which instances of a service are free and which are leased.
+//! How many instances of a service are free, how many are leased, and how many there should be.
 //!
-//! Deliberately absent: starting, resetting and stopping instances. This is the bookkeeping alone.
+//! Deliberately absent: which instance is whose. The store hands them out, in one transaction each.
 
-use std::collections::HashMap;
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
-use thiserror::Error;
+use serde::{Deserialize, Serialize};
 
 use super::statistics::percentile;
+use crate::Timestamp;
 
 /// Below this utilization a pool is too large (specification).
 const LOW_UTILIZATION: f64 = 0.3;
 /// Above this utilization a pool is too small (specification).
 const HIGH_UTILIZATION: f64 = 0.8;
 
-/// The instances of one service, by id. `acquire`, `release` and look-up take constant time.
-#[derive(Debug, Clone, Default)]
-pub struct ResourcePool {
-    slots: HashMap<String, Slot>,
-    /// Free ids; the one that was freed last is taken first, because its caches are warm.
-    available: Vec<String>,
-}
-
-/// The state of one instance in a [`ResourcePool`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Slot {
-    /// Free, at this place of the list of free ones.
-    Available {
-        /// Its place.
-        place: usize,
-    },
-    /// Leased.
-    InUse,
-}
-
-/// Why a pool refused.
-#[derive(Debug, Clone, PartialEq, Eq, Error)]
-pub enum PoolError {
-    /// The id is not in the pool.
-    #[error("instance `{id}` is not in the pool")]
-    Unknown {
-        /// The id that was given.
-        id: String,
-    },
-    /// The id is in the pool already.
-    #[error("instance `{id}` is in the pool already")]
-    Duplicate {
-        /// The id that was given.
-        id: String,
-    },
-    /// The instance is not leased.
-    #[error("instance `{id}` is not leased")]
-    NotInUse {
-        /// The id that was given.
-        id: String,
-    },
-    /// The instance is leased.
-    #[error("instance `{id}` is leased")]
-    InUse {
-        /// The id that was given.
-        id: String,
-    },
-}
-
-impl ResourcePool {
-    /// A pool without instances.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// Adds a free instance.
-    pub fn add(&mut self, id: impl Into<String>) -> Result<(), PoolError> {
-        let id = id.into();
-        if self.slots.contains_key(&id) {
-            return Err(PoolError::Duplicate { id });
-        }
-        self.put_back(id);
-        Ok(())
-    }
-
-    /// Leases a free instance; `None` = all are in use.
-    pub fn acquire(&mut self) -> Option<String> {
-        let id = self.available.pop()?;
-        self.slots.insert(id.clone(), Slot::InUse);
-        Some(id)
-    }
-
-    /// Ends the lease of an instance.
-    pub fn release(&mut self, id: &str) -> Result<(), PoolError> {
-        match self.get(id) {
-            Some(Slot::InUse) => {
-                self.put_back(id.to_owned());
-                Ok(())
-            }
-            Some(Slot::Available { .. }) => Err(PoolError::NotInUse { id: id.to_owned() }),
-            None => Err(PoolError::Unknown { id: id.to_owned() }),
-        }
-    }
-
-    /// Takes a free instance out of the pool. A leased one stays: it is never taken from its user.
-    pub fn remove(&mut self, id: &str) -> Result<(), PoolError> {
-        match self.get(id) {
-            Some(Slot::Available { place }) => {
-                self.slots.remove(id);
-                self.available.swap_remove(place);
-                if let Some(moved) = self.available.get(place) {
-                    self.slots.insert(moved.clone(), Slot::Available { place });
-                }
-                Ok(())
-            }
-            Some(Slot::InUse) => Err(PoolError::InUse { id: id.to_owned() }),
-            None => Err(PoolError::Unknown { id: id.to_owned() }),
-        }
-    }
-
-    /// The state of one instance; `None` = it is not in the pool.
-    pub fn get(&self, id: &str) -> Option<Slot> {
-        self.slots.get(id).copied()
-    }
-
-    /// How many are free and how many are leased.
-    pub fn counts(&self) -> PoolCounts {
-        let available = self.available.len();
-        let count = |length: usize| u32::try_from(length).unwrap_or(u32::MAX);
-        PoolCounts {
-            available: count(available),
-            in_use: count(self.slots.len().saturating_sub(available)),
-        }
-    }
-
-    fn put_back(&mut self, id: String) {
-        let place = self.available.len();
-        self.slots.insert(id.clone(), Slot::Available { place });
-        self.available.push(id);
-    }
-}
-
 /// How many instances of a pool are free and how many are leased.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
-pub struct PoolCounts {
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct ResourcePool {
     /// Free.
     pub available: u32,
     /// Leased.
     pub in_use: u32,
 }
 
-impl PoolCounts {
+impl ResourcePool {
+    /// Of `live` instances so many are leased. Of those of a warm pool only the ones are free that were cleaned, which are
+    /// `clean`; of others (`None`) all that nobody leases.
+    pub fn of(live: u32, leased: u32, clean: Option<u32>) -> Self {
+        Self {
+            available: clean.unwrap_or(live.saturating_sub(leased)),
+            in_use: leased.min(live),
+        }
+    }
+
     /// The leased share, 0 to 1; `None` = the pool is empty.
     pub fn utilization(self) -> Option<f64> {
         let capacity = f64::from(self.in_use) + f64::from(self.available);
@@ -176,7 +62,7 @@ impl PoolCounts {
 }
 
 /// What to do about a pool's size. Displays as the specification words it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolAdvice {
     /// Few are in use.
@@ -194,26 +80,45 @@ impl fmt::Display for PoolAdvice {
     }
 }
 
-/// What was measured of a pool's use.
-#[derive(Debug, Clone, Copy, Default)]
-pub struct PoolDemand<'a> {
-    /// How many leases ran at once, each time that one began.
-    pub concurrent_leases: &'a [u32],
-    /// Leases that begin per second.
+/// When a lease was held.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LeaseSpan {
+    #[serde(with = "crate::rfc3339")]
+    pub acquired_at: Timestamp,
+    /// `None` = still held.
+    pub released_at: Option<Timestamp>,
+}
+
+/// What the use of a service's instances asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
+pub struct PoolDemand {
+    /// Leases that were looked at.
+    pub leases: u32,
+    /// The 95th percentile of how many were held at the moment at which each began, itself included; `None` = there was
+    /// none.
+    pub usually_leased: Option<f64>,
+    /// Leases that begin per second, from the first to the last of them; `None` = that takes two.
     pub arrivals_per_second: Option<f64>,
     /// The time that an instance takes from its start until it is ready.
     pub start_time: Option<Duration>,
 }
 
-impl PoolDemand<'_> {
-    /// The 95th percentile of concurrent leases; `None` = there was none.
-    pub fn usually_leased(&self) -> Option<f64> {
-        let mut concurrent: Vec<f64> = self
-            .concurrent_leases
-            .iter()
-            .map(|&leases| f64::from(leases))
-            .collect();
-        percentile(&mut concurrent, 95)
+impl PoolDemand {
+    pub fn of(spans: &[LeaseSpan], start_time: Option<Duration>) -> Self {
+        let held_at = |at: Timestamp| {
+            let is_held = |span: &&LeaseSpan| {
+                span.acquired_at <= at && span.released_at.is_none_or(|released| released > at)
+            };
+            // A lease without length still took an instance.
+            spans.iter().filter(is_held).count().max(1) as f64
+        };
+        let mut concurrent: Vec<f64> = spans.iter().map(|span| held_at(span.acquired_at)).collect();
+        Self {
+            leases: u32::try_from(spans.len()).unwrap_or(u32::MAX),
+            usually_leased: percentile(&mut concurrent, 95),
+            arrivals_per_second: arrivals_per_second(spans),
+            start_time,
+        }
     }
 
     /// Leases that begin while one instance starts.
@@ -221,15 +126,28 @@ impl PoolDemand<'_> {
         Some(self.arrivals_per_second? * self.start_time?.as_secs_f64())
     }
 
-    /// The 95th percentile of concurrent leases, plus what arrives while one instance starts; `None` = not all of that was measured.
+    /// What is usually leased, plus what arrives while one instance starts; `None` = not all of that was measured.
     pub fn advised_size(&self) -> Option<u32> {
         // Saturates at u32::MAX.
-        Some((self.usually_leased()? + self.arriving()?).ceil() as u32)
+        Some((self.usually_leased? + self.arriving()?).ceil() as u32)
     }
 }
 
+fn arrivals_per_second(spans: &[LeaseSpan]) -> Option<f64> {
+    let first = spans.iter().map(|span| span.acquired_at).min()?;
+    let last = spans.iter().map(|span| span.acquired_at).max()?;
+    let seconds = last.since(first).as_secs_f64();
+    (seconds > 0.0).then(|| (spans.len() - 1) as f64 / seconds)
+}
+
+/// The median of how long starts took.
+pub fn usual_start_time(mut starts: Vec<Duration>) -> Option<Duration> {
+    starts.sort_unstable();
+    starts.get(starts.len() / 2).copied()
+}
+
 /// How a pool was used, as far as it was measured.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct PoolUsage {
     /// Leases that were looked at.
     pub leases: u32,
@@ -246,7 +164,7 @@ pub struct PoolUsage {
 }
 
 /// What a pool is good for, and what it costs.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PoolWorth {
     /// The share of leases that got a warm instance, 0 to 1; `None` = there was no lease.
     pub hit_rate: Option<f64>,
@@ -273,38 +191,34 @@ impl PoolUsage {
     }
 }
 
-/// A pool as reports show it.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+/// The instances of a service as a pool.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PoolReport {
-    /// Free instances.
-    pub available: u32,
-    /// Leased instances.
-    pub in_use: u32,
-    /// The leased share, 0 to 1; `None` = the pool is empty.
-    pub utilization: Option<f64>,
-    /// What the utilization suggests.
-    pub advice: Option<PoolAdvice>,
-    /// The size that the measured use suggests.
-    pub advised_size: Option<u32>,
+    pub instances: ResourcePool,
+    pub demand: PoolDemand,
+    /// `None` = its test file asks for no warm instances.
+    pub warm: Option<WarmPool>,
+}
+
+/// Instances that are kept ready.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct WarmPool {
+    /// How many are to be free.
+    pub size: u32,
+    pub worth: PoolWorth,
 }
 
 impl PoolReport {
-    /// The report of a pool.
-    pub fn of(counts: PoolCounts, demand: &PoolDemand<'_>) -> Self {
-        let advised_size = demand.advised_size();
-        Self {
-            available: counts.available,
-            in_use: counts.in_use,
-            utilization: counts.utilization(),
-            advice: counts.advice(advised_size),
-            advised_size,
-        }
+    /// What the utilization suggests. More instances are of use where something keeps them warm.
+    pub fn advice(&self) -> Option<PoolAdvice> {
+        let advice = self.instances.advice(self.demand.advised_size());
+        advice.filter(|advice| *advice == PoolAdvice::Reduce || self.warm.is_some())
     }
 
-    /// Whether the measured use asks for no more instances than there are, as far as it was measured.
+    /// Whether the measured use asks for fewer instances than there are, as far as it was measured.
     pub fn may_shrink(&self) -> bool {
-        let capacity = self.available.saturating_add(self.in_use);
-        self.advised_size.is_none_or(|advised| advised < capacity)
+        let advised = self.demand.advised_size();
+        advised.is_none_or(|advised| advised < self.instances.capacity())
     }
 }
 
@@ -312,49 +226,57 @@ impl PoolReport {
 mod tests {
     use super::*;
 
-    fn pool(ids: &[&str]) -> ResourcePool {
-        let mut pool = ResourcePool::new();
-        for id in ids {
-            pool.add(*id).unwrap();
+    fn span(acquired: i64, released: Option<i64>) -> LeaseSpan {
+        LeaseSpan {
+            acquired_at: Timestamp::from_millis(acquired),
+            released_at: released.map(Timestamp::from_millis),
         }
-        pool
     }
 
     #[test]
-    fn an_instance_is_free_or_leased() {
-        let mut pool = pool(&["a", "b"]);
-        assert_eq!(pool.acquire().as_deref(), Some("b"));
-        assert_eq!(pool.get("b"), Some(Slot::InUse));
-        assert_eq!(pool.acquire().as_deref(), Some("a"));
-        assert_eq!(pool.acquire(), None);
-        pool.release("b").unwrap();
-        assert_eq!(pool.acquire().as_deref(), Some("b"));
-        let counts = pool.counts();
-        assert_eq!((counts.available, counts.in_use), (0, 2));
+    fn an_instance_is_free_leased_or_being_cleaned() {
+        let counts = |pool: ResourcePool| (pool.available, pool.in_use);
+        assert_eq!(counts(ResourcePool::of(5, 2, None)), (3, 2));
+        assert_eq!(counts(ResourcePool::of(5, 2, Some(1))), (1, 2));
+        assert_eq!(counts(ResourcePool::of(1, 2, None)), (0, 1));
     }
 
     #[test]
-    fn refuses_what_would_break_the_books() {
-        let mut pool = pool(&["a", "b"]);
-        let leased = pool.acquire().unwrap();
-        assert!(matches!(pool.add("a"), Err(PoolError::Duplicate { .. })));
-        assert!(matches!(pool.release("a"), Err(PoolError::NotInUse { .. })));
-        assert!(matches!(pool.release("x"), Err(PoolError::Unknown { .. })));
-        assert!(matches!(pool.remove(&leased), Err(PoolError::InUse { .. })));
+    fn leases_that_overlap_are_counted_together() {
+        let spans = [
+            span(0, Some(10)),
+            span(5, Some(20)),
+            span(8, None),
+            span(30, None),
+        ];
+        let usually = |spans: &[LeaseSpan]| PoolDemand::of(spans, None).usually_leased;
+        assert_eq!(usually(&spans), Some(3.0));
+        assert_eq!(usually(&spans[..2]), Some(2.0));
+        assert_eq!(usually(&[span(4, Some(4))]), Some(1.0));
+        assert_eq!(usually(&[]), None);
     }
 
     #[test]
-    fn removing_from_the_middle_keeps_every_place_right() {
-        let mut pool = pool(&["a", "b", "c"]);
-        pool.remove("a").unwrap();
-        pool.remove("c").unwrap();
-        assert_eq!(pool.acquire().as_deref(), Some("b"));
-        assert_eq!(pool.counts().available, 0);
+    fn arrivals_need_two_leases() {
+        let arrivals = |spans: &[LeaseSpan]| PoolDemand::of(spans, None).arrivals_per_second;
+        assert_eq!(arrivals(&[span(0, None)]), None);
+        let three = [span(0, None), span(500, None), span(1_000, None)];
+        assert_eq!(arrivals(&three), Some(2.0));
+    }
+
+    #[test]
+    fn the_middle_start_counts() {
+        assert_eq!(usual_start_time(Vec::new()), None);
+        let three = [9, 1, 5].map(Duration::from_secs);
+        assert_eq!(
+            usual_start_time(three.to_vec()),
+            Some(Duration::from_secs(5))
+        );
     }
 
     #[test]
     fn advice_follows_the_thresholds() {
-        let counts = |available, in_use| PoolCounts { available, in_use };
+        let counts = |available, in_use| ResourcePool { available, in_use };
         let advice = |available, in_use| counts(available, in_use).advice(None);
         assert_eq!(advice(3, 1), Some(PoolAdvice::Reduce));
         assert_eq!(advice(1, 0), None, "one spare is not too many");
@@ -366,7 +288,8 @@ mod tests {
 
     #[test]
     fn advice_never_contradicts_the_advised_size() {
-        let advice = |available, in_use, size| PoolCounts { available, in_use }.advice(Some(size));
+        let advice =
+            |available, in_use, size| ResourcePool { available, in_use }.advice(Some(size));
         assert_eq!(
             advice(3, 1, 16),
             None,
@@ -380,15 +303,23 @@ mod tests {
 
     #[test]
     fn a_pool_that_lacks_instances_may_not_shrink() {
-        let leases = [16; 20];
         let demand = PoolDemand {
-            concurrent_leases: &leases,
+            leases: 20,
+            usually_leased: Some(16.0),
             arrivals_per_second: Some(0.0),
             start_time: Some(Duration::ZERO),
         };
         let may_shrink = |available| {
-            let in_use = 0;
-            PoolReport::of(PoolCounts { available, in_use }, &demand).may_shrink()
+            let instances = ResourcePool {
+                available,
+                in_use: 0,
+            };
+            let report = PoolReport {
+                instances,
+                demand,
+                warm: None,
+            };
+            report.may_shrink()
         };
         assert_eq!([15, 16, 17].map(may_shrink), [false, false, true]);
     }
@@ -420,28 +351,41 @@ mod tests {
 
     #[test]
     fn the_advised_size_needs_all_of_its_inputs() {
-        let leases: Vec<u32> = (1..=20).collect();
         let demand = PoolDemand {
-            concurrent_leases: &leases,
+            leases: 20,
+            usually_leased: Some(19.0),
             arrivals_per_second: Some(2.0),
             start_time: Some(Duration::from_millis(1_250)),
         };
         assert_eq!(demand.advised_size(), Some(19 + 3));
-        for absent in [
-            PoolDemand {
-                concurrent_leases: &[],
-                ..demand
-            },
-            PoolDemand {
-                arrivals_per_second: None,
-                ..demand
-            },
-            PoolDemand {
-                start_time: None,
-                ..demand
-            },
-        ] {
-            assert_eq!(absent.advised_size(), None);
-        }
+        let unknown = |change: fn(&mut PoolDemand)| {
+            let mut demand = demand;
+            change(&mut demand);
+            demand.advised_size()
+        };
+        assert_eq!(unknown(|demand| demand.usually_leased = None), None);
+        assert_eq!(unknown(|demand| demand.arrivals_per_second = None), None);
+        assert_eq!(unknown(|demand| demand.start_time = None), None);
+    }
+
+    #[test]
+    fn more_instances_are_advised_only_where_they_are_kept_warm() {
+        let advice = |warm| {
+            let instances = ResourcePool {
+                available: 0,
+                in_use: 5,
+            };
+            let demand = PoolDemand::default();
+            let report = PoolReport {
+                instances,
+                demand,
+                warm,
+            };
+            report.advice()
+        };
+        assert_eq!(advice(None), None);
+        let worth = PoolUsage::default().worth(0);
+        let warm = WarmPool { size: 5, worth };
+        assert_eq!(advice(Some(warm)), Some(PoolAdvice::Increase));
     }
 }

@@ -8,28 +8,20 @@ use super::manage_report::{
     CurrentMetrics, HealthBand, HealthReport, HealthValue, PoolSummary, Recommendation,
     ScalingKind, ScalingReport, ServiceReport,
 };
-use super::pass::ManageOptions;
-use crate::services::service_manager::PoolAdvice;
 use crate::services::service_manager::cost::{
     CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, SavingsBasis,
 };
 use crate::services::service_manager::{
-    CostKind, CostRecommendation, Health, HealthStatus, MemoryAlert, Metric, ScalingAction,
-    ScalingDecision, ServiceMetrics, Sources,
+    CostKind, CostRecommendation, Health, HealthStatus, MemoryAlert, Metric, PoolDemand,
+    PoolReport, ScalingAction, ScalingDecision, ServiceMetrics, Sources,
 };
 
 /// One service's part of the report; `scaling` is filled in once it was carried out.
-pub(super) fn service(
-    decided: &Decided,
-    file: Option<String>,
-    options: &ManageOptions,
-) -> ServiceReport {
+pub(super) fn service(decided: &Decided, file: Option<String>) -> ServiceReport {
     let Decided {
         row,
         live,
         assessment,
-        pool_basis,
-        pool_details,
         sources,
         ..
     } = decided;
@@ -48,30 +40,39 @@ pub(super) fn service(
             predicted: assessment.predicted_health.as_ref().map(health),
         },
         scaling: None,
-        pool: assessment
-            .pool
-            .as_ref()
-            .filter(|_| options.optimize_resources)
-            .map(|pool| PoolSummary {
-                available: pool.available,
-                in_use: pool.in_use,
-                utilization: pool.utilization,
-                advice: pool
-                    .advice
-                    .filter(|advice| {
-                        *advice == PoolAdvice::Reduce || row.definition.pool.is_wanted()
-                    })
-                    .map(|advice| advice.to_string()),
-                advised_size: pool.advised_size,
-                advice_basis: pool_basis.clone(),
-                size: pool_details.map(|details| details.size),
-                hit_rate: pool_details.and_then(|details| details.worth.hit_rate),
-                wait_saved_ms: pool_details.and_then(|details| details.worth.wait_saved_ms),
-                idle_memory_mb: pool_details.and_then(|details| details.worth.idle_memory_mb),
-            }),
+        pool: assessment.pool.as_ref().map(pool),
         alerts: alerts(decided),
         time_to_limit: assessment.alerts.iter().map(time_to_limit).collect(),
     }
+}
+
+fn pool(pool: &PoolReport) -> PoolSummary {
+    let advised_size = pool.demand.advised_size();
+    let worth = pool.warm.map(|warm| warm.worth);
+    PoolSummary {
+        available: pool.instances.available,
+        in_use: pool.instances.in_use,
+        utilization: pool.instances.utilization(),
+        advice: pool.advice().map(|advice| advice.to_string()),
+        advised_size,
+        advice_basis: advised_size.map(|_| pool_basis(&pool.demand)),
+        size: pool.warm.map(|warm| warm.size),
+        hit_rate: worth.and_then(|worth| worth.hit_rate),
+        wait_saved_ms: worth.and_then(|worth| worth.wait_saved_ms),
+        idle_memory_mb: worth.and_then(|worth| worth.idle_memory_mb),
+    }
+}
+
+fn pool_basis(demand: &PoolDemand) -> String {
+    let arrivals = demand.arrivals_per_second.unwrap_or_default();
+    let start = demand.start_time.unwrap_or_default();
+    let leased = demand.usually_leased.unwrap_or_default();
+    format!(
+        "95th percentile of concurrent leases, resets included: {leased} of {} leases; plus {arrivals:.3} leases/s × {} ms start time = {:.2}, rounded up",
+        demand.leases,
+        start.as_millis(),
+        leased + demand.arriving().unwrap_or_default()
+    )
 }
 
 /// What is wrong now, then what may come.
@@ -213,7 +214,7 @@ pub(super) fn recommendation(found: &CostRecommendation, currency: Option<&str>)
         service_name: found.service_name.clone(),
         kind: kind.to_owned(),
         title: found.kind.to_string(),
-        description: found.description.to_owned(),
+        description: found.kind.description().to_owned(),
         estimated_savings_percent: found.estimated_savings_percent,
         priority: found.priority,
         basis: match found.basis {

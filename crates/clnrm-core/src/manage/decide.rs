@@ -10,7 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::recover::Conditions;
-use crate::services::service_manager::{Assessment, Requested, Sources};
+use crate::services::service_manager::{Assessment, Requested, ServiceManager, Sources};
 use crate::store::{
     ActionId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
 };
@@ -24,9 +24,6 @@ pub(super) struct Decided {
     pub(super) row: ServiceRow,
     pub(super) live: Vec<InstanceRow>,
     pub(super) assessment: Assessment,
-    pub(super) pool_basis: Option<String>,
-    /// Of a service that has a pool, where resources are to be optimized.
-    pub(super) pool_details: Option<evidence::PoolDetails>,
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
     pub(super) sources: Option<Sources>,
@@ -76,15 +73,17 @@ pub(super) async fn decide(
         .collect();
     let decider = Decider {
         leases: Arc::new(leases),
-        requested: Requested {
-            horizon: options.horizon,
-            predict_load: options.predict_load,
-            auto_scale: options.auto_scale,
-            optimize_resources: options.optimize_resources,
+        manager: ServiceManager {
+            requested: Requested {
+                horizon: options.horizon,
+                predict_load: options.predict_load,
+                auto_scale: options.auto_scale,
+                optimize_resources: options.optimize_resources,
+            },
+            now,
         },
         cost: options.cost.clone(),
         conditions: Arc::new(conditions),
-        now,
     };
     Ok(decider.decide_all(&project.store, undecided).await?)
 }
@@ -93,10 +92,9 @@ pub(super) async fn decide(
 #[derive(Clone)]
 pub(super) struct Decider {
     pub(super) leases: Arc<Vec<LeaseRow>>,
-    pub(super) requested: Requested,
+    pub(super) manager: ServiceManager,
     pub(super) cost: CostRates,
     pub(super) conditions: Arc<Conditions>,
-    pub(super) now: Timestamp,
 }
 
 impl Decider {

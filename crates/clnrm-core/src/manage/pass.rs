@@ -69,7 +69,7 @@ pub async fn manage(
         let file = ambiguous
             .contains(&service.row.name)
             .then(|| service.row.file.display().to_string());
-        let mut report = assessment_view::service(service, file, options);
+        let mut report = assessment_view::service(service, file);
         report.scaling = scaling.map(|scaling| assessment_view::beside_memory(scaling, service));
         reports.push(report);
         recommendations.extend(service.assessment.recommendations.iter().cloned());

@@ -127,8 +127,8 @@ mod tests {
     use super::super::tests::{at, service, store};
     use super::*;
     use crate::services::service_manager::{
-        Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, Requested, ServiceMetrics,
-        ServiceView, assess, wanted,
+        Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, ManagedService, Requested,
+        ServiceManager, ServiceMetrics,
     };
 
     /// Samples `seconds` apart: a peak at first, then quiet days with a load of `level`.
@@ -148,8 +148,8 @@ mod tests {
         service
     }
 
-    fn view<'a>(history: &'a MetricsHistory, scale: &'a AutoScaleConfig) -> ServiceView<'a> {
-        ServiceView {
+    fn managed<'a>(history: &'a MetricsHistory, scale: &'a AutoScaleConfig) -> ManagedService<'a> {
+        ManagedService {
             name: "cache",
             history,
             scale,
@@ -185,13 +185,14 @@ mod tests {
                         auto_scale: asked & 2 != 0,
                         optimize_resources: asked & 4 != 0,
                     };
+                    let manager = ServiceManager { requested, now };
                     let read = store
-                        .history(service, |raw| wanted(raw, &requested, 1))
+                        .history(service, |raw| manager.wanted(raw, 1))
                         .unwrap();
                     left += usize::from(read.rollups(Tier::Minute).next().is_none());
                     assert_eq!(
-                        assess(&view(&read, &scale), &requested, now),
-                        assess(&view(&all, &scale), &requested, now),
+                        manager.assess(&managed(&read, &scale)),
+                        manager.assess(&managed(&all, &scale)),
                         "{seconds} s, {level} %, {requested:?}"
                     );
                 }

@@ -3,10 +3,11 @@
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::rings::RING_LENGTH;
-use super::rows::{LeaseId, LeaseRow, LeaseSpan, NewLease, ServiceId};
+use super::rows::{LeaseId, LeaseRow, NewLease, ServiceId};
 use super::sql_types::{optional_time, owner, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
+use crate::services::service_manager::LeaseSpan;
 
 impl Store {
     /// Leases a running instance. `None` = somebody else has it, or it is not running (any more).

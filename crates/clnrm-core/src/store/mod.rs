@@ -41,9 +41,9 @@ pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
-    InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, LeaseSpan, NewAction,
-    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
-    RuntimeKind, ServiceId, ServiceRow, StartedContainer, StoredReading, TierSpan,
+    InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction, NewInstance, NewLease,
+    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, RuntimeKind, ServiceId,
+    ServiceRow, StartedContainer, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -400,12 +400,3 @@ pub struct LeaseRow {
     /// What was leased, by whom, since when.
     pub lease: NewLease,
 }
-
-/// When a lease was held.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LeaseSpan {
-    /// Its begin.
-    pub acquired_at: Timestamp,
-    /// Its end; `None` = still held.
-    pub released_at: Option<Timestamp>,
-}

@@ -1,6 +1,9 @@
 //! How few and how many instances a service may have.
 
-use super::{Draft, HoldReason, Limit, Reason, ScalingInputs};
+use super::decision::Draft;
+use super::fleet::Fleet;
+use super::inputs::ScalingInputs;
+use super::reason::{HoldReason, Limit, Reason};
 
 /// The bounds of one decision; `min <= max`.
 #[derive(Debug)]
@@ -12,9 +15,9 @@ pub(super) struct Bounds {
 }
 
 impl Bounds {
-    pub(super) fn of(inputs: &ScalingInputs<'_>) -> Self {
+    pub(super) fn of(inputs: &ScalingInputs) -> Self {
         let configured = inputs.config.max_instances;
-        let (max, max_limit) = match inputs.instance_cap {
+        let (max, max_limit) = match inputs.fleet.instance_cap {
             Some(cap) if cap.max_instances() < configured => {
                 (cap.max_instances(), Limit::InstanceCap { cap })
             }
@@ -28,30 +31,26 @@ impl Bounds {
     }
 
     /// The way back into the bounds: at once, cool-down or not, but never through a lease.
-    pub(super) fn correct(
-        &self,
-        inputs: &ScalingInputs<'_>,
-        draft: &mut Draft,
-    ) -> Option<(u32, Reason)> {
-        if inputs.instances < self.min {
+    pub(super) fn correct(&self, fleet: &Fleet, draft: &mut Draft) -> Option<(u32, Reason)> {
+        if fleet.instances < self.min {
             draft
                 .limits_applied
                 .push(Limit::MinInstances { min: self.min });
             return Some((self.min, Reason::BelowMinimum { min: self.min }));
         }
-        if inputs.instances <= self.max {
+        if fleet.instances <= self.max {
             return None;
         }
         draft.limits_applied.push(self.max_limit);
-        let leased = inputs.leased.min(inputs.instances);
+        let leased = fleet.leased.min(fleet.instances);
         if leased <= self.max {
             return Some((self.max, Reason::AboveMaximum { max: self.max }));
         }
         draft.limits_applied.push(Limit::Leased { leased });
-        if leased < inputs.instances {
+        if leased < fleet.instances {
             return Some((leased, Reason::AboveMaximum { max: self.max }));
         }
         let why = HoldReason::AllLeased { leased };
-        Some((inputs.instances, Reason::Hold { why }))
+        Some((fleet.instances, Reason::Hold { why }))
     }
 }

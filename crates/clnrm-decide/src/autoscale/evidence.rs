@@ -2,97 +2,103 @@
 //!
 //! Deliberately absent: guessing. What was not measured, is stale, or was seen before the newest instance was ready shows nothing.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{AutoScaleConfig, HoldReason, ScalingInputs};
-use crate::Timestamp;
-use crate::{Metric, ServiceMetrics};
+use serde::{Deserialize, Serialize};
 
-/// With a shorter cool-down (or none) samples may still be this old: the interval at which `--watch` looks by default.
-const SHORTEST_WINDOW: Duration = Duration::from_secs(15);
+use super::config::AutoScaleConfig;
+use super::fleet::{Fleet, distance};
+
+use crate::{LoadPrediction, Metric, ServiceMetrics, Timestamp};
 
 /// A window is covered when no stretch longer than this share of it is without a sample.
 const LONGEST_GAP_DIVISOR: u32 = 3;
 
-/// The usable samples of one decision.
-#[derive(Debug)]
-pub(super) struct Evidence<'a> {
-    /// The newest usable sample.
-    pub(super) newest: &'a ServiceMetrics,
-    /// All usable samples of the window, oldest first; `newest` is the last.
-    pub(super) window: Vec<&'a ServiceMetrics>,
-    /// How much of the window they cover without a long gap, counted back from now.
-    pub(super) covered: Duration,
+/// What was measured lately, as far as a decision rests on it.
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
+pub struct Evidence {
+    /// The newest sample, usable or not; `None` = nothing was measured.
+    pub newest: Option<ServiceMetrics>,
+    /// How much of the window the usable samples cover without a long gap, counted back from now.
+    pub covered: Duration,
+    /// The peaks in the window, of the metrics that any of its usable samples has; `None` = another lacks it.
+    pub peaks: BTreeMap<Metric, Option<Peak>>,
 }
 
-/// The span that evidence must come from.
-pub(super) fn window(config: &AutoScaleConfig) -> Duration {
-    config.cooldown.max(SHORTEST_WINDOW)
+/// The largest values of one metric in the window.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Peak {
+    /// Of an instance: what thresholds are compared with.
+    pub per_instance: f64,
+    /// Of all instances together.
+    pub total: f64,
 }
 
-impl<'a> Evidence<'a> {
-    /// The evidence in `inputs`, or why there is none.
-    pub(super) fn gather(inputs: &ScalingInputs<'a>) -> Result<Self, HoldReason> {
-        let newest = inputs.samples.last().ok_or(HoldReason::NoSamples)?;
-        let window = window(inputs.config);
-        let age = distance(inputs.now, newest.sampled_at);
-        if age > window {
-            return Err(HoldReason::StaleSamples { age, window });
-        }
-        if newest.instances < inputs.instances {
-            return Err(HoldReason::NotAllMeasured {
-                measured: newest.instances,
-                instances: inputs.instances,
-            });
-        }
-        // Nothing was started in the future: the clock was set back, and that start is over.
-        let newest_start = inputs
-            .newest_start
-            .filter(|start| start.started_at <= inputs.now);
-        if let Some(start) = newest_start
-            && newest.sampled_at < start.ready_at()
-        {
-            return Err(HoldReason::Starting {
-                remaining: start.ready_at().since(inputs.now),
-            });
-        }
-        let usable: Vec<_> = inputs
-            .samples
+impl Evidence {
+    /// What `samples` show, oldest first: at least those of [`AutoScaleConfig::evidence_window`] and the one before (see
+    /// [`crate::MetricsHistory::recent`]). Older ones do no harm.
+    pub fn of(
+        samples: &[ServiceMetrics],
+        config: &AutoScaleConfig,
+        fleet: &Fleet,
+        now: Timestamp,
+    ) -> Self {
+        let window = config.evidence_window();
+        let ready_at = fleet.ready_at(now);
+        let usable: Vec<&ServiceMetrics> = samples
             .iter()
-            .filter(|sample| sample.instances >= inputs.instances)
-            .filter(|sample| newest_start.is_none_or(|start| sample.sampled_at >= start.ready_at()))
+            .filter(|sample| sample.instances >= fleet.instances)
+            .filter(|sample| ready_at.is_none_or(|ready_at| sample.sampled_at >= ready_at))
             .collect();
         // The sample just before the window shows that the window is covered from its beginning.
-        let inside = |sample: &ServiceMetrics| distance(inputs.now, sample.sampled_at) <= window;
-        let outside = usable.iter().take_while(|sample| !inside(sample)).count();
-        let covered = covered(&usable, inputs.now, window);
-        let window = usable
-            .get(outside..)
-            .unwrap_or_default()
+        let is_inside = |sample: &ServiceMetrics| distance(now, sample.sampled_at) <= window;
+        let older = usable
             .iter()
-            .copied()
-            .filter(|sample| inside(sample))
-            .collect();
-        Ok(Self {
-            newest,
-            window,
-            covered,
+            .take_while(|sample| !is_inside(sample))
+            .count();
+        let inside = usable.iter().skip(older).filter(|sample| is_inside(sample));
+        let mut peaks = BTreeMap::new();
+        for metric in LoadPrediction::SCALED {
+            let values: Vec<Option<Peak>> = inside
+                .clone()
+                .map(|sample| Peak::of(sample, metric))
+                .collect();
+            if values.iter().any(Option::is_some) {
+                let highest = values
+                    .into_iter()
+                    .reduce(|one, other| Some(one?.or(other?)));
+                peaks.insert(metric, highest.flatten());
+            }
+        }
+        Self {
+            newest: samples.last().copied(),
+            covered: covered(&usable, now, window),
+            peaks,
+        }
+    }
+
+    /// The peak of a metric; `None` when any sample of the window lacks it.
+    pub(super) fn peak(&self, metric: Metric) -> Option<Peak> {
+        self.peaks.get(&metric).copied().flatten()
+    }
+}
+
+impl Peak {
+    fn of(sample: &ServiceMetrics, metric: Metric) -> Option<Self> {
+        let per_instance = per_instance(sample, metric)?;
+        Some(Self {
+            per_instance,
+            total: per_instance * f64::from(sample.instances.max(1)),
         })
     }
 
-    /// The largest value of a metric in the window; `None` when any sample of it lacks the metric.
-    pub(super) fn peak(&self, value: impl Fn(&ServiceMetrics) -> Option<f64>) -> Option<f64> {
-        self.window
-            .iter()
-            .try_fold(f64::NEG_INFINITY, |peak, sample| {
-                Some(value(sample)?.max(peak))
-            })
+    fn or(self, other: Self) -> Self {
+        Self {
+            per_instance: self.per_instance.max(other.per_instance),
+            total: self.total.max(other.total),
+        }
     }
-}
-
-/// How far two moments lie apart: a clock that was set back must neither age nor renew a sample for hours.
-pub(super) fn distance(a: Timestamp, b: Timestamp) -> Duration {
-    a.since(b).max(b.since(a))
 }
 
 fn covered(samples: &[&ServiceMetrics], now: Timestamp, window: Duration) -> Duration {
@@ -140,11 +146,5 @@ mod tests {
         assert_eq!(covered_seconds(&[0, 10, 20, 30], 60), 0);
         assert_eq!(covered_seconds(&[-600, 60], 60), 0);
         assert_eq!(covered_seconds(&[-5, 13, 31, 49], 60), 60);
-    }
-
-    #[test]
-    fn a_clock_that_was_set_back_keeps_its_distance() {
-        let (a, b) = (Timestamp::from_millis(0), Timestamp::from_millis(9_000));
-        assert_eq!(distance(a, b), distance(b, a));
     }
 }

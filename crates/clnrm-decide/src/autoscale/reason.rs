@@ -3,13 +3,13 @@
 use std::fmt;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
+use super::fleet::InstanceCap;
 use crate::Metric;
-use crate::forecast::as_seconds;
 
 /// The one reason that settled a decision. Displays as one sentence.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum Reason {
     /// At least one metric is above its threshold.
@@ -22,7 +22,6 @@ pub enum Reason {
         /// Their peaks in the window.
         crossings: Vec<Crossing>,
         /// The window.
-        #[serde(rename = "window_seconds", serialize_with = "as_seconds")]
         window: Duration,
     },
     /// There are fewer instances than allowed.
@@ -43,7 +42,7 @@ pub enum Reason {
 }
 
 /// Why nothing is done. Every value is per instance.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum HoldReason {
     /// Nothing has been measured.
@@ -51,10 +50,8 @@ pub enum HoldReason {
     /// The newest sample is too old.
     StaleSamples {
         /// Its age.
-        #[serde(rename = "age_seconds", serialize_with = "as_seconds")]
         age: Duration,
         /// How old it may be.
-        #[serde(rename = "window_seconds", serialize_with = "as_seconds")]
         window: Duration,
     },
     /// The newest sample does not cover every instance: some are still starting.
@@ -67,7 +64,6 @@ pub enum HoldReason {
     /// The newest instance is younger than the time that it takes to start.
     Starting {
         /// The rest of that time.
-        #[serde(rename = "remaining_seconds", serialize_with = "as_seconds")]
         remaining: Duration,
     },
     /// Neither CPU nor memory nor request rate was measured.
@@ -82,10 +78,8 @@ pub enum HoldReason {
     /// More is wanted, but the last increase is too recent.
     CoolDown {
         /// What has passed.
-        #[serde(rename = "elapsed_seconds", serialize_with = "as_seconds")]
         elapsed: Duration,
         /// The whole cool-down.
-        #[serde(rename = "cooldown_seconds", serialize_with = "as_seconds")]
         cooldown: Duration,
         /// How many instances are wanted.
         desired: u32,
@@ -117,10 +111,8 @@ pub enum HoldReason {
     /// Load is low now, but a part of the window was not measured.
     WindowNotCovered {
         /// What was measured, counted back from now.
-        #[serde(rename = "covered_seconds", serialize_with = "as_seconds")]
         covered: Duration,
         /// The window.
-        #[serde(rename = "window_seconds", serialize_with = "as_seconds")]
         window: Duration,
     },
     /// Load is low now, but was not throughout the window.
@@ -146,7 +138,7 @@ pub enum HoldReason {
 }
 
 /// A value held against a threshold. Units are those of the metric, per instance.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Crossing {
     /// The metric.
     pub metric: Metric,
@@ -158,8 +150,43 @@ pub struct Crossing {
     pub is_predicted: bool,
 }
 
+/// What one metric asks for. Values are per instance.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct Proposal {
+    /// The metric.
+    pub metric: Metric,
+    /// The newest sample's value.
+    pub current: f64,
+    /// The forecast's 90 % quantile, if it has earned its say.
+    pub predicted: Option<f64>,
+    /// The up threshold.
+    pub threshold: f64,
+    /// How many instances it asks for.
+    pub desired: u32,
+}
+
+/// `CPU 85.2% of 70% asks for 2`
+impl fmt::Display for Proposal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} asks for {}", self.crossing(), self.desired)
+    }
+}
+
+impl Proposal {
+    /// The larger of current and predicted, against the threshold.
+    pub(super) fn crossing(&self) -> Crossing {
+        let predicted = self.predicted.filter(|predicted| *predicted > self.current);
+        Crossing {
+            metric: self.metric,
+            value: predicted.unwrap_or(self.current),
+            threshold: self.threshold,
+            is_predicted: predicted.is_some(),
+        }
+    }
+}
+
 /// A limit that changed or withheld what the metrics proposed, in the order of application.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "limit", rename_all = "snake_case")]
 pub enum Limit {
     /// The configured minimum.
@@ -180,7 +207,6 @@ pub enum Limit {
     /// A recent action.
     CoolDown {
         /// What is left of it.
-        #[serde(rename = "remaining_seconds", serialize_with = "as_seconds")]
         remaining: Duration,
     },
     /// Memory adds one instance, and no more until that is shown to lower memory per instance.
@@ -194,26 +220,6 @@ pub enum Limit {
         /// How many there are.
         leased: u32,
     },
-}
-
-/// Why a service cannot have as many instances as configured.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(tag = "reason", rename_all = "snake_case")]
-pub enum InstanceCap {
-    /// The test file fixes the port, and only one process can listen on it.
-    FixedPort {
-        /// The port.
-        port: u16,
-    },
-}
-
-impl InstanceCap {
-    /// The most instances that this allows.
-    pub const fn max_instances(self) -> u32 {
-        match self {
-            Self::FixedPort { .. } => 1,
-        }
-    }
 }
 
 impl fmt::Display for Reason {

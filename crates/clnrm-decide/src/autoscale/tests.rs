@@ -1,8 +1,10 @@
 //! The rules of scaling, one by one.
 
+use std::time::Duration;
+
 use super::*;
 use crate::forecast::{Forecast, ModelName, Skill};
-use crate::{LoadPrediction, Metric, Tier};
+use crate::{LoadPrediction, Metric, ServiceMetrics, Tier, Timestamp};
 
 const NOW: i64 = 1_000;
 
@@ -88,17 +90,17 @@ impl Case {
     }
 
     fn decide(&self) -> ScalingDecision {
-        decide(&ScalingInputs {
-            config: &self.config,
-            samples: &self.samples,
-            prediction: self.prediction.as_ref(),
+        let fleet = Fleet {
             instances: self.instances,
             leased: self.leased,
             newest_start: self.newest_start,
-            past_actions: &self.past_actions,
             instance_cap: self.instance_cap,
-            now: at(NOW),
-        })
+            past_actions: self.past_actions.clone(),
+            not_serving: 0,
+        };
+        let prediction = self.prediction.as_ref();
+        let inputs = ScalingInputs::gather(&self.config, &self.samples, prediction, fleet, at(NOW));
+        decide(inputs)
     }
 
     fn wants(&self) -> u32 {
@@ -462,7 +464,7 @@ fn a_decision_carries_its_inputs_and_proposals() {
             (Metric::RequestRate, 2)
         ]
     );
-    assert_eq!(decision.inputs.last_action.unwrap().to, 2);
+    assert_eq!(decision.inputs.fleet.past_actions[0].to, 2);
     let json = serde_json::to_value(&decision).unwrap();
     assert_eq!(json["action"], "scale_up");
     assert_eq!(json["reason"]["code"], "high_utilization");

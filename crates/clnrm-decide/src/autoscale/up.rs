@@ -1,51 +1,16 @@
 //! Whether load calls for more instances, and for how many.
 
-use std::fmt;
-
-use serde::Serialize;
-
 use super::bounds::Bounds;
-use super::evidence::{Evidence, per_instance};
-use super::{Crossing, Draft, HoldReason, Limit, Reason, ScalingInputs, TOLERANCE};
-use crate::Metric;
+use super::config::TOLERANCE;
+use super::decision::Draft;
+use super::evidence::per_instance;
+use super::fleet::PastAction;
+use super::inputs::ScalingInputs;
+use super::reason::{Crossing, HoldReason, Limit, Proposal, Reason};
+use crate::{Metric, ServiceMetrics};
 
 /// Memory per instance must fall to this share before it is shown that memory divides over instances.
 const MEMORY_FELL_TO: f64 = 0.9;
-
-/// What one metric asks for. Values are per instance.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
-pub struct Proposal {
-    /// The metric.
-    pub metric: Metric,
-    /// The newest sample's value.
-    pub current: f64,
-    /// The forecast's 90 % quantile, if it has earned its say.
-    pub predicted: Option<f64>,
-    /// The up threshold.
-    pub threshold: f64,
-    /// How many instances it asks for.
-    pub desired: u32,
-}
-
-/// `CPU 85.2% of 70% asks for 2`
-impl fmt::Display for Proposal {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} asks for {}", self.crossing(), self.desired)
-    }
-}
-
-impl Proposal {
-    /// The larger of current and predicted, against the threshold.
-    fn crossing(&self) -> Crossing {
-        let predicted = self.predicted.filter(|predicted| *predicted > self.current);
-        Crossing {
-            metric: self.metric,
-            value: predicted.unwrap_or(self.current),
-            threshold: self.threshold,
-            is_predicted: predicted.is_some(),
-        }
-    }
-}
 
 /// What memory may still do for this service.
 #[derive(Debug, Clone, Copy)]
@@ -60,20 +25,20 @@ enum MemoryTrigger {
 
 /// More instances and why; `None` = load is not high; or why nothing at all may happen.
 pub(super) fn consider(
-    inputs: &ScalingInputs<'_>,
+    inputs: &ScalingInputs,
     bounds: &Bounds,
-    evidence: &Evidence<'_>,
+    newest: &ServiceMetrics,
     draft: &mut Draft,
 ) -> Result<Option<(u32, Reason)>, HoldReason> {
-    let memory = memory_trigger(inputs, evidence);
-    draft.proposals = proposals(inputs, evidence, memory);
+    let memory = memory_trigger(inputs, newest);
+    draft.proposals = proposals(inputs, newest, memory);
     if draft.proposals.is_empty() {
         return Err(HoldReason::NoMetrics);
     }
     let crossings: Vec<Crossing> = draft
         .proposals
         .iter()
-        .filter(|proposal| proposal.desired > inputs.instances)
+        .filter(|proposal| proposal.desired > inputs.fleet.instances)
         .map(Proposal::crossing)
         .collect();
     note_memory(memory, &draft.proposals, &mut draft.limits_applied);
@@ -82,18 +47,18 @@ pub(super) fn consider(
     }
 
     let wanted = draft.proposals.iter().map(|proposal| proposal.desired);
-    let desired = wanted.max().unwrap_or(inputs.instances);
+    let desired = wanted.max().unwrap_or(inputs.fleet.instances);
     if desired > bounds.max {
         draft.limits_applied.push(bounds.max_limit);
     }
-    if inputs.instances >= bounds.max {
+    if inputs.fleet.instances >= bounds.max {
         return Err(HoldReason::AtMaximum {
             max: bounds.max,
             desired,
         });
     }
     let desired = desired.min(bounds.max);
-    if let Some(elapsed) = inputs.cooling(|action| action.to > action.from) {
+    if let Some(elapsed) = inputs.cooling(PastAction::is_increase) {
         let cooldown = inputs.config.cooldown;
         draft.limits_applied.push(Limit::CoolDown {
             remaining: cooldown.saturating_sub(elapsed),
@@ -107,12 +72,12 @@ pub(super) fn consider(
     draft.memory_before_mb = crossings
         .iter()
         .find(|crossing| crossing.metric == Metric::MemoryMb)
-        .and(evidence.newest.memory_mb);
+        .and(newest.memory_mb);
     Ok(Some((desired, Reason::HighUtilization { crossings })))
 }
 
 /// The metrics that can add instances, with their thresholds.
-pub(super) fn thresholds(inputs: &ScalingInputs<'_>) -> [(Metric, f64); 3] {
+pub(super) fn thresholds(inputs: &ScalingInputs) -> [(Metric, f64); 3] {
     [
         (Metric::CpuPercent, inputs.config.cpu_up_percent),
         (Metric::MemoryMb, inputs.config.memory_up_mb),
@@ -122,11 +87,11 @@ pub(super) fn thresholds(inputs: &ScalingInputs<'_>) -> [(Metric, f64); 3] {
 
 /// The 90 % quantile of a metric's forecast per instance, if it has earned its say.
 pub(super) fn predicted(
-    inputs: &ScalingInputs<'_>,
+    inputs: &ScalingInputs,
     metric: Metric,
     measured_instances: u32,
 ) -> Option<f64> {
-    let value = inputs.prediction?.earned_upper(metric)?;
+    let value = inputs.forecasts.get(&metric).copied().flatten()?.upper;
     Some(match metric {
         Metric::RequestRate => value / f64::from(measured_instances.max(1)),
         _ => value,
@@ -134,24 +99,24 @@ pub(super) fn predicted(
 }
 
 fn proposals(
-    inputs: &ScalingInputs<'_>,
-    evidence: &Evidence<'_>,
+    inputs: &ScalingInputs,
+    newest: &ServiceMetrics,
     memory: MemoryTrigger,
 ) -> Vec<Proposal> {
-    let measured = evidence.newest.instances;
+    let measured = newest.instances;
     let proposal = |(metric, threshold)| {
         let mut proposal = Proposal {
             metric,
-            current: per_instance(evidence.newest, metric)?,
+            current: per_instance(newest, metric)?,
             predicted: predicted(inputs, metric, measured),
             threshold,
-            desired: inputs.instances,
+            desired: inputs.fleet.instances,
         };
         let ratio = proposal.crossing().value / threshold;
         if ratio > 1.0 + TOLERANCE {
-            let one_more = inputs.instances.saturating_add(1);
+            let one_more = inputs.fleet.instances.saturating_add(1);
             proposal.desired = match (metric, memory) {
-                (Metric::MemoryMb, MemoryTrigger::DoesNotDivide { .. }) => inputs.instances,
+                (Metric::MemoryMb, MemoryTrigger::DoesNotDivide { .. }) => inputs.fleet.instances,
                 (Metric::MemoryMb, MemoryTrigger::OneStep) => one_more,
                 _ => instances_for(f64::from(measured) * ratio).max(one_more),
             };
@@ -169,21 +134,17 @@ fn instances_for(exact: f64) -> u32 {
     (exact - 1e-9).ceil() as u32 // saturates at u32::MAX
 }
 
-fn memory_trigger(inputs: &ScalingInputs<'_>, evidence: &Evidence<'_>) -> MemoryTrigger {
-    let steps = inputs
-        .past_actions
-        .iter()
-        .filter(|action| action.to > action.from)
-        .filter_map(|action| Some((action.at, action.memory_before_mb?)));
-    let Some((at, before_mb)) = steps.max_by_key(|step| step.0) else {
+fn memory_trigger(inputs: &ScalingInputs, newest: &ServiceMetrics) -> MemoryTrigger {
+    let Some((step, before_mb)) = inputs.fleet.memory_step() else {
         return MemoryTrigger::OneStep;
     };
     // Instances are removed only while memory is below its down threshold: so it did fall.
     let lowered_since = inputs
+        .fleet
         .past_actions
         .iter()
-        .any(|action| action.at > at && action.to < action.from);
-    match evidence.newest.memory_mb {
+        .any(|action| action.at > step.at && action.is_decrease());
+    match newest.memory_mb {
         _ if lowered_since => MemoryTrigger::OneStep,
         Some(now_mb) if now_mb > before_mb * MEMORY_FELL_TO => {
             MemoryTrigger::DoesNotDivide { before_mb, now_mb }

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::history::MetricsHistory;
 use super::metrics::Metric;
@@ -24,7 +24,7 @@ const SAMPLES_NEEDED: usize = 30;
 const HOURS_PER_MONTH: f64 = 730.0;
 
 /// What kind of saving it is. Displays as the specification words it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CostKind {
     /// CPU and memory are hardly used.
@@ -85,14 +85,12 @@ impl fmt::Display for CostKind {
 }
 
 /// One way to save.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CostRecommendation {
     /// The service.
     pub service_name: String,
     /// What kind of saving it is.
     pub kind: CostKind,
-    /// What to do.
-    pub description: &'static str,
     /// The saving in percent.
     pub estimated_savings_percent: f64,
     /// 1 to 5; 5 comes first.
@@ -107,7 +105,7 @@ pub struct CostRecommendation {
 }
 
 /// Where a saving comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SavingsBasis {
     /// A constant of the specification.
@@ -117,7 +115,7 @@ pub enum SavingsBasis {
 }
 
 /// What a service is given and what that costs.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct Allotment {
     /// CPU of one instance in cores; `None` = not stated.
     pub cpus: Option<f64>,
@@ -152,7 +150,10 @@ pub fn recommend(
         found.push(rule_of_thumb(service_name, CostKind::ServerlessMigration));
     }
     let idles = |pool: &PoolReport| {
-        pool.available > 2 && pool.utilization.is_some_and(|share| share < 0.5) && pool.may_shrink()
+        let utilization = pool.instances.utilization();
+        pool.instances.available > 2
+            && utilization.is_some_and(|share| share < 0.5)
+            && pool.may_shrink()
     };
     if pool.is_some_and(idles) {
         found.push(rule_of_thumb(service_name, CostKind::PoolOptimization));
@@ -197,7 +198,6 @@ fn rule_of_thumb(service_name: &str, kind: CostKind) -> CostRecommendation {
     CostRecommendation {
         service_name: service_name.to_owned(),
         kind,
-        description: kind.description(),
         estimated_savings_percent: kind.rule_of_thumb_percent(),
         priority: kind.priority(),
         basis: SavingsBasis::RuleOfThumb,
@@ -246,16 +246,17 @@ fn money_per_month(right_size: &RightSize, allotment: &Allotment, instances: u32
 mod tests {
     use super::*;
     use crate::Timestamp;
-    use crate::{PoolCounts, PoolDemand, ServiceMetrics};
+    use crate::rolled_up::rolled_up;
+    use crate::{PoolDemand, ResourcePool, ServiceMetrics};
 
     pub(super) fn history(samples: i64, fill: impl Fn(i64, &mut ServiceMetrics)) -> MetricsHistory {
-        let mut history = MetricsHistory::new();
+        let mut made = Vec::new();
         for second in 0..samples {
             let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1_000), 1);
             fill(second, &mut sample);
-            history.push(sample);
+            made.push(sample);
         }
-        history
+        rolled_up(made)
     }
 
     fn idle(samples: i64) -> MetricsHistory {
@@ -281,7 +282,12 @@ mod tests {
             sample.request_rate = Some(10.0);
         });
         let pool = |available, in_use| {
-            PoolReport::of(PoolCounts { available, in_use }, &PoolDemand::default())
+            let instances = ResourcePool { available, in_use };
+            PoolReport {
+                instances,
+                demand: PoolDemand::default(),
+                warm: None,
+            }
         };
         let nothing = recommend("a", &busy, &Allotment::default(), 1, Some(&pool(2, 2)));
         assert_eq!(kinds(&nothing), []);

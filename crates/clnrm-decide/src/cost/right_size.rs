@@ -1,6 +1,6 @@
 //! The allotment that the measured use asks for.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{Allotment, measured};
 use crate::statistics::{mean, percentile};
@@ -15,7 +15,7 @@ pub const LEAST_CPUS: f64 = 0.025;
 pub const LEAST_MEMORY_MB: f64 = 16.0;
 
 /// The allotment that the measured use asks for, per instance. Resources without an allotment are `None`.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 pub struct RightSize {
     /// Allotted and recommended CPU, in cores.
     pub cpus: Option<CpuSize>,
@@ -24,7 +24,7 @@ pub struct RightSize {
 }
 
 /// CPU now and recommended, in cores: the largest of the 95th percentile of use × 1.15, the 99th and a floor.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CpuSize {
     /// The allotment now.
     pub allotted: f64,
@@ -41,7 +41,7 @@ pub struct CpuSize {
 }
 
 /// Memory now and recommended, in MB (10⁶ bytes): the peak × 1.15, or a floor.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MemorySize {
     /// The allotment now.
     pub allotted: f64,

@@ -7,31 +7,22 @@ use std::time::Duration;
 use super::choice::Contest;
 use super::even::Even;
 use super::{
-    Basis, Chosen, Forecast, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster,
-    Skill, StepForecast, Steps, Window, learned,
+    Basis, Chosen, Forecast, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, Skill, StepForecast,
+    Steps, Window, learned,
 };
 use crate::Metric;
 
 /// Fewest checked forecasts for quantiles: with fewer, the 5 % and 95 % quantiles lie beyond the extremes.
 const ERRORS_FOR_QUANTILES: usize = 19;
 
-/// Cuts the series into an even window and lets the models compete on it (see [`super::choose`]).
-#[derive(Debug, Clone, Copy, Default)]
-pub struct Auto;
-
-impl SeriesForecaster for Auto {
-    fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
-        AutoOnce::default().forecast(series, horizon)
-    }
-}
-
-/// As [`Auto`], for several horizons of one history: what is fitted to a window is fitted once.
+/// Cuts a series into an even window and lets the models compete on it (see [`super::choose`]). Asked for several
+/// horizons of one history, it fits what is fitted to a window once.
 #[derive(Debug, Default)]
-pub struct AutoOnce {
+pub struct Auto {
     fitted: RefCell<Vec<(Metric, Window, Rc<Contest>)>>,
 }
 
-impl AutoOnce {
+impl Auto {
     fn contest(&self, metric: Metric, window: Window) -> Result<Rc<Contest>, NotEnoughData> {
         let mut fitted = self.fitted.borrow_mut();
         let known = fitted
@@ -44,10 +35,9 @@ impl AutoOnce {
         fitted.push((metric, window, Rc::clone(&contest)));
         Ok(contest)
     }
-}
 
-impl SeriesForecaster for AutoOnce {
-    fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
+    /// The forecast one `horizon` after the newest sample of the history that `series` comes from.
+    pub fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
         let have = u32::try_from(series.len()).unwrap_or(u32::MAX);
         let too_few = NotEnoughData {
             have,
@@ -153,7 +143,7 @@ mod tests {
         let at = |minute: i64| Timestamp::from_millis(minute * 60_000);
         let points = (0..).map(at).zip(values).collect();
         let series = Series::new(Metric::MemoryMb, points);
-        Auto.forecast(&series, horizon).unwrap()
+        Auto::default().forecast(&series, horizon).unwrap()
     }
 
     /// A fixed sequence in −1..1 (Numerical Recipes' linear congruential generator).
@@ -230,12 +220,16 @@ mod tests {
             .map(at)
             .zip(noise().take(300).map(|v| 9.0 + v))
             .collect();
-        let once = AutoOnce::default();
+        let once = Auto::default();
         for metric in [Metric::MemoryMb, Metric::CpuPercent] {
             let series = Series::new(metric, points.clone());
             for horizon in [5, 60, 30, 600].map(|minutes| MINUTE * minutes) {
                 let again = once.forecast(&series, horizon);
-                assert_eq!(again, Auto.forecast(&series, horizon), "{horizon:?}");
+                assert_eq!(
+                    again,
+                    Auto::default().forecast(&series, horizon),
+                    "{horizon:?}"
+                );
             }
         }
         assert_eq!(
@@ -249,7 +243,7 @@ mod tests {
     fn too_little_to_judge_says_so_and_invents_no_interval() {
         let seconds = (0..60).map(|n| (Timestamp::from_millis(n * 1_000), n as f64));
         let series = Series::new(Metric::MemoryMb, seconds.collect());
-        let forecast = Auto.forecast(&series, 5 * MINUTE).unwrap();
+        let forecast = Auto::default().forecast(&series, 5 * MINUTE).unwrap();
         assert_eq!(
             (forecast.basis, forecast.quantiles, forecast.skill),
             (Some(Basis::TooShort), None, None)

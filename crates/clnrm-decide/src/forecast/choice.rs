@@ -3,7 +3,7 @@
 //! Deliberately absent: memory of past choices. Against flip-flopping, the model that training found best stays unless
 //! another is clearly better here.
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::last_value::Repeat;
 use super::learned::{self, Network};
@@ -26,7 +26,7 @@ const FEWEST_VALUES: usize = 10;
 const CLEARLY_BETTER: f64 = 0.85;
 
 /// What the choice of a model rests on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Forecasts from past origins of this window were checked.
@@ -43,16 +43,18 @@ pub enum Basis {
 }
 
 /// How one model did in the tournament.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModelScore {
     /// The model.
     pub model: ModelName,
-    /// Its mean absolute error ÷ that of the last value, geometric mean over the steps; below 1 is better.
+    /// Its mean absolute error ÷ that of the last value, geometric mean over the steps; below 1 is better, infinite
+    /// (`null` in JSON) where only the model erred.
+    #[serde(deserialize_with = "super::load::infinite_where_null")]
     pub relative_error: f64,
 }
 
 /// The forecast of the model that was chosen, and why it was.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Chosen {
     /// One forecast for each step that was asked for. Those of the last value while `muted`.
     pub steps: Vec<StepForecast>,

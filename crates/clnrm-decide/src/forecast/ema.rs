@@ -4,15 +4,11 @@
 //! and others must be measured against it.
 
 use std::slice;
-use std::time::Duration;
 
 use super::model::{self, Forecaster};
-use super::series::{Bucket, Buckets};
+use super::series::{Bucket, buckets_of};
 use super::track::Track;
-use super::{
-    Forecast, ModelName, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster, StepForecast,
-    Steps, Window, skill,
-};
+use super::{ModelName, NotEnoughData, Range, StepForecast, Steps, Window};
 use crate::Timestamp;
 
 /// Weight of the newest bucket.
@@ -30,26 +26,9 @@ const NEGLIGIBLE: f64 = 1e-9;
 /// S₀ = x₀, Sᵢ = 0.3·xᵢ + 0.7·Sᵢ₋₁, and `trend_factor = (mean of newest 5 − mean of newest 20) / mean of newest 20`.
 /// On a straight ramp S lags by 7/3 buckets and the two means lie 15/2 buckets apart, so the specification's
 /// `S · (1 + trend_factor)` looks 31/6 buckets ahead whatever the horizon; with h = 31/6 the two are the same.
-/// While there are fewer than 20 buckets, or gaps between them, the true distance of the two means takes the place of 15/2.
-/// After a gap of g buckets the older state has lost as much weight as in g steps: 0.7^g.
+/// While there are fewer than 20 buckets, the true distance of the two means takes the place of 15/2.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Ema;
-
-impl Ema {
-    /// The expected value alone, without the look at past forecasts.
-    pub fn value(&self, series: &Series, horizon: Duration) -> Result<f64, NotEnoughData> {
-        let buckets = enough(series, horizon)?;
-        Ok(expected(&buckets))
-    }
-}
-
-impl SeriesForecaster for Ema {
-    fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
-        let buckets = enough(series, horizon)?;
-        let record = skill::Record::of(&buckets.buckets, past(&buckets), buckets.whole_horizon());
-        Ok(record.forecast(expected(&buckets), ModelName::Ema, buckets.range))
-    }
-}
 
 impl Forecaster for Ema {
     fn name(&self) -> ModelName {
@@ -88,17 +67,45 @@ fn past(buckets: &Buckets) -> impl Iterator<Item = f64> {
     })
 }
 
-/// The buckets of a series that has enough samples.
-pub(super) fn enough(series: &Series, horizon: Duration) -> Result<Buckets, NotEnoughData> {
-    let have = u32::try_from(series.len()).unwrap_or(u32::MAX);
-    let too_few = NotEnoughData {
-        have,
-        need: SAMPLES_NEEDED,
-    };
-    if have < SAMPLES_NEEDED {
-        return Err(too_few);
+/// A window in even buckets for one horizon.
+#[derive(Debug)]
+struct Buckets {
+    /// Oldest first; at least one.
+    buckets: Vec<Bucket>,
+    /// From the middle of the newest bucket to the predicted moment, in buckets.
+    horizon: f64,
+    range: Range,
+}
+
+impl Buckets {
+    /// Cuts `points`, `step_ms` apart, into buckets of `max(step, horizon·6/31)`.
+    ///
+    /// 31/6 buckets is how far ahead the specification's formula looks (see [`Ema`]). A history that is shorter than
+    /// three such buckets is cut into three smaller ones, never below its own step: with three buckets the trend term is
+    /// zero, so that ten seconds of samples are not extrapolated over minutes.
+    ///
+    /// The newest bucket ends half a step after the newest point; its mean stands for its middle, and the horizon is
+    /// counted from there. With one point per bucket that is the point itself.
+    fn cut(
+        points: &[(Timestamp, f64)],
+        step_ms: f64,
+        horizon_ms: f64,
+        range: Range,
+    ) -> Option<Self> {
+        let (first, last) = (points.first()?.0, points.last()?.0);
+        let third = (last.since(first).as_secs_f64() * 1000.0 + step_ms) / 3.0;
+        let width = (horizon_ms * 6.0 / 31.0).min(third).max(step_ms).max(1.0);
+        Some(Self {
+            buckets: buckets_of(points, step_ms, width)?,
+            horizon: (horizon_ms + width / 2.0 - step_ms / 2.0) / width,
+            range,
+        })
     }
-    Buckets::resample(series, horizon).ok_or(too_few)
+
+    /// The horizon in whole buckets: how far ahead past forecasts are checked.
+    fn whole_horizon(&self) -> f64 {
+        self.horizon.round().max(1.0)
+    }
 }
 
 fn expected(buckets: &Buckets) -> f64 {
@@ -120,7 +127,6 @@ fn expected(buckets: &Buckets) -> f64 {
 #[derive(Debug)]
 struct State<'a> {
     level: f64,
-    newest: Option<f64>,
     short: TrailingMean<'a>,
     long: TrailingMean<'a>,
 }
@@ -130,7 +136,6 @@ impl<'a> State<'a> {
     fn new(buckets: &'a [Bucket]) -> Self {
         Self {
             level: buckets.first().map_or(0.0, |bucket| bucket.value),
-            newest: None,
             short: TrailingMean::new(buckets, SHORT_MEAN),
             long: TrailingMean::new(buckets, LONG_MEAN),
         }
@@ -143,15 +148,8 @@ impl<'a> State<'a> {
     }
 
     fn smooth(&mut self, bucket: &Bucket) {
-        let steps = self.newest.map_or(1.0, |newest| bucket.position - newest);
-        let weight = if steps <= 1.0 {
-            ALPHA
-        } else {
-            1.0 - (1.0 - ALPHA).powf(steps)
-        };
         // This form is exact when the value does not change.
-        self.level += weight * (bucket.value - self.level);
-        self.newest = Some(bucket.position);
+        self.level += ALPHA * (bucket.value - self.level);
     }
 
     fn predict(&self, horizon: f64) -> f64 {
@@ -213,14 +211,11 @@ mod tests {
     use super::*;
     use crate::Metric;
 
-    fn every(step_ms: i64, values: impl IntoIterator<Item = f64>) -> Series {
-        let points = values.into_iter().zip(0..);
-        let points = points.map(|(value, n)| (Timestamp::from_millis(n * step_ms), value));
-        Series::new(Metric::MemoryMb, points.collect())
-    }
-
-    fn seconds(seconds: u64) -> Duration {
-        Duration::from_secs(seconds)
+    /// The expected value some steps ahead.
+    fn value(values: &[f64], steps: f64, range: Range) -> f64 {
+        let at = |place: i64| Timestamp::from_millis(1_000 * place);
+        let points: Vec<_> = (0..).map(at).zip(values.iter().copied()).collect();
+        expected(&Buckets::cut(&points, 1_000.0, 1_000.0 * steps, range).unwrap())
     }
 
     /// The specification's formula, written as it stands there.
@@ -238,95 +233,51 @@ mod tests {
         let values: Vec<f64> = (0..80)
             .map(|n| 50.0 + 10.0 * f64::from(n * n % 17) / 17.0)
             .collect();
-        let value = Ema
-            .value(&every(6_000, values.clone()), seconds(31))
-            .unwrap();
+        let value = value(&values, 31.0 / 6.0, Range::FROM_ZERO);
         assert!((value - seed(&values)).abs() < 1e-9);
     }
 
     #[test]
     fn a_constant_is_predicted_exactly_at_every_horizon() {
         for constant in [0.0, 45.2, 1.0 / 3.0, 1e9] {
-            for horizon in [1, 60, 300, 3_600] {
-                let series = every(1_000, vec![constant; 1_000]);
-                let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(horizon)).unwrap();
-                assert_eq!(forecast.value, constant);
-                if let Some(interval) = forecast.interval() {
-                    assert_eq!((interval.lower, interval.upper), (constant, constant));
-                }
-                assert!(!forecast.is_earned(), "the last value is exact too");
+            let window = Window::new(vec![constant; 1_000], Range::FROM_ZERO).unwrap();
+            for made in Ema.forecast(&window, &Steps::path(12)).unwrap() {
+                assert_eq!((made.point, made.quantiles), (constant, [constant; 5]));
             }
         }
     }
 
     #[test]
     fn a_gentle_ramp_is_met_at_every_horizon() {
-        let series = every(1_000, (0..1_000).map(|n| 100.0 + 0.001 * f64::from(n)));
-        for horizon in [1, 5, 31, 60, 150, 240] {
-            let rise = 0.001 * horizon as f64;
-            let truth = 100.999 + rise;
-            let value = Ema.value(&series, seconds(horizon)).unwrap();
-            assert!(
-                (value - truth).abs() < 0.02 * rise,
-                "{horizon} s: {value}, not {truth}"
-            );
+        let ramp: Vec<f64> = (0..1_000).map(|n| 100.0 + 0.001 * f64::from(n)).collect();
+        for horizon in [1.0, 5.0, 31.0, 60.0, 150.0, 240.0] {
+            let rise = 0.001 * horizon;
+            let value = value(&ramp, horizon, Range::FROM_ZERO);
+            let miss = (value - 100.999 - rise).abs();
+            assert!(miss < 0.02 * rise, "{horizon}: {value}");
         }
     }
 
     #[test]
     fn a_gentle_ramp_is_met_with_fewer_than_twenty_buckets() {
         // S starts at x₀ and has not reached its full lag before about ten buckets.
-        let series = every(60_000, (0..12).map(|n| 100.0 + 0.1 * f64::from(n)));
-        let value = Ema.value(&series, seconds(300)).unwrap();
+        let ramp: Vec<f64> = (0..12).map(|n| 100.0 + 0.1 * f64::from(n)).collect();
+        let value = value(&ramp, 5.0, Range::FROM_ZERO);
         assert!((value - 101.6).abs() < 0.05, "{value}");
     }
 
     #[test]
     fn a_short_window_is_not_extrapolated() {
-        let series = every(1_000, (0..10).map(|n| 10.0 * f64::from(n)));
-        let value = Ema.value(&series, seconds(300)).unwrap();
+        let ramp: Vec<f64> = (0..10).map(|n| 10.0 * f64::from(n)).collect();
+        let value = value(&ramp, 300.0, Range::FROM_ZERO);
         assert!((0.0..=90.0).contains(&value), "{value}");
     }
 
     #[test]
     fn values_stay_within_their_range() {
-        let falling = every(1_000, (0..100).map(|n| 100.0 - f64::from(n)));
-        assert_eq!(Ema.value(&falling, seconds(60)), Ok(0.0));
-        let mut rising = every(1_000, (0..100).map(|n| 0.009 * f64::from(n)));
-        rising = Series::new(Metric::ErrorRate, rising_points(&rising));
-        assert_eq!(Ema.value(&rising, seconds(60)), Ok(1.0));
-    }
-
-    fn rising_points(series: &Series) -> Vec<(Timestamp, f64)> {
-        (0..series.len() as i64)
-            .map(|n| (Timestamp::from_millis(n * 1_000), 0.009 * n as f64))
-            .collect()
-    }
-
-    #[test]
-    fn a_gap_takes_its_share_of_the_old_level() {
-        let old = (0..100).map(|n| (Timestamp::from_millis(n * 1_000), 1_000.0));
-        let new = (0..5).map(|n| (Timestamp::from_millis(9_000_000 + n * 1_000), 10.0));
-        let series = Series::new(Metric::MemoryMb, old.chain(new).collect());
-        let value = Ema.value(&series, seconds(5)).unwrap();
-        assert!((value - 10.0).abs() < 0.1, "{value}");
-    }
-
-    #[test]
-    fn a_smoother_beats_the_last_value_on_noise_and_gets_an_interval_that_covers() {
-        // A fixed pseudo-random sequence around 50.
-        let mut state = 1_u32;
-        let mut noise = || {
-            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
-            f64::from(state >> 16) / 65_536.0 * 20.0 - 10.0
-        };
-        let series = every(1_000, (0..1_000).map(|_| 50.0 + noise()));
-        let forecast = SeriesForecaster::forecast(&Ema, &series, seconds(1)).unwrap();
-        assert!(forecast.is_earned(), "{forecast:?}");
-        let interval = forecast.interval().unwrap();
-        assert!(
-            interval.lower < 46.0 && interval.upper > 54.0,
-            "{interval:?}"
-        );
+        let falling: Vec<f64> = (0..100).map(|n| 100.0 - f64::from(n)).collect();
+        assert_eq!(value(&falling, 60.0, Range::FROM_ZERO), 0.0);
+        let rising: Vec<f64> = (0..100).map(|n| 0.009 * f64::from(n)).collect();
+        assert_eq!(value(&rising, 60.0, Metric::ErrorRate.range()), 1.0);
     }
 }

@@ -1,31 +1,12 @@
 //! The forecast that every other one has to beat: it stays as it is.
 
-use std::time::Duration;
-
 use super::model::{Forecaster, Tracker, forecast_with};
 use super::track::{Scaled, Track};
-use super::{
-    Forecast, ModelName, NotEnoughData, Series, SeriesForecaster, StepForecast, Steps, Window, ema,
-    skill,
-};
+use super::{ModelName, NotEnoughData, StepForecast, Steps, Window};
 
-/// Repeats the newest value of a window, or the newest bucket of a series (of `max(step, horizon·6/31)`, as [`super::Ema`] sees it).
+/// Repeats the newest value of a window.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct LastValue;
-
-impl SeriesForecaster for LastValue {
-    fn forecast(&self, series: &Series, horizon: Duration) -> Result<Forecast, NotEnoughData> {
-        let buckets = ema::enough(series, horizon)?;
-        let values = buckets.buckets.iter().map(|bucket| bucket.value);
-        let value = values.clone().next_back().unwrap_or_default();
-        let record = skill::Record::of(&buckets.buckets, values, buckets.whole_horizon());
-        Ok(record.forecast(
-            buckets.range.clamp(value),
-            ModelName::LastValue,
-            buckets.range,
-        ))
-    }
-}
 
 impl Forecaster for LastValue {
     fn name(&self) -> ModelName {
@@ -54,19 +35,18 @@ impl Tracker for Repeat {
 mod tests {
     use super::*;
     use crate::Metric;
-    use crate::Timestamp;
 
     #[test]
     fn repeats_the_last_value_with_the_quantiles_of_past_changes() {
-        let points = (0..200).map(|n| (Timestamp::from_millis(n * 1_000), (n % 10) as f64));
-        let series = Series::new(Metric::CpuPercent, points.collect());
-        let forecast =
-            SeriesForecaster::forecast(&LastValue, &series, Duration::from_secs(1)).unwrap();
-        assert_eq!(forecast.value, 9.0);
+        let values = (0..200).map(|n| f64::from(n % 10)).collect();
+        let window = Window::new(values, Metric::CpuPercent.range()).unwrap();
+        let forecast = LastValue.forecast(&window, &Steps::path(1)).unwrap()[0];
+        assert_eq!(forecast.point, 9.0);
         // Changes are +1 nine times in ten and −9 once.
-        let interval = forecast.interval().unwrap();
-        assert_eq!((interval.lower, interval.upper), (0.0, 10.0));
-        assert_eq!(forecast.skill.unwrap().relative_error, 1.0);
-        assert!(!forecast.is_earned());
+        let ends = [forecast.quantiles[0], forecast.quantiles[4]];
+        assert!(
+            (ends[0] - 0.0).abs() < 1e-5 && (ends[1] - 10.0).abs() < 1e-5,
+            "{ends:?}"
+        );
     }
 }

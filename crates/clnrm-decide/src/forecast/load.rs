@@ -3,15 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::wild::Proportion;
-use super::{
-    Basis, ModelName, ModelScore, NotEnoughData, SAMPLES_NEEDED, Series, SeriesForecaster,
-    as_seconds,
-};
+use super::{Auto, Basis, ModelName, ModelScore, NotEnoughData, SAMPLES_NEEDED, Series};
 use crate::Timestamp;
-use crate::history::{MetricsHistory, Rollup, Summary, Tier};
+use crate::history::{HORIZONS_COVERED, MetricsHistory, Rollup, Summary, Tier};
 use crate::metrics::{Metric, ServiceMetrics};
 
 /// Over some twenty origins that overlap, a gain of a few percent can be chance: pure random walks show it. What acts
@@ -19,12 +16,13 @@ use crate::metrics::{Metric, ServiceMetrics};
 const EARNED_BELOW: f64 = 0.95;
 
 /// What a metric will probably be. Values are in the metric's unit and within its range.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Forecast {
     /// The expected value at the horizon.
     pub value: f64,
     /// The values that it stays below 5, 10, 50, 90 and 95 times in a hundred ([`super::LEVELS`]); `None` = too few
     /// past forecasts could be checked.
+    #[serde(with = "named_quantiles")]
     pub quantiles: Option<[f64; 5]>,
     /// The way to the horizon, evenly spaced; the last step reaches it. Empty where a model knows the horizon alone.
     pub path: Vec<PathStep>,
@@ -61,19 +59,20 @@ impl Forecast {
 }
 
 /// One step of the way to the horizon.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct PathStep {
     /// The end of the step. Its values are means over the time since the step before.
-    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    #[serde(with = "crate::rfc3339")]
     pub at: Timestamp,
     /// The expected value.
     pub value: f64,
     /// As in [`Forecast::quantiles`].
+    #[serde(with = "named_quantiles")]
     pub quantiles: Option<[f64; 5]>,
 }
 
 /// The 90 % interval: from the 5 % to the 95 % quantile.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Interval {
     /// Five in a hundred values lie below.
     pub lower: f64,
@@ -82,12 +81,13 @@ pub struct Interval {
 }
 
 /// The model's past errors on this history at this horizon, against those of the last value.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Skill {
     /// How many past forecasts were checked.
     pub origins: u32,
     /// Mean absolute error of the model ÷ that of the last value: below 1 is better. 1 where neither ever
     /// erred; infinite (`null` in JSON) where only the model did.
+    #[serde(deserialize_with = "infinite_where_null")]
     pub relative_error: f64,
 }
 
@@ -98,19 +98,73 @@ impl Skill {
     }
 }
 
+/// A forecast that a decision counts with.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct UsedForecast {
+    /// The 90 % quantile, in the metric's unit; of a rate that of all instances together.
+    pub upper: f64,
+    /// Whose forecast it is.
+    pub model: ModelName,
+    /// How that model has done on this very history.
+    pub skill: Skill,
+}
+
+/// JSON has no infinity.
+pub(super) fn infinite_where_null<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(deserializer)?.unwrap_or(f64::INFINITY))
+}
+
+/// Quantiles with their levels as names, the form that reports and records use.
+pub mod named_quantiles {
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[derive(Serialize, Deserialize)]
+    struct Quantiles {
+        q05: f64,
+        q10: f64,
+        q50: f64,
+        q90: f64,
+        q95: f64,
+    }
+
+    /// For `#[serde(with = "…")]` on a field.
+    pub fn serialize<S: Serializer>(
+        quantiles: &Option<[f64; 5]>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        quantiles
+            .map(|[q05, q10, q50, q90, q95]| Quantiles {
+                q05,
+                q10,
+                q50,
+                q90,
+                q95,
+            })
+            .serialize(serializer)
+    }
+
+    /// The inverse of [`serialize`].
+    pub fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<[f64; 5]>, D::Error> {
+        let named = Option::<Quantiles>::deserialize(deserializer)?;
+        Ok(named.map(|named| [named.q05, named.q10, named.q50, named.q90, named.q95]))
+    }
+}
+
 /// The forecasts of one service at one horizon.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct LoadPrediction {
     /// How far ahead of the newest sample.
-    #[serde(rename = "horizon_seconds", serialize_with = "as_seconds")]
     pub horizon: Duration,
     /// The resolution that was forecast from.
     pub tier: Tier,
     /// How far the history goes back that was forecast from.
-    #[serde(rename = "history_seconds", serialize_with = "as_seconds")]
     pub history: Duration,
     /// The moment that is predicted: the newest sample's time plus the horizon.
-    #[serde(serialize_with = "crate::rfc3339::serialize")]
+    #[serde(with = "crate::rfc3339")]
     pub at: Timestamp,
     /// The instances of the newest sample.
     pub instances: u32,
@@ -135,21 +189,12 @@ impl LoadPrediction {
     /// Those of them that scaling looks at.
     pub const SCALED: [Metric; 3] = [Metric::CpuPercent, Metric::MemoryMb, Metric::RequestRate];
 
-    /// Predicts every metric that `history` has. [`NotEnoughData`] when not one of them has enough samples.
+    /// Predicts those of `metrics` that `history` has. [`NotEnoughData`] when not one of them has enough samples.
     pub fn of(
-        history: &MetricsHistory,
-        horizon: Duration,
-        forecaster: &dyn SeriesForecaster,
-    ) -> Result<Self, NotEnoughData> {
-        Self::of_metrics(&Self::METRICS, history, horizon, forecaster)
-    }
-
-    /// Predicts some metrics.
-    pub fn of_metrics(
         metrics: &[Metric],
         history: &MetricsHistory,
         horizon: Duration,
-        forecaster: &dyn SeriesForecaster,
+        forecaster: &Auto,
     ) -> Result<Self, NotEnoughData> {
         let missing = |have| NotEnoughData {
             have,
@@ -196,11 +241,25 @@ impl LoadPrediction {
         self.forecasts.get(&metric)
     }
 
-    /// The 90 % quantile of one metric, if its model has earned it on this history.
-    pub fn earned_upper(&self, metric: Metric) -> Option<f64> {
-        self.get(metric)
-            .filter(|forecast| forecast.is_earned())
-            .map(Forecast::upper)
+    /// What a scaling decision may use: of every metric that the history knows the forecast, if that is earned here.
+    pub fn used(&self) -> BTreeMap<Metric, Option<UsedForecast>> {
+        let earned = |forecast: &Forecast| {
+            Some(UsedForecast {
+                upper: forecast.upper(),
+                model: forecast.model,
+                skill: forecast.skill.filter(|_| forecast.is_earned())?,
+            })
+        };
+        let known = self.forecasts.keys().chain(self.not_enough_data.keys());
+        known
+            .filter(|metric| Self::SCALED.contains(metric))
+            .map(|metric| (*metric, self.get(*metric).and_then(earned)))
+            .collect()
+    }
+
+    /// Whether it rests on less than four horizons of history, in which little can repeat.
+    pub fn has_short_history(&self) -> bool {
+        self.history < self.horizon.saturating_mul(HORIZONS_COVERED)
     }
 
     /// The expected values as one sample, e.g. for the predicted health.
@@ -291,18 +350,25 @@ fn mean_since(
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Auto, Ema};
     use super::*;
+    use crate::rolled_up::rolled_up;
 
     fn history(samples: i64) -> MetricsHistory {
-        let mut history = MetricsHistory::new();
+        let mut made = Vec::new();
         for second in 0..samples {
             let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1000), 2);
             sample.cpu_percent = Some(20.0);
             sample.memory_mb = (second % 2 == 0).then_some(64.0);
-            history.push(sample);
+            made.push(sample);
         }
-        history
+        rolled_up(made)
+    }
+
+    fn predict(
+        history: &MetricsHistory,
+        horizon: Duration,
+    ) -> Result<LoadPrediction, NotEnoughData> {
+        LoadPrediction::of(&LoadPrediction::METRICS, history, horizon, &Auto::default())
     }
 
     #[test]
@@ -310,7 +376,7 @@ mod tests {
         let horizon = Duration::from_secs(300);
         for have in 0..3 {
             assert_eq!(
-                LoadPrediction::of(&history(have), horizon, &Ema),
+                predict(&history(have), horizon),
                 Err(NotEnoughData {
                     have: have as u32,
                     need: 3
@@ -321,7 +387,7 @@ mod tests {
 
     #[test]
     fn each_metric_stands_for_itself() {
-        let prediction = LoadPrediction::of(&history(4), Duration::from_secs(60), &Ema).unwrap();
+        let prediction = predict(&history(4), Duration::from_secs(60)).unwrap();
         assert_eq!(prediction.get(Metric::CpuPercent).unwrap().value, 20.0);
         assert_eq!(prediction.get(Metric::MemoryMb), None);
         assert_eq!(
@@ -343,7 +409,7 @@ mod tests {
 
     /// A noisy rate of 18 to 22 (the newest comes last) in which some values, counted from the newest, are others.
     fn with_wild(samples: i64, wild: &[(i64, f64)]) -> MetricsHistory {
-        let mut history = MetricsHistory::new();
+        let mut made = Vec::new();
         for second in 0..samples {
             let mut sample = ServiceMetrics::at(Timestamp::from_millis(second * 1000), 1);
             let noise = (second * 37 % 101) as f64 / 25.0;
@@ -351,13 +417,13 @@ mod tests {
             let other = found.map(|(_, value)| *value);
             sample.request_rate = Some(other.unwrap_or(18.0 + noise));
             sample.memory_mb = Some(other.unwrap_or(60.0));
-            history.push(sample);
+            made.push(sample);
         }
-        history
+        rolled_up(made)
     }
 
     fn made(history: &MetricsHistory) -> LoadPrediction {
-        LoadPrediction::of(history, Duration::from_secs(300), &Auto).unwrap()
+        predict(history, Duration::from_secs(300)).unwrap()
     }
 
     #[test]

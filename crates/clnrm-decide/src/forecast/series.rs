@@ -2,9 +2,6 @@
 //!
 //! Deliberately absent: filling gaps. A bucket without samples does not exist; its neighbours know how far apart they are.
 
-use std::time::Duration;
-
-use super::Range;
 use crate::Metric;
 use crate::Timestamp;
 
@@ -107,66 +104,6 @@ pub(super) struct Bucket {
     pub(super) value: f64,
 }
 
-/// A series, resampled evenly for one horizon.
-#[derive(Debug)]
-pub(super) struct Buckets {
-    /// Oldest first; at least one.
-    pub(super) buckets: Vec<Bucket>,
-    /// From the middle of the newest bucket to the predicted moment, in buckets.
-    pub(super) horizon: f64,
-    /// The width of a bucket, in milliseconds.
-    width_ms: f64,
-    /// What the values are clamped to.
-    pub(super) range: Range,
-}
-
-impl Buckets {
-    /// Resamples `series` into buckets of `max(step, horizon·6/31)`.
-    ///
-    /// 31/6 buckets is how far ahead the specification's formula looks (see [`super::Ema`]). A history that is shorter
-    /// than three such buckets is cut into three smaller ones, never below its own step: with three buckets the trend
-    /// term is zero, so that ten seconds of samples are not extrapolated over minutes.
-    ///
-    /// The newest bucket ends half a step after the newest point; its mean stands for its middle, and the horizon is
-    /// counted from there. With one point per bucket that is the point itself.
-    pub(super) fn resample(series: &Series, horizon: Duration) -> Option<Self> {
-        let last = series.points.last()?.0;
-        let behind_ms = series.origin.as_millis() as f64 - last.as_millis() as f64;
-        let horizon_ms = horizon.as_secs_f64() * 1000.0;
-        let mut made = Self::cut(
-            &series.points,
-            series.step_ms,
-            horizon_ms,
-            series.metric.range(),
-        )?;
-        made.horizon = (made.horizon + behind_ms / made.width_ms).max(0.0);
-        Some(made)
-    }
-
-    /// As [`Buckets::resample`], with the horizon counted from the newest of `points`.
-    pub(super) fn cut(
-        points: &[(Timestamp, f64)],
-        step_ms: f64,
-        horizon_ms: f64,
-        range: Range,
-    ) -> Option<Self> {
-        let (first, last) = (points.first()?.0, points.last()?.0);
-        let third = (last.since(first).as_secs_f64() * 1000.0 + step_ms) / 3.0;
-        let width = (horizon_ms * 6.0 / 31.0).min(third).max(step_ms).max(1.0);
-        Some(Self {
-            buckets: buckets_of(points, step_ms, width)?,
-            horizon: (horizon_ms + width / 2.0 - step_ms / 2.0) / width,
-            width_ms: width,
-            range,
-        })
-    }
-
-    /// The horizon in whole buckets: how far ahead past forecasts are checked.
-    pub(super) fn whole_horizon(&self) -> f64 {
-        self.horizon.round().max(1.0)
-    }
-}
-
 /// The means of buckets that are `width` milliseconds wide; the newest ends half a step after the newest point.
 pub(super) fn buckets_of(
     points: &[(Timestamp, f64)],
@@ -229,26 +166,22 @@ mod tests {
         Series::new(Metric::CpuPercent, points.iter().map(at).collect())
     }
 
-    fn resampled(points: &[(i64, f64)], horizon_ms: u64) -> Buckets {
-        Buckets::resample(&series(points), Duration::from_millis(horizon_ms)).unwrap()
+    fn buckets(points: &[(i64, f64)], width_ms: f64) -> Vec<Bucket> {
+        let series = series(points);
+        buckets_of(
+            series.points(),
+            series.step_ms(),
+            width_ms.max(series.step_ms()),
+        )
+        .unwrap()
     }
 
     #[test]
-    fn buckets_are_as_wide_as_the_horizon_asks() {
+    fn a_bucket_is_the_mean_of_what_fell_into_it() {
         let points: Vec<_> = (0..600).map(|n| (n * 1000, n as f64)).collect();
-        let buckets = resampled(&points, 31_000);
-        assert_eq!(buckets.buckets.len(), 100);
-        assert_eq!(buckets.buckets.last().unwrap().value, 596.5);
-        // The middle of the newest bucket lies 2.5 s before the newest sample.
-        assert!((buckets.horizon - (31.0 + 2.5) / 6.0).abs() < 1e-9);
-    }
-
-    #[test]
-    fn with_one_point_per_bucket_the_horizon_is_the_formula_s() {
-        let points: Vec<_> = (0..50).map(|n| (n * 6000, n as f64)).collect();
-        let buckets = resampled(&points, 31_000);
-        assert_eq!(buckets.buckets.len(), 50);
-        assert!((buckets.horizon - 31.0 / 6.0).abs() < 1e-9);
+        let buckets = buckets(&points, 6_000.0);
+        assert_eq!(buckets.len(), 100);
+        assert_eq!(buckets.last().unwrap().value, 596.5);
     }
 
     #[test]
@@ -256,36 +189,25 @@ mod tests {
         let points: Vec<_> = (0..200)
             .map(|n| (n * 1000 + [0, 90, -80, 30][n as usize % 4], 1.0))
             .collect();
-        let buckets = resampled(&points, 1_000);
-        assert_eq!(buckets.buckets.len(), 200);
-        assert_eq!(buckets.buckets.last().unwrap().position, 199.0);
-    }
-
-    #[test]
-    fn a_short_history_is_cut_into_three() {
-        let points: Vec<_> = (0..10).map(|n| (n * 1000, n as f64)).collect();
-        let buckets = resampled(&points, 300_000);
-        assert_eq!(buckets.buckets.len(), 3);
+        let buckets = buckets(&points, 1_000.0);
+        assert_eq!(buckets.len(), 200);
+        assert_eq!(buckets.last().unwrap().position, 199.0);
     }
 
     #[test]
     fn a_gap_leaves_a_distance_and_no_bucket() {
         let points: Vec<_> = (0..100).chain(400..500).map(|n| (n * 1000, 1.0)).collect();
-        let buckets = resampled(&points, 1_000);
-        assert_eq!(buckets.buckets.len(), 200);
-        let positions: Vec<f64> = buckets
-            .buckets
-            .iter()
-            .map(|bucket| bucket.position)
-            .collect();
+        let buckets = buckets(&points, 1_000.0);
+        assert_eq!(buckets.len(), 200);
+        let positions: Vec<f64> = buckets.iter().map(|bucket| bucket.position).collect();
         assert_eq!((positions[99], positions[100]), (99.0, 400.0));
     }
 
     #[test]
     fn irregular_equal_and_unsorted_times_are_survived() {
         let points = [(5_000, 2.0), (0, 1.0), (5_000, 4.0), (5_001, f64::NAN)];
-        let buckets = resampled(&points, 60_000);
-        assert_eq!(buckets.buckets.last().unwrap().value, 3.0);
-        assert_eq!(resampled(&[(7, 1.0), (7, 3.0)], 1_000).buckets.len(), 1);
+        let made = buckets(&points, 3_000.0);
+        assert_eq!(made.last().unwrap().value, 3.0);
+        assert_eq!(buckets(&[(7, 1.0), (7, 3.0)], 1_000.0).len(), 1);
     }
 }

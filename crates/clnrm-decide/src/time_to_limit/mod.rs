@@ -4,13 +4,13 @@
 
 use std::time::Duration;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
-use super::assess::ServiceView;
 use super::autoscale::InstanceCap;
-use super::forecast::{AutoOnce, Forecast, LoadPrediction, ModelName, as_seconds};
+use super::forecast::{Auto, Forecast, LoadPrediction, ModelName};
 use super::history::MetricsHistory;
 use super::metrics::{Metric, ServiceMetrics};
+use super::service_manager::ManagedService;
 use crate::Timestamp;
 
 /// Limits are looked for so far ahead, or to the horizon if that is farther.
@@ -23,7 +23,7 @@ const CPU_LIMIT_PERCENT: f64 = 100.0;
 const ERROR_RATE_LIMIT: f64 = 0.05;
 
 /// A limit that a metric has reached or is forecast to reach.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Alert {
     /// What kind of limit it is.
     #[serde(flatten)]
@@ -35,16 +35,12 @@ pub struct Alert {
     /// The newest sample.
     pub current: f64,
     /// When the median path crosses the limit (zero: the newest sample is there already); `None` = not within `reach`.
-    #[serde(rename = "reached_in_seconds", serialize_with = "as_optional_seconds")]
     pub reached_in: Option<Duration>,
     /// When the upper edge of the 90 % interval does.
-    #[serde(rename = "earliest_seconds", serialize_with = "as_optional_seconds")]
     pub earliest: Option<Duration>,
     /// When the lower edge does.
-    #[serde(rename = "latest_seconds", serialize_with = "as_optional_seconds")]
     pub latest: Option<Duration>,
     /// How far ahead was looked.
-    #[serde(rename = "reach_seconds", serialize_with = "as_seconds")]
     pub reach: Duration,
     /// Whose forecast it is; `None` = nothing had to be forecast.
     pub model: Option<ModelName>,
@@ -53,7 +49,7 @@ pub struct Alert {
 }
 
 /// What kind of limit a metric runs into.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LimitKind {
     /// The metric's own.
@@ -63,16 +59,6 @@ pub enum LimitKind {
         /// The most allowed.
         max: u32,
     },
-}
-
-pub(super) fn as_optional_seconds<S: serde::Serializer>(
-    duration: &Option<Duration>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    match duration {
-        Some(duration) => as_seconds(duration, serializer),
-        None => serializer.serialize_none(),
-    }
 }
 
 /// A limit that is looked at.
@@ -85,22 +71,22 @@ struct Limited {
 
 /// The limits that are reached, or that a forecast reaches; of the instances only what needs too many first.
 pub(super) fn alerts(
-    view: &ServiceView<'_>,
+    service: &ManagedService<'_>,
     prediction: &LoadPrediction,
-    forecaster: &AutoOnce,
+    forecaster: &Auto,
 ) -> Vec<Alert> {
-    let Some(current) = view.history.latest() else {
+    let Some(current) = service.history.latest() else {
         return Vec::new();
     };
     let outlook = Outlook {
-        history: view.history,
+        history: service.history,
         near: prediction,
         forecaster,
-        reach: reach(view.history, prediction.horizon),
+        reach: reach(service.history, prediction.horizon),
     };
     let alert = |limited: Limited| outlook.alert(limited, current.get(limited.metric)?);
-    let mut found: Vec<Alert> = own_limits(view).into_iter().filter_map(alert).collect();
-    let instances = instance_limits(view, current).into_iter();
+    let mut found: Vec<Alert> = own_limits(service).into_iter().filter_map(alert).collect();
+    let instances = instance_limits(service, current).into_iter();
     let first = instances
         .filter_map(alert)
         .min_by_key(|alert| (alert.reached_in.unwrap_or(Duration::MAX), alert.earliest));
@@ -115,12 +101,12 @@ pub(super) fn reach(history: &MetricsHistory, horizon: Duration) -> Duration {
         .max(horizon)
 }
 
-fn own_limits(view: &ServiceView<'_>) -> [Limited; 4] {
+fn own_limits(service: &ManagedService<'_>) -> [Limited; 4] {
     [
         (Metric::CpuPercent, CPU_LIMIT_PERCENT),
-        (Metric::MemoryMb, view.limits.memory_limit_mb),
+        (Metric::MemoryMb, service.limits.memory_limit_mb),
         (Metric::ErrorRate, ERROR_RATE_LIMIT),
-        (Metric::ResponseTimeMs, view.limits.response_target_ms),
+        (Metric::ResponseTimeMs, service.limits.response_target_ms),
     ]
     .map(|(metric, limit)| Limited {
         kind: LimitKind::Metric,
@@ -130,18 +116,21 @@ fn own_limits(view: &ServiceView<'_>) -> [Limited; 4] {
 }
 
 /// The load from which on more instances than allowed would be wanted. Memory does not count: it need not divide.
-fn instance_limits(view: &ServiceView<'_>, current: &ServiceMetrics) -> Vec<Limited> {
-    if view.fleet.instances == 0 {
+fn instance_limits(service: &ManagedService<'_>, current: &ServiceMetrics) -> Vec<Limited> {
+    if service.fleet.instances == 0 {
         return Vec::new();
     }
-    let configured = view.scale.max_instances;
-    let cap = view.fleet.instance_cap.map(InstanceCap::max_instances);
+    let configured = service.scale.max_instances;
+    let cap = service.fleet.instance_cap.map(InstanceCap::max_instances);
     let max = cap.map_or(configured, |cap| cap.min(configured));
     let capacity = f64::from(max);
     let share = capacity / f64::from(current.instances.max(1));
     [
-        (Metric::CpuPercent, view.scale.cpu_up_percent * share),
-        (Metric::RequestRate, view.scale.request_rate_up * capacity),
+        (Metric::CpuPercent, service.scale.cpu_up_percent * share),
+        (
+            Metric::RequestRate,
+            service.scale.request_rate_up * capacity,
+        ),
     ]
     .map(|(metric, limit)| Limited {
         kind: LimitKind::Instances { max },
@@ -157,7 +146,7 @@ struct Outlook<'a> {
     history: &'a MetricsHistory,
     /// To the horizon.
     near: &'a LoadPrediction,
-    forecaster: &'a AutoOnce,
+    forecaster: &'a Auto,
     reach: Duration,
 }
 
@@ -224,8 +213,7 @@ impl Outlook<'_> {
         if limit > highest + (highest - lowest) {
             return None;
         }
-        let made = LoadPrediction::of_metrics(&[metric], self.history, self.reach, self.forecaster)
-            .ok()?;
+        let made = LoadPrediction::of(&[metric], self.history, self.reach, self.forecaster).ok()?;
         made.get(metric).cloned()
     }
 }

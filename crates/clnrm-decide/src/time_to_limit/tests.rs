@@ -1,6 +1,7 @@
 //! Limits that are coming, limits that are not, and what must not be said about either.
 
 use super::*;
+use crate::rolled_up::rolled_up;
 use crate::{
     Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, MetricsHistory, ServiceMetrics,
 };
@@ -9,20 +10,20 @@ const HORIZON: Duration = Duration::from_secs(300);
 
 /// One sample every ten seconds.
 fn history(count: i64, load: impl Fn(f64) -> (f64, f64)) -> MetricsHistory {
-    let mut history = MetricsHistory::new();
+    let mut made = Vec::new();
     for n in 0..count {
         let mut sample = ServiceMetrics::at(Timestamp::from_millis(n * 10_000), 1);
         let (memory, requests) = load(n as f64 / 6.0);
         sample.memory_mb = Some(memory);
         sample.request_rate = Some(requests);
-        history.push(sample);
+        made.push(sample);
     }
-    history
+    rolled_up(made)
 }
 
 fn alerts_of(history: &MetricsHistory, memory_limit_mb: f64, instances: u32) -> Vec<Alert> {
     let scale = AutoScaleConfig::default();
-    let view = ServiceView {
+    let service = ManagedService {
         name: "api",
         history,
         scale: &scale,
@@ -38,9 +39,9 @@ fn alerts_of(history: &MetricsHistory, memory_limit_mb: f64, instances: u32) -> 
         memory: LimitedMemory::default(),
         pool: None,
     };
-    let auto = AutoOnce::default();
-    let prediction = LoadPrediction::of(history, HORIZON, &auto).unwrap();
-    alerts(&view, &prediction, &auto)
+    let auto = Auto::default();
+    let prediction = LoadPrediction::of(&LoadPrediction::METRICS, history, HORIZON, &auto).unwrap();
+    alerts(&service, &prediction, &auto)
 }
 
 fn minutes(duration: Option<Duration>) -> f64 {
@@ -117,7 +118,13 @@ fn a_forecast_that_is_muted_says_nothing() {
         (levels[(minute * 6.0).round() as usize], 1.0)
     });
     let newest = levels[999];
-    let prediction = LoadPrediction::of(&history, HORIZON, &AutoOnce::default()).unwrap();
+    let prediction = LoadPrediction::of(
+        &LoadPrediction::METRICS,
+        &history,
+        HORIZON,
+        &Auto::default(),
+    )
+    .unwrap();
     assert!(prediction.get(Metric::MemoryMb).unwrap().muted);
     assert_eq!(alerts_of(&history, newest + 0.1, 1), []);
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::track::{Scaled, Track};
 use super::{NotEnoughData, SAMPLES_NEEDED, StepForecast, Steps, Window};
@@ -17,7 +17,7 @@ pub trait Forecaster: fmt::Debug + Sync {
 }
 
 /// Names a model in reports.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ModelName {
     /// See [`super::LastValue`].

@@ -1,26 +1,16 @@
 //! Plays recorded load models against the decisions, in synthetic time: `scenarios/*.toml`, one line of code for none of them.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::panic,
-    clippy::indexing_slicing,
-    reason = "a test fails by panicking, and clippy exempts only functions marked as tests"
-)]
-#![allow(
-    clippy::disallowed_methods,
-    reason = "a test reads its scenarios; the decisions that it plays do not"
-)]
-
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
-use clnrm_decide::Timestamp;
 use clnrm_decide::{
-    Allotment, AutoScaleConfig, Fleet, HealthLimits, InstanceStart, LimitedMemory, MetricsHistory,
-    PastAction, Requested, ServiceMetrics, ServiceView, assess,
+    Allotment, AutoScaleConfig, Fleet, HealthLimits, InstanceStart, LimitedMemory, ManagedService,
+    PastAction, Requested, ServiceManager, ServiceMetrics, Timestamp,
 };
 use serde::Deserialize;
+
+use super::rolled_up::rolled_up;
 
 /// A service, the load on it and what may come of it.
 #[derive(Debug, Deserialize)]
@@ -69,7 +59,7 @@ struct Expected {
     /// An increase that follows a decrease, or the other way round.
     reversals: (u32, u32),
     least_seconds_between_actions: Option<i64>,
-    /// A part of the last decision's sentence.
+    /// A part of the last decision's reason, as it is recorded.
     last_reason: Option<String>,
 }
 
@@ -118,7 +108,7 @@ impl Scenario {
     }
 
     fn play(&self) -> Outcome {
-        let (mut history, mut noise) = (MetricsHistory::new(), Noise(1));
+        let (mut samples, mut noise) = (Vec::new(), Noise(1));
         let mut instances = self.instances;
         let mut newest_start = None;
         let mut outcome = Outcome {
@@ -128,13 +118,14 @@ impl Scenario {
         };
         for second in 0..self.duration_s {
             if self.is_measured(second) {
-                history.push(self.sample(second, instances, &mut noise));
+                samples.push(self.sample(second, instances, &mut noise));
             }
             outcome.instances.push(instances);
             if second % DECIDE_EVERY_S != DECIDE_EVERY_S - 1 {
                 continue;
             }
-            let view = ServiceView {
+            let history = rolled_up(samples.clone());
+            let service = ManagedService {
                 name: "service",
                 history: &history,
                 scale: &AutoScaleConfig::default(),
@@ -143,15 +134,19 @@ impl Scenario {
                 fleet: Fleet {
                     instances,
                     newest_start,
-                    past_actions: &outcome.actions,
+                    past_actions: outcome.actions.clone(),
                     ..Fleet::default()
                 },
                 memory: LimitedMemory::default(),
                 pool: None,
             };
-            let assessment = assess(&view, &REQUESTED, moment(second));
-            let decision = assessment.scaling.expect("the service runs");
-            outcome.last_reason = decision.reason.to_string();
+            let manager = ServiceManager {
+                requested: REQUESTED,
+                now: moment(second),
+            };
+            let decision = manager.assess(&service).scaling;
+            let decision = decision.expect("the service runs");
+            outcome.last_reason = serde_json::to_string(&decision.reason).expect("it is a record");
             if decision.to != decision.from {
                 outcome.actions.push(PastAction {
                     at: moment(second),
@@ -236,6 +231,10 @@ fn complaints(expected: &Expected, outcome: &Outcome) -> Vec<String> {
 }
 
 #[test]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a test reads its scenarios; the decisions that it plays do not"
+)]
 fn every_scenario_ends_as_allowed() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
     let mut played = 0;

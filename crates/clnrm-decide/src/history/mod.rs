@@ -14,7 +14,7 @@ use crate::Timestamp;
 pub const TIER_CAPACITY: usize = 1000;
 
 /// A history that covers this many horizons is long enough to forecast from.
-const HORIZONS_COVERED: u32 = 4;
+pub(crate) const HORIZONS_COVERED: u32 = 4;
 
 /// One resolution of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -237,17 +237,6 @@ impl MetricsHistory {
         }
     }
 
-    /// Adds one sample to every tier. A late one is put where it belongs; one that is older than everything
-    /// in a full tier is not kept there.
-    pub fn push(&mut self, sample: ServiceMetrics) {
-        let place = self
-            .raw
-            .partition_point(|held| held.sampled_at <= sample.sampled_at);
-        insert_within_capacity(&mut self.raw, place, sample);
-        fold_into(&mut self.minute, Tier::Minute, &sample);
-        fold_into(&mut self.quarter_hour, Tier::QuarterHour, &sample);
-    }
-
     /// The newest sample.
     pub fn latest(&self) -> Option<&ServiceMetrics> {
         self.raw.back()
@@ -383,176 +372,5 @@ fn newest_sorted<T>(mut entries: Vec<T>, time: impl Fn(&T) -> Timestamp) -> VecD
     ring
 }
 
-fn insert_within_capacity<T>(ring: &mut VecDeque<T>, place: usize, entry: T) {
-    if ring.len() < TIER_CAPACITY {
-        ring.insert(place, entry);
-    } else if let Some(place) = place.checked_sub(1) {
-        ring.pop_front();
-        ring.insert(place, entry);
-    }
-}
-
-fn fold_into(ring: &mut VecDeque<Rollup>, tier: Tier, sample: &ServiceMetrics) {
-    let start = Rollup::bucket_start(tier, sample.sampled_at);
-    match ring.binary_search_by_key(&start, |rollup| rollup.start) {
-        Ok(place) => {
-            if let Some(rollup) = ring.get_mut(place) {
-                rollup.fold(sample);
-            }
-        }
-        Err(place) => {
-            let mut rollup = Rollup::empty(start);
-            rollup.fold(sample);
-            insert_within_capacity(ring, place, rollup);
-        }
-    }
-}
-
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sample(seconds: i64, cpu_percent: Option<f64>) -> ServiceMetrics {
-        ServiceMetrics {
-            cpu_percent,
-            ..ServiceMetrics::at(Timestamp::from_millis(seconds * 1000), 1)
-        }
-    }
-
-    fn history(seconds: impl Iterator<Item = i64>) -> MetricsHistory {
-        let mut history = MetricsHistory::new();
-        for second in seconds {
-            history.push(sample(second, Some(second as f64)));
-        }
-        history
-    }
-
-    #[test]
-    fn every_tier_keeps_at_most_its_capacity_and_drops_the_oldest() {
-        let history = history((0..1_500).map(|n| n * 900));
-        for tier in Tier::ALL {
-            let series = history.series(Metric::CpuPercent, tier);
-            assert_eq!(series.len(), TIER_CAPACITY, "{tier:?}");
-            assert_eq!(series.last().unwrap().1, 1_499.0 * 900.0);
-            assert_eq!(series.first().unwrap().1, 500.0 * 900.0);
-        }
-    }
-
-    #[test]
-    fn a_rollup_keeps_min_mean_max_last_and_count() {
-        let mut rollup = Rollup::empty(Timestamp::from_millis(0));
-        for (second, value) in [(1, Some(4.0)), (2, None), (3, Some(1.0)), (4, Some(7.0))] {
-            rollup.fold(&sample(second, value));
-        }
-        assert_eq!(rollup.count, 4);
-        let expected = Summary {
-            min: 1.0,
-            mean: 4.0,
-            max: 7.0,
-            last: 7.0,
-            count: 3,
-        };
-        assert_eq!(rollup.get(Metric::CpuPercent), Some(expected));
-        assert_eq!(rollup.get(Metric::MemoryMb), None);
-    }
-
-    #[test]
-    fn gaps_survive_in_every_tier() {
-        let mut history = history(0..60);
-        history.push(sample(70, None));
-        history.push(sample(300, Some(3.0)));
-        let raw = history.series(Metric::CpuPercent, Tier::Raw);
-        assert_eq!(raw.len(), 61);
-        let minutes = history.series(Metric::CpuPercent, Tier::Minute);
-        let at: Vec<i64> = minutes.iter().map(|point| point.0.as_millis()).collect();
-        assert_eq!(at, [30_000, 330_000]);
-    }
-
-    #[test]
-    fn a_late_sample_is_put_where_it_belongs() {
-        let history = history([0, 2, 61, 1].into_iter());
-        let raw = history.series(Metric::CpuPercent, Tier::Raw);
-        assert!(raw.is_sorted_by_key(|point| point.0), "{raw:?}");
-        assert_eq!(history.latest().unwrap().cpu_percent, Some(61.0));
-        assert_eq!(
-            history.series(Metric::CpuPercent, Tier::Minute),
-            [
-                (Timestamp::from_millis(30_000), 1.0),
-                (Timestamp::from_millis(90_000), 61.0)
-            ]
-        );
-    }
-
-    #[test]
-    fn a_sample_older_than_a_full_tier_is_not_kept_there() {
-        let mut history = history(10..1_010);
-        history.push(sample(0, Some(-1.0)));
-        assert_eq!(history.len(), TIER_CAPACITY);
-        assert_eq!(
-            history.samples().next().unwrap().sampled_at.as_millis(),
-            10_000
-        );
-    }
-
-    #[test]
-    fn stored_parts_may_come_unsorted() {
-        let parts = vec![sample(5, Some(5.0)), sample(1, None), sample(3, Some(3.0))];
-        let rollups = vec![
-            Rollup::empty(Timestamp::from_millis(60_000)),
-            Rollup::empty(Timestamp::from_millis(0)),
-        ];
-        let history = MetricsHistory::from_parts(parts, rollups, Vec::new());
-        let seconds: Vec<i64> = history
-            .samples()
-            .map(|sample| sample.sampled_at.as_millis() / 1000)
-            .collect();
-        assert_eq!(seconds, [1, 3, 5]);
-        assert!(
-            history
-                .rollups(Tier::Minute)
-                .is_sorted_by_key(|rollup| rollup.start)
-        );
-    }
-
-    #[test]
-    fn a_horizon_uses_the_finest_tier_that_covers_four_of_it() {
-        let history = history(0..7_200);
-        let minutes = |minutes: u64| history.tier_for_horizon(Duration::from_secs(60 * minutes));
-        assert_eq!(minutes(4), Tier::Raw);
-        assert_eq!(minutes(5), Tier::Minute);
-        assert_eq!(minutes(29), Tier::Minute);
-        assert_eq!(
-            minutes(600),
-            Tier::Minute,
-            "no tier covers it: the longest span"
-        );
-    }
-
-    #[test]
-    fn two_samples_around_a_full_minute_do_not_span_minutes() {
-        let history = history([59, 60, 61].into_iter());
-        assert_eq!(
-            history.tier_for_horizon(Duration::from_secs(300)),
-            Tier::Raw
-        );
-    }
-
-    #[test]
-    fn recent_samples_include_the_one_before_the_window() {
-        let history = history(0..100);
-        let recent = history.recent(Duration::from_secs(10), Timestamp::from_millis(99_000));
-        assert_eq!(recent.first().unwrap().cpu_percent, Some(88.0));
-        assert_eq!(recent.len(), 12);
-    }
-
-    #[test]
-    fn the_peak_is_remembered_after_the_raw_sample_is_gone() {
-        let mut history = MetricsHistory::new();
-        history.push(sample(0, Some(99.0)));
-        for second in 1..=1_000 {
-            history.push(sample(second, Some(1.0)));
-        }
-        assert_eq!(history.peak(Metric::CpuPercent), Some(99.0));
-        assert_eq!(history.peak(Metric::MemoryMb), None);
-    }
-}
+mod tests;
