@@ -33,7 +33,7 @@ fn recorded() -> TestProject {
     let file = project.path().join("t.clnrm.toml");
     let now = SystemClock.now();
     let mut store = Store::open(&project.state_dir()).unwrap();
-    for definition in load_test(&file).unwrap().services {
+    for definition in load_test(&file, &[]).unwrap().services {
         let service = store.register_service(&definition, &file, now).unwrap();
         let mut level = 40.0;
         let samples = (0..1_000_u32).map(|n| {

@@ -319,7 +319,7 @@ async fn many_services_are_reported_in_their_order() {
     let mut store = Store::open(&project.state_dir()).unwrap();
     let file = project.path().join("t.clnrm.toml");
     let now = SystemClock.now();
-    for (definition, n) in load_test(&file).unwrap().services.iter().zip(0..) {
+    for (definition, n) in load_test(&file, &[]).unwrap().services.iter().zip(0..) {
         let service = store.register_service(definition, &file, now).unwrap();
         let mut sample = ServiceMetrics::at(now, 1);
         sample.cpu_percent = Some(f64::from(n));

@@ -13,9 +13,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use clnrm_core::clock::SystemClock;
-use clnrm_core::config::definition::MetricsSpec;
+use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Collector, Root, Target};
 use clnrm_core::procfs::{ProcessIdentity, ProcessStat, ProcessTable};
+use clnrm_core::servers;
 use tokio::time::{MissedTickBehavior, interval};
 
 const INSTANCES: usize = 50;
@@ -48,10 +49,7 @@ impl Kind {
 
     fn metrics(self) -> MetricsSpec {
         match self {
-            Self::Redis => MetricsSpec::Redis {
-                username: None,
-                password: None,
-            },
+            Self::Redis => MetricsSpec::Server(ServerSpec::new("redis", [])),
             Self::Sleep | Self::Forks => MetricsSpec::ProcessOnly,
         }
     }
@@ -131,7 +129,7 @@ async fn measure(kind: Kind, ticks: u32) -> Result<(), Box<dyn Error>> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    let mut collector = Collector::new(Arc::new(SystemClock));
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, None);
     let readings = collector.read(&targets).await; // opens all connections
     let complete = readings
         .iter()

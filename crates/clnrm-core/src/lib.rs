@@ -16,6 +16,7 @@ pub mod metrics;
 pub mod procfs;
 pub mod report;
 pub mod runner;
+pub mod servers;
 pub mod services;
 pub mod store;
 pub mod text;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::str::Chars;
 
 use serde::Serializer;
+use sha2::{Digest, Sha256};
 
 /// An error and its sources in one line, for reports that keep sentences.
 pub fn one_line(error: &dyn std::error::Error) -> String {
@@ -18,6 +19,13 @@ pub fn one_line(error: &dyn std::error::Error) -> String {
         source = error.source();
     }
     text
+}
+
+/// The first digits of a SHA-256: says whether two texts are equal, and not what they are.
+pub(crate) fn short_digest(text: &str) -> String {
+    let digest = Sha256::digest(text.as_bytes());
+    let digits = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
+    digits.collect()
 }
 
 /// Without escape sequences, and with `\n` as the end of every line.

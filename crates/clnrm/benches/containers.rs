@@ -29,8 +29,9 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clnrm_core::clock::SystemClock;
-use clnrm_core::config::definition::MetricsSpec;
+use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use clnrm_core::servers;
 use serde_json::Value;
 
 use self::docker::{Docker, TestImage, docker, redis_service};
@@ -111,10 +112,7 @@ fn many(docker: &Docker, rounds: usize) -> Outcome<()> {
         &MetricsSpec::ProcessOnly,
         rounds,
     )?;
-    let redis = MetricsSpec::Redis {
-        username: None,
-        password: None,
-    };
+    let redis = MetricsSpec::Server(ServerSpec::new("redis", []));
     samples("a sample, redis asked", &targets, &redis, rounds)?;
     row("docker stats --no-stream", rounds.min(3), || {
         let all = [&["stats", "--no-stream"][..], &ids].concat();
@@ -153,7 +151,7 @@ fn samples(what: &str, targets: &[Target], metrics: &MetricsSpec, rounds: usize)
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let mut collector = Collector::new(Arc::new(SystemClock));
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, None);
     // The first one looks for everything and connects.
     runtime.block_on(collector.read(&targets));
     row(what, rounds, || {

@@ -13,7 +13,8 @@ use super::signal;
 use crate::services::service_manager::AutoScaleConfig;
 
 pub use super::container_settings::{ContainerSettings, PullPolicy, Ulimit};
-pub use super::pool::{Cleaning, PoolBounds, PoolSpec, Reuse};
+pub use super::pool::{PoolBounds, PoolSpec};
+pub use super::server::{MetricsSpec, PAGE, ServerForm, ServerSpec, SettingForm, SettingValue};
 
 /// One test: the services that it needs and the steps that it runs.
 #[derive(Debug, Clone, PartialEq)]
@@ -328,53 +329,6 @@ impl Readiness {
         });
         patterns.collect()
     }
-}
-
-/// Where a service's own numbers come from.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum MetricsSpec {
-    /// Only what the process itself shows.
-    #[default]
-    ProcessOnly,
-    /// `INFO` on the main port.
-    Redis {
-        /// For `AUTH user password`; `None` = the default user.
-        username: Option<String>,
-        /// For `AUTH`.
-        password: Option<String>,
-    },
-    /// `stub_status` on the main port.
-    Nginx {
-        /// Path (or full `http://` URL) of `stub_status`; default `/nginx_status`.
-        path: String,
-    },
-    /// `pg_stat_database` and `pg_stat_activity` on the main port.
-    Postgres {
-        /// Role; default `postgres`.
-        user: String,
-        /// Password, if the server wants one.
-        password: Option<String>,
-        /// Database to connect to; default `postgres`.
-        database: String,
-    },
-    /// Prometheus text.
-    Prometheus(PrometheusSpec),
-}
-
-/// A Prometheus endpoint and the names of its metrics.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PrometheusSpec {
-    /// Path on the main port, or a full `http://` URL; may hold placeholders.
-    pub endpoint: String,
-    /// Counter of requests; default `http_requests_total`.
-    pub requests: String,
-    /// Counter of failed requests; `None` = the requests whose `code`/`status` label is 5xx.
-    pub errors: Option<String>,
-    /// Histogram or summary of seconds; default `http_request_duration_seconds`.
-    pub duration: String,
-    /// Gauge of open connections; `None` = counted by the kernel.
-    pub connections: Option<String>,
 }
 
 /// How an instance is asked to stop.

@@ -100,7 +100,7 @@ mod tests {
             fs::create_dir_all(folder.join("data")).unwrap();
             let file = folder.join("a.clnrm.toml");
             fs::write(&file, text).unwrap();
-            load_test_with(&file, root.path(), &AutoScaleConfig::default()).unwrap()
+            load_test_with(&file, root.path(), &AutoScaleConfig::default(), &[]).unwrap()
         });
         (root, tests)
     }

@@ -21,12 +21,13 @@ pub mod placeholder;
 mod pool;
 pub mod project;
 mod reader;
+mod server;
 pub mod signal;
 pub mod step_variables;
 pub mod template;
 mod test_file;
 
-use definition::TestDefinition;
+use definition::{ServerForm, TestDefinition};
 use identity::Digest;
 pub use reader::Problem;
 pub(crate) use test_file::name_of;
@@ -102,13 +103,13 @@ impl fmt::Display for Listing<'_> {
     }
 }
 
-/// Reads and checks one test file.
+/// Reads and checks one test file; `servers` are the kinds that `metrics` may name.
 ///
 /// # Errors
 /// [`ConfigError::Invalid`] lists every mistake in the file.
-pub fn load_test(path: &Path) -> Result<TestDefinition, ConfigError> {
+pub fn load_test(path: &Path, servers: &[&ServerForm]) -> Result<TestDefinition, ConfigError> {
     let root = project::find_root(&folder_of(path)?);
-    load_test_with(path, &root, &AutoScaleConfig::default())
+    load_test_with(path, &root, &AutoScaleConfig::default(), servers)
 }
 
 /// [`load_test`] in the project with this root, with its own defaults for `scale`.
@@ -119,6 +120,7 @@ pub fn load_test_with(
     path: &Path,
     root: &Path,
     scale_defaults: &AutoScaleConfig,
+    servers: &[&ServerForm],
 ) -> Result<TestDefinition, ConfigError> {
     let text = read_text(path)?;
     let base_dir = folder_of(path)?;
@@ -135,6 +137,7 @@ pub fn load_test_with(
         base_dir: &base_dir,
         folder: base_dir.strip_prefix(root).unwrap_or(&base_dir),
         scale_defaults,
+        servers,
     };
     parse_test(&text, &context)
 }

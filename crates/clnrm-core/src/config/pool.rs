@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::{CommandLine, MetricsSpec, ServiceDefinition};
+use super::definition::CommandLine;
 
 /// A warm instance that nobody has leased for so long is stopped.
 const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);
@@ -36,38 +36,6 @@ pub struct PoolBounds {
     pub max: u32,
 }
 
-/// How a used instance becomes clean again, or shows that it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cleaning<'a> {
-    /// A command of the test file.
-    Command(&'a CommandLine),
-    /// Over redis' own protocol.
-    Redis {
-        /// For `AUTH user password`.
-        username: Option<&'a str>,
-        /// For `AUTH`.
-        password: Option<&'a str>,
-    },
-    /// From a template database.
-    Postgres {
-        /// Role.
-        user: &'a str,
-        /// Password, if the server wants one.
-        password: Option<&'a str>,
-        /// The database that is dropped and made again.
-        database: &'a str,
-    },
-}
-
-/// Both halves of a reuse.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reuse<'a> {
-    /// Brings it back to its initial state.
-    pub reset: Cleaning<'a>,
-    /// Shows that it is in that state.
-    pub verify: Cleaning<'a>,
-}
-
 impl Default for PoolSpec {
     fn default() -> Self {
         Self {
@@ -92,44 +60,6 @@ impl PoolSpec {
             Some(PoolBounds { min, max }) => advised.unwrap_or(min).clamp(min, max.max(min)),
             None => self.size,
         }
-    }
-}
-
-impl ServiceDefinition {
-    /// How a used instance is reset and verified; `None` = it cannot be both, so no instance serves twice.
-    pub fn reuse(&self) -> Option<Reuse<'_>> {
-        let built_in = match &self.metrics {
-            MetricsSpec::Redis { username, password } => Some(Cleaning::Redis {
-                username: username.as_deref(),
-                password: password.as_deref(),
-            }),
-            MetricsSpec::Postgres {
-                user,
-                password,
-                database,
-            } => Some(Cleaning::Postgres {
-                user,
-                password: password.as_deref(),
-                database,
-            }),
-            MetricsSpec::ProcessOnly | MetricsSpec::Nginx { .. } | MetricsSpec::Prometheus(_) => {
-                None
-            }
-        };
-        Some(Reuse {
-            reset: self
-                .pool
-                .reset
-                .as_ref()
-                .map(Cleaning::Command)
-                .or(built_in)?,
-            verify: self
-                .pool
-                .verify
-                .as_ref()
-                .map(Cleaning::Command)
-                .or(built_in)?,
-        })
     }
 }
 

@@ -7,7 +7,7 @@ pub const FIRST_TEST: &str = include_str!("first_test.clnrm.toml");
 mod tests {
     use super::FIRST_TEST;
     use crate::config::definition::StepAction;
-    use crate::config::load_test;
+    use crate::config::tests::load_test;
 
     #[test]
     fn the_first_test_is_valid_and_short() {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::clean::is_reusable;
 use super::pool_size::pool_size;
 use super::project::Project;
 use super::recover::RecoverError;
@@ -126,7 +127,7 @@ impl Project {
             })
             .await
             .map_err(|error| one_line(&error))?;
-        if slots.lacking(size, service.definition.reuse().is_some(), None) == 0 {
+        if slots.lacking(size, is_reusable(&service.definition), None) == 0 {
             return Ok(());
         }
         let plan = StartPlan {

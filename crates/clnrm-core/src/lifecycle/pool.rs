@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::clean::CleanError;
+use super::clean::is_reusable;
 use super::neighbours::binding;
 use super::project::{Project, place};
 use super::start::{Acquired, LiveInstance, StartPlan};
@@ -119,7 +120,7 @@ impl Project {
     pub async fn start_fresh(&self, plan: &StartPlan<'_>) -> Result<LiveInstance, StartFailure> {
         let started = Instant::now();
         let mut instance = self.start_instance(plan).await?;
-        if plan.definition.pool.is_wanted() && plan.definition.reuse().is_some() {
+        if plan.definition.pool.is_wanted() && is_reusable(plan.definition) {
             // One of which this fails serves one test; whoever would clean it is told why.
             match self.fresh_output(&instance).await {
                 Ok(output) => {
@@ -150,7 +151,7 @@ impl Project {
 
     /// Resets a used instance and verifies it against what it was when it was fresh.
     pub async fn clean_used(&self, instance: &LiveInstance) -> Result<Duration, CleanError> {
-        if instance.definition.reuse().is_none() {
+        if !is_reusable(&instance.definition) {
             return Err(CleanError::NoWay);
         }
         let id = instance.id.clone();

@@ -13,17 +13,12 @@ use clnrm_decide::Absent;
 use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, timeout, timeout_at};
 
-use super::collector::Target;
-use super::http_get::Page;
-use super::nginx::Nginx;
-use super::postgres::Postgres;
-use super::prometheus::Prometheus;
 use super::reading::ServiceReading;
-use super::redis::Redis;
 use super::sock_diag::OwnConnections;
-use super::{MetricsSource, READ_TIMEOUT};
+use super::source::{MetricsSource, OpenSource, READ_TIMEOUT};
+use super::target::Target;
 use crate::clock::{Clock, Uptime};
-use crate::config::definition::MetricsSpec;
+use crate::config::definition::{MetricsSpec, ServerSpec};
 
 /// How long a service that did not answer in time is left alone.
 const REST_AFTER_TIMEOUT: Duration = Duration::from_secs(15);
@@ -36,6 +31,7 @@ const FORGOTTEN_AFTER: Duration = Duration::from_secs(120);
 pub(super) struct Questions {
     clock: Arc<dyn Clock>,
     own: OwnConnections,
+    open_source: OpenSource,
     idle: HashMap<Key, Service>,
     running: JoinSet<Answered>,
     /// By the task that waits for the answer.
@@ -50,7 +46,7 @@ enum Key {
     /// One instance at its own address.
     Instance(String),
     /// Whatever stands at a full URL, for all that ask the same of it.
-    Shared(String),
+    Shared(ServerSpec),
 }
 
 /// A question without an answer so far.
@@ -64,7 +60,7 @@ type Answered = (Key, Service, ServiceReading);
 
 /// A service that can be asked, and what it was made from.
 struct Service {
-    spec: MetricsSpec,
+    spec: ServerSpec,
     address: Option<SocketAddr>,
     source: Box<dyn MetricsSource>,
     /// Set after a time-out: until then it is not asked again.
@@ -80,10 +76,11 @@ impl fmt::Debug for Service {
 }
 
 impl Questions {
-    pub(super) fn new(clock: Arc<dyn Clock>, own: OwnConnections) -> Self {
+    pub(super) fn new(clock: Arc<dyn Clock>, own: OwnConnections, open_source: OpenSource) -> Self {
         Self {
             clock,
             own,
+            open_source,
             idle: HashMap::new(),
             running: JoinSet::new(),
             open: HashMap::new(),
@@ -128,11 +125,26 @@ impl Questions {
         self.answers.retain(|key, _| self.idle.contains_key(key));
     }
 
+    /// `None` when there is nothing to ask.
+    fn new_service(&self, spec: &ServerSpec, address: Option<SocketAddr>) -> Option<Service> {
+        let clock = Arc::clone(&self.clock);
+        Some(Service {
+            spec: spec.clone(),
+            address,
+            source: (self.open_source)(spec, address, self.own.clone(), clock)?,
+            rests_until: None,
+            asked_at: Instant::now(),
+        })
+    }
+
     fn start(&mut self, key: Key, target: &Target) {
+        let MetricsSpec::Server(spec) = &target.metrics else {
+            return;
+        };
         let address = target.address;
         let known = (self.idle.remove(&key))
-            .filter(|known| known.spec == target.metrics && known.address == address);
-        let Some(mut service) = known.or_else(|| self.new_service(&target.metrics, address)) else {
+            .filter(|known| known.spec == *spec && known.address == address);
+        let Some(mut service) = known.or_else(|| self.new_service(spec, address)) else {
             return;
         };
         let open = Open {
@@ -167,7 +179,9 @@ impl Questions {
         let mut handed_out = HashMap::new();
         for target in targets {
             if let Some(mut reading) = self.newest(&Key::of(target), at) {
-                reading.shared = shared_url(&target.metrics).map(str::to_owned);
+                reading.shared = shared(&target.metrics)
+                    .and_then(ServerSpec::shared_url)
+                    .map(str::to_owned);
                 handed_out.insert(target.instance_id.clone(), reading);
             }
         }
@@ -192,70 +206,18 @@ impl Questions {
 
 impl Key {
     fn of(target: &Target) -> Self {
-        match shared_url(&target.metrics) {
-            // Neither of the two sources that can have a URL has a secret in its specification.
-            Some(_) => Self::Shared(format!("{:?}", target.metrics)),
+        match shared(&target.metrics) {
+            Some(server) => Self::Shared(server.clone()),
             None => Self::Instance(target.instance_id.clone()),
         }
     }
 }
 
-/// The URL that the specification names: then it matters not whether the service has a port, and what is counted there
-/// is not this instance's alone.
-fn shared_url(spec: &MetricsSpec) -> Option<&str> {
-    let endpoint = match spec {
-        MetricsSpec::Nginx { path } => path,
-        MetricsSpec::Prometheus(spec) => &spec.endpoint,
-        MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {
-            return None;
-        }
-    };
-    endpoint.contains("://").then_some(endpoint.as_str())
-}
-
-impl Questions {
-    /// `None` when there is nothing to ask.
-    fn new_service(&self, spec: &MetricsSpec, address: Option<SocketAddr>) -> Option<Service> {
-        let own = &self.own;
-        let host_and_port = match address {
-            Some(address) => address.to_string(),
-            None if shared_url(spec).is_some() => String::new(),
-            None => return None,
-        };
-        let page = |path: &str| Page::new(path, &host_and_port, own.clone());
-        let source: Box<dyn MetricsSource> = match spec {
-            MetricsSpec::ProcessOnly => return None,
-            MetricsSpec::Redis { username, password } => Box::new(Redis::new(
-                host_and_port,
-                username.as_ref(),
-                password.as_ref(),
-                own.clone(),
-            )),
-            MetricsSpec::Nginx { path } => Box::new(Nginx::new(page(path))),
-            MetricsSpec::Postgres {
-                user,
-                password,
-                database,
-            } => Box::new(Postgres::new(
-                host_and_port,
-                user,
-                password.as_ref(),
-                database,
-                own.clone(),
-            )),
-            MetricsSpec::Prometheus(spec) => Box::new(Prometheus::new(
-                page(&spec.endpoint),
-                spec,
-                Arc::clone(&self.clock),
-            )),
-        };
-        Some(Service {
-            spec: spec.clone(),
-            address,
-            source,
-            rests_until: None,
-            asked_at: Instant::now(),
-        })
+/// A server that several instances name by one full URL.
+fn shared(spec: &MetricsSpec) -> Option<&ServerSpec> {
+    match spec {
+        MetricsSpec::Server(server) => server.shared_url().map(|_| server),
+        MetricsSpec::ProcessOnly => None,
     }
 }
 

@@ -1,7 +1,6 @@
 //! Gathers readings of many instances at once: one look at the processes, one at the sockets, and one question to each
 //! service, all services at the same time.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -9,32 +8,18 @@ use std::time::Duration;
 use clnrm_decide::Absent;
 use tokio::task;
 
-use super::READ_TIMEOUT;
 use super::asking::Questions;
 use super::kernel::{Kernel, Look};
 use super::reading::{CollectorId, Reading, ServiceReading};
 use super::remote_container::RemoteContainers;
 use super::root::{ContainerRoot, Root};
 use super::sock_diag::OwnConnections;
+use super::source::{OpenSource, READ_TIMEOUT};
+use super::target::Target;
 use crate::backend::docker::Engine;
 use crate::clock::{Clock, Uptime};
 use crate::config::definition::MetricsSpec;
 use crate::procfs::boot_id;
-
-/// An instance that is to be read.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Target {
-    /// Names the instance in its readings.
-    pub instance_id: String,
-    /// Its process tree or its container.
-    pub root: Root,
-    /// Every port of this machine at which it is reached; of a container, the published ones.
-    pub ports: Vec<u16>,
-    /// Its main address; `None` = it has no port.
-    pub address: Option<SocketAddr>,
-    /// What to ask it, with all placeholders filled in.
-    pub metrics: MetricsSpec,
-}
 
 /// Reads instances. Network bytes and connections to the services live as long as this value, so keep it.
 #[derive(Debug)]
@@ -54,17 +39,9 @@ const PROMPT: Duration = Duration::from_millis(250);
 const PATIENT: Duration = READ_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 impl Collector {
-    /// Reads everything but containers of other machines. Does nothing yet.
-    pub fn new(clock: Arc<dyn Clock>) -> Self {
-        Self::build(clock, None)
-    }
-
-    /// Asks this engine about containers that cannot be read on this machine. Does nothing yet.
-    pub fn with_engine(clock: Arc<dyn Clock>, engine: Arc<Engine>) -> Self {
-        Self::build(clock, Some(engine))
-    }
-
-    fn build(clock: Arc<dyn Clock>, engine: Option<Arc<Engine>>) -> Self {
+    /// `open` makes the sources of services. Without an engine, containers that cannot be read on this machine are absent.
+    /// Does nothing yet.
+    pub fn new(clock: Arc<dyn Clock>, open: OpenSource, engine: Option<Arc<Engine>>) -> Self {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let sequence = CREATED.fetch_add(1, Ordering::Relaxed);
         let id = format!(
@@ -77,7 +54,7 @@ impl Collector {
             id: CollectorId(id),
             kernel: None,
             remote: RemoteContainers::of(engine),
-            questions: Questions::new(Arc::clone(&clock), own.clone()),
+            questions: Questions::new(Arc::clone(&clock), own.clone(), open),
             own,
             clock,
         }

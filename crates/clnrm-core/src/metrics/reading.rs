@@ -167,7 +167,7 @@ pub struct ServiceCounters {
 }
 
 /// By how many seconds a process may be wrong about its own start from one reading to the next.
-pub(super) const START_WANDERS_SECONDS: f64 = 1.5;
+pub(crate) const START_WANDERS_SECONDS: f64 = 1.5;
 
 /// A counter, of which a part is clnrm's own doing.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -210,7 +210,7 @@ impl Counter {
     }
 
     /// A counter that is the sum of series.
-    pub(super) fn of_series(series: Series) -> Self {
+    pub(crate) fn of_series(series: Series) -> Self {
         let total = series.sum();
         Self {
             series: Some(series),

@@ -34,7 +34,7 @@ pub struct Series {
 
 impl Series {
     /// Keys are unique, values finite.
-    pub(super) fn new(values: impl IntoIterator<Item = (u64, f64)>) -> Self {
+    pub(crate) fn new(values: impl IntoIterator<Item = (u64, f64)>) -> Self {
         let mut values: Vec<(u64, f64)> = values.into_iter().collect();
         values.sort_unstable_by_key(|(key, _)| *key);
         Self {
@@ -44,7 +44,7 @@ impl Series {
     }
 
     /// Adds when series were created, in Unix seconds, of those that exist and are young `now`.
-    pub(super) fn created(mut self, created: &HashMap<u64, f64>, now: Timestamp) -> Self {
+    pub(crate) fn created(mut self, created: &HashMap<u64, f64>, now: Timestamp) -> Self {
         let now = unix_seconds(now);
         self.young = (self.values().iter())
             .filter_map(|(key, _)| Some((*key, *created.get(key)?)))
@@ -54,27 +54,27 @@ impl Series {
     }
 
     /// All values, multiplied.
-    pub(super) fn scaled(mut self, factor: f64) -> Self {
+    pub(crate) fn scaled(mut self, factor: f64) -> Self {
         for (_, value) in self.values.iter_mut().flatten() {
             *value *= factor;
         }
         self
     }
 
-    pub(super) fn sum(&self) -> f64 {
+    pub(crate) fn sum(&self) -> f64 {
         self.values().iter().map(|(_, value)| value).sum()
     }
 
-    pub(super) fn get(&self, key: u64) -> Option<f64> {
+    pub(crate) fn get(&self, key: u64) -> Option<f64> {
         get(self.values(), key)
     }
 
-    pub(super) fn values(&self) -> &[(u64, f64)] {
+    pub(crate) fn values(&self) -> &[(u64, f64)] {
         self.values.as_deref().unwrap_or_default()
     }
 
     /// What was counted from this state to a later one; `since` is when this state was read.
-    pub(super) fn growth(&self, later: &Self, since: Timestamp) -> Measured<f64> {
+    pub(crate) fn growth(&self, later: &Self, since: Timestamp) -> Measured<f64> {
         let changes = Changes::between(self, later, since)?;
         let known = changes.certain.iter().map(|(_, growth)| growth).sum();
         changes.accept(known)?;
@@ -83,7 +83,7 @@ impl Series {
 
     /// The growth of two counters with the same series, such as the sum and the count of a histogram: only what is
     /// certain of both, and of the same series.
-    pub(super) fn paired_growth(
+    pub(crate) fn paired_growth(
         (sums, counts): (&Self, &Self),
         (later_sums, later_counts): (&Self, &Self),
         since: Timestamp,
@@ -103,7 +103,7 @@ impl Series {
 /// How much a value grew; `None` = it fell, or is not a number.
 ///
 /// Less than the last digits of a stored number is no fall: JSON may lose one.
-pub(super) fn grown(before: f64, now: f64) -> Option<f64> {
+pub(crate) fn grown(before: f64, now: f64) -> Option<f64> {
     let growth = now - before;
     let rounding = 4.0 * f64::EPSILON * before.abs();
     (growth >= -rounding).then_some(growth.max(0.0))
@@ -180,13 +180,13 @@ fn get(sorted: &[(u64, f64)], key: u64) -> Option<f64> {
 
 /// A hash that is the same in every build, because stored readings hold it: FNV-1a of 64 bits (Fowler, Noll, Vo).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct SeriesKey(u64);
+pub(crate) struct SeriesKey(u64);
 
 impl SeriesKey {
-    pub(super) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
+    pub(crate) const EMPTY: Self = Self(0xcbf2_9ce4_8422_2325);
 
     /// Goes on with a text and its end.
-    pub(super) fn with(self, text: &str) -> Self {
+    pub(crate) fn with(self, text: &str) -> Self {
         // 0xff is in no UTF-8 text, so `ab`, `c` is not `a`, `bc`.
         let bytes = text.bytes().chain([0xff]);
         Self(bytes.fold(self.0, |hash, byte| {
@@ -194,7 +194,7 @@ impl SeriesKey {
         }))
     }
 
-    pub(super) fn value(self) -> u64 {
+    pub(crate) fn value(self) -> u64 {
         self.0
     }
 }

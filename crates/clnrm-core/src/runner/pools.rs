@@ -14,6 +14,7 @@ use super::shared::Shared;
 use crate::backend::docker::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
+use crate::lifecycle::clean::is_reusable;
 use crate::lifecycle::pool::Wanted;
 use crate::lifecycle::{LiveInstance, StartPlan};
 use crate::store::{GivenBack, StoreError};
@@ -152,7 +153,7 @@ impl Shared {
         let Ok(slots) = slots.await else { return };
         let uses_left = self.uses_left(&digest);
         let uses_left = u32::try_from(uses_left).unwrap_or(u32::MAX);
-        let are_reused = definition.reuse().is_some();
+        let are_reused = is_reusable(&definition);
         let lacking = slots.lacking(size, are_reused, (!self.keep).then_some(uses_left));
         let mut starting = JoinSet::new();
         for _ in 0..lacking {
@@ -229,7 +230,7 @@ impl Shared {
             self.stop_used(instance).await;
             return Afterwards::stopped("the run was interrupted");
         }
-        if instance.definition.reuse().is_none() {
+        if !is_reusable(&instance.definition) {
             self.sampler
                 .last_sample(std::slice::from_ref(instance))
                 .await;

@@ -11,6 +11,7 @@ use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::rates::{combine, instance_sample};
 use clnrm_core::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use clnrm_core::servers;
 use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use serde_json::Value;
 use tokio::time::Instant;
@@ -18,6 +19,8 @@ use tokio::time::Instant;
 use super::docker::{Container, Docker, TestImage, docker};
 use super::server::{DEADLINE, wait_for};
 use super::{collector, read_after_interval, read_one};
+
+use crate::server::server_metrics;
 
 const BUSY: &[&str] = &["sh", "-c", "while :; do :; done"];
 const MEGABYTE: u64 = 1 << 20;
@@ -228,10 +231,7 @@ async fn connections_are_those_of_clients_and_not_our_own_nor_outward_ones() {
     })
     .await;
     let mut target = local_target(&docker, &redis, &[port]);
-    target.metrics = MetricsSpec::Redis {
-        username: None,
-        password: None,
-    };
+    target.metrics = server_metrics("redis", []);
     let mut collector = collector();
     // The first reading connects to redis and keeps the connection.
     let first = read_one(&mut collector, &target).await;
@@ -289,9 +289,11 @@ fn remote_target(container: &Container) -> Target {
 
 fn asking_collector() -> Collector {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    Collector::with_engine(
+    let engine = Engine::of_environment(&environment);
+    Collector::new(
         Arc::new(SystemClock),
-        Arc::new(Engine::of_environment(&environment)),
+        servers::source,
+        Some(Arc::new(engine)),
     )
 }
 
@@ -389,7 +391,7 @@ async fn without_its_engine_a_container_elsewhere_says_why_it_is_not_measured() 
     let host = format!("unix://{}/engine.sock", folder.path().display());
     let environment = BTreeMap::from([("DOCKER_HOST".to_owned(), host)]);
     let engine = Arc::new(Engine::of_environment(&environment));
-    let mut collector = Collector::with_engine(Arc::new(SystemClock), engine);
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, Some(engine));
     read_one(&mut collector, &target).await;
     collector.wait_for_engine().await;
     let reading = read_one(&mut collector, &target).await;

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use clnrm_core::config::definition::{MetricsSpec, PrometheusSpec};
+use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::{Reading, Root, Target};
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::{Absent, Metric, Source};
@@ -12,6 +12,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use crate::server::server_metrics;
 use crate::{collector, read_after_interval, read_one, sample};
 
 /// What a test server does with a request.
@@ -55,13 +56,14 @@ impl Endpoint {
             root: Root::ProcessTree(ProcessIdentity::of(pid).unwrap().unwrap()),
             ports: vec![self.address.port()],
             address: Some(self.address),
-            metrics: MetricsSpec::Prometheus(PrometheusSpec {
-                endpoint: "/metrics".to_owned(),
-                requests: "http_requests_total".to_owned(),
-                errors: None,
-                duration: "http_request_duration_seconds".to_owned(),
-                connections: None,
-            }),
+            metrics: server_metrics(
+                "prometheus",
+                [
+                    ("endpoint", "/metrics"),
+                    ("requests", "http_requests_total"),
+                    ("duration", "http_request_duration_seconds"),
+                ],
+            ),
         }
     }
 }
@@ -256,8 +258,8 @@ async fn a_url_that_instances_share_is_read_once() {
         .into_iter()
         .map(|instance_id| {
             let mut target = endpoint.target();
-            if let MetricsSpec::Prometheus(spec) = &mut target.metrics {
-                spec.endpoint.clone_from(&url);
+            if let MetricsSpec::Server(spec) = &mut target.metrics {
+                spec.settings.insert("endpoint".to_owned(), url.clone());
             }
             Target {
                 instance_id: instance_id.to_owned(),

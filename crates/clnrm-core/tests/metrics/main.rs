@@ -20,10 +20,11 @@ use std::time::Duration;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::metrics::rates;
 use clnrm_core::metrics::{Collector, Reading, Target};
+use clnrm_core::servers;
 use clnrm_core::services::service_manager::{ServiceMetrics, Sources};
 
 fn collector() -> Collector {
-    Collector::new(Arc::new(SystemClock))
+    Collector::new(Arc::new(SystemClock), servers::source, None)
 }
 
 async fn read_one(collector: &mut Collector, target: &Target) -> Reading {

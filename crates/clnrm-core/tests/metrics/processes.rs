@@ -9,7 +9,7 @@ use clnrm_core::procfs::{ProcessTable, resident_bytes};
 use clnrm_core::services::service_manager::{Absent, Metric, Source};
 use tokio::time::Instant;
 
-use crate::server::{Tree, redis, wait_for};
+use crate::server::{Tree, redis, server_metrics, wait_for};
 use crate::{collector, read_one, sample};
 
 /// User and system time of one process in seconds, read independently of clnrm (100 ticks per second).
@@ -151,10 +151,7 @@ async fn memory_that_processes_share_counts_once() {
 #[tokio::test]
 async fn nothing_is_read_of_an_instance_that_has_ended() {
     let Some(tree) = redis("").await else { return };
-    let target = tree.target(MetricsSpec::Redis {
-        username: None,
-        password: None,
-    });
+    let target = tree.target(server_metrics("redis", []));
     let mut collector = collector();
     assert!(
         read_one(&mut collector, &target)

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use clnrm_core::config::definition::MetricsSpec;
+use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Root, Target};
 use clnrm_core::procfs::{ProcessIdentity, ProcessTable};
 use rustix::process::{Pid, Signal};
@@ -14,6 +14,14 @@ use tempfile::TempDir;
 use tokio::time::Instant;
 
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
+
+/// A server that is asked for its own numbers.
+pub(crate) fn server_metrics<const N: usize>(
+    kind: &str,
+    settings: [(&str, &str); N],
+) -> MetricsSpec {
+    MetricsSpec::Server(ServerSpec::new(kind, settings))
+}
 
 /// A process tree under a shell, which plays the part of the shim.
 pub(crate) struct Tree {

@@ -14,13 +14,13 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls};
 
-use crate::server::{DEADLINE, Tree, nginx, postgres, program, redis, wait_for};
+use crate::server::{DEADLINE, Tree, nginx, postgres, program, redis, server_metrics, wait_for};
 use crate::{collector, read_after_interval, read_one, sample, seconds_between};
 
 fn redis_metrics(password: Option<&str>) -> MetricsSpec {
-    MetricsSpec::Redis {
-        username: None,
-        password: password.map(str::to_owned),
+    match password {
+        Some(password) => server_metrics("redis", [("password", password)]),
+        None => server_metrics("redis", []),
     }
 }
 
@@ -209,9 +209,7 @@ async fn get(url: &str) -> u16 {
 #[tokio::test]
 async fn nginx_requests_are_exact_without_our_own_even_from_one_collector_to_the_next() {
     let Some(tree) = nginx().await else { return };
-    let target = tree.target(MetricsSpec::Nginx {
-        path: "/nginx_status".to_owned(),
-    });
+    let target = tree.target(server_metrics("nginx", [("endpoint", "/nginx_status")]));
     let mut first = collector();
     for _ in 0..3 {
         read_one(&mut first, &target).await;
@@ -242,9 +240,7 @@ async fn nginx_requests_are_exact_without_our_own_even_from_one_collector_to_the
 #[tokio::test]
 async fn nginx_connections_are_exact_without_our_own() {
     let Some(tree) = nginx().await else { return };
-    let target = tree.target(MetricsSpec::Nginx {
-        path: "/nginx_status".to_owned(),
-    });
+    let target = tree.target(server_metrics("nginx", [("endpoint", "/nginx_status")]));
     let mut clients = Vec::new();
     for _ in 0..4 {
         let mut client = TcpStream::connect(tree.address()).await.unwrap();
@@ -275,11 +271,14 @@ async fn connect_postgres(tree: &Tree) -> Option<Client> {
 #[tokio::test]
 async fn postgres_transactions_are_exact_without_our_own() {
     let Some(tree) = postgres().await else { return };
-    let target = tree.target(MetricsSpec::Postgres {
-        user: "postgres".to_owned(),
-        password: Some("secret".to_owned()),
-        database: "postgres".to_owned(),
-    });
+    let target = tree.target(server_metrics(
+        "postgres",
+        [
+            ("user", "postgres"),
+            ("password", "secret"),
+            ("database", "postgres"),
+        ],
+    ));
     wait_for("PostgreSQL lets us in", || async {
         connect_postgres(&tree).await.is_some()
     })
@@ -345,11 +344,10 @@ async fn postgres_transactions_are_exact_without_our_own() {
         "{metrics:?}"
     );
 
-    let wrong = tree.target(MetricsSpec::Postgres {
-        user: "postgres".to_owned(),
-        password: None,
-        database: "postgres".to_owned(),
-    });
+    let wrong = tree.target(server_metrics(
+        "postgres",
+        [("user", "postgres"), ("database", "postgres")],
+    ));
     let reason = read_one(&mut crate::collector(), &wrong)
         .await
         .service
@@ -376,11 +374,10 @@ async fn postgres_counts_per_database_and_shows_sessions_to_those_who_may_see_th
             .await
             .unwrap();
     }
-    let target = tree.target(MetricsSpec::Postgres {
-        user: "app".to_owned(),
-        password: Some("secret".to_owned()),
-        database: "one".to_owned(),
-    });
+    let target = tree.target(server_metrics(
+        "postgres",
+        [("user", "app"), ("password", "secret"), ("database", "one")],
+    ));
     let mut collector = collector();
     let before = read_one(&mut collector, &target).await;
     let counters = before.service.counters.as_ref().unwrap();

@@ -20,6 +20,7 @@ const LAYERS: &[&[&str]] = &[
     &["runner"],
     &["manage"],
     &["lifecycle"],
+    &["servers"],
     &["metrics"],
     &["backend"],
     &["store"],
@@ -35,6 +36,7 @@ const OWNED_CRATES: &[(&str, &str)] = &[
     ("clap_complete", "cli"),
     ("rusqlite", "store"),
     ("bollard", "backend"),
+    ("tokio_postgres", "servers"),
     ("clnrm_demo", "cli"),
 ];
 
@@ -141,7 +143,9 @@ fn sources(module: &str) -> Vec<PathBuf> {
         for entry in fs::read_dir(&folder).expect("the source folder is readable") {
             let path = entry.expect("its entries are readable").path();
             if path.is_dir() {
-                folders.push(path);
+                if !path.ends_with("tests") {
+                    folders.push(path);
+                }
             } else if path.extension().is_some_and(|extension| extension == "rs")
                 && path.file_stem().is_some_and(|stem| stem != "tests")
             {

@@ -1,7 +1,7 @@
 //! `clnrm demo`: the main job on small real services, in a temporary project, leaving nothing behind.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
@@ -27,6 +27,7 @@ use crate::report::{Format, Printer, RunFormat, unless_closed};
 use crate::runner::event::Events;
 use crate::runner::result::RunReport;
 use crate::runner::{self, RunOptions};
+use crate::servers;
 
 /// The report comes after so many samples: recommendations take 30.
 const SAMPLES_WANTED: usize = 34;
@@ -157,7 +158,7 @@ async fn run_tour(
     file: PathBuf,
     cancel: CancellationToken,
 ) -> Result<RunReport, CliError> {
-    let test = config::load_test(Path::new(&file))?;
+    let test = config::load_test(&file, &servers::forms())?;
     let options = RunOptions {
         jobs: 1,
         fail_fast: false,

@@ -21,6 +21,7 @@ use crate::report::{Printer, RunFormat, unless_closed};
 use crate::runner::event::{EventKind, Events};
 use crate::runner::result::{RunReport, TestReport, TestStatus};
 use crate::runner::{self, RunError, RunOptions};
+use crate::servers;
 use crate::store::StoreError;
 use crate::text::one_line;
 
@@ -127,20 +128,24 @@ fn load(
     let mut reports = Vec::new();
     let mut wrong: Vec<ConfigError> = Vec::new();
     for file in files {
-        let (name, status, reason) =
-            match config::load_test_with(file, &settings.root, &settings.config.scale) {
-                Ok(test) => {
-                    let name = test.name.clone();
-                    tests.push(test);
-                    let reason = "not run: not every file could be read".to_owned();
-                    (name, TestStatus::Skipped, reason)
-                }
-                Err(error) => {
-                    let reason = sentences(&error).join("\n");
-                    wrong.push(error);
-                    (config::name_of(file), TestStatus::Error, reason)
-                }
-            };
+        let (name, status, reason) = match config::load_test_with(
+            file,
+            &settings.root,
+            &settings.config.scale,
+            &servers::forms(),
+        ) {
+            Ok(test) => {
+                let name = test.name.clone();
+                tests.push(test);
+                let reason = "not run: not every file could be read".to_owned();
+                (name, TestStatus::Skipped, reason)
+            }
+            Err(error) => {
+                let reason = sentences(&error).join("\n");
+                wrong.push(error);
+                (config::name_of(file), TestStatus::Error, reason)
+            }
+        };
         reports.push(TestReport::not_run(name, file.clone(), status, reason));
     }
     let error = match wrong.len() {

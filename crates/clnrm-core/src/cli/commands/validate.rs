@@ -11,6 +11,7 @@ use crate::config::{self, ConfigError, step_variables};
 use crate::exit::Exit;
 use crate::report::file_report::{CheckedFile, ValidateReport};
 use crate::report::{Format, Printer, unless_closed};
+use crate::servers;
 use crate::services::service_manager::AutoScaleConfig;
 use crate::text::one_line;
 
@@ -39,7 +40,7 @@ pub(in crate::cli) fn validate(
 }
 
 fn check(file: PathBuf, root: &Path, scale: &AutoScaleConfig) -> CheckedFile {
-    match config::load_test_with(&file, root, scale) {
+    match config::load_test_with(&file, root, scale, &servers::forms()) {
         Ok(TestDefinition {
             name,
             services,

@@ -1,97 +1,102 @@
 //! `metrics`: where a service's own numbers come from.
 
 use super::values::Uses;
-use crate::config::definition::{MetricsSpec, PrometheusSpec};
+use crate::config::definition::{MetricsSpec, PAGE, ServerForm, ServerSpec, SettingValue};
 use crate::config::nearest;
 use crate::config::reader::{Table, Value};
 
-const SOURCES: [&str; 4] = ["redis", "postgres", "nginx", "prometheus"];
-const EXAMPLE: &str = "write \"redis\", \"postgres\", \"nginx\" or { prometheus = \"/metrics\" }";
-
-pub(super) fn read(value: &Value<'_>, uses: &mut Uses) -> Option<MetricsSpec> {
+pub(super) fn read(
+    value: &Value<'_>,
+    servers: &[&ServerForm],
+    uses: &mut Uses,
+) -> Option<MetricsSpec> {
     if value.is_string() {
-        return read_name(value, uses);
+        return read_name(value, servers, uses).map(MetricsSpec::Server);
     }
     if !value.is_table() {
         return value.expected("the name of a source, or a table");
     }
     let mut table = value.table()?;
-    let prometheus = table.take("prometheus");
-    let redis = table.take("redis");
-    let nginx = table.take("nginx");
-    let postgres = table.take("postgres");
-    let sources = [&prometheus, &redis, &nginx, &postgres];
-    if sources.into_iter().flatten().count() != 1 {
-        value.refuse_with("must have one source", EXAMPLE);
+    let mut named = Vec::new();
+    for form in servers {
+        named.extend(table.take(form.name).map(|value| (form, value)));
     }
-    let prometheus = prometheus.map(|endpoint| read_prometheus(&endpoint, &mut table, uses));
+    if named.len() != 1 {
+        value.refuse_with("must have one source", example(servers));
+    }
+    let server = named
+        .pop()
+        .and_then(|(form, value)| match form.default_page {
+            Some(_) => read_page(form, &value, &mut table, uses),
+            None => read_table(form, &value, uses),
+        });
     table.finish();
-    if let Some(redis) = redis {
-        return read_redis(&redis, uses);
-    }
-    if let Some(path) = nginx {
-        let path = path.endpoint(uses)?;
-        return Some(MetricsSpec::Nginx { path });
-    }
-    if let Some(postgres) = postgres {
-        return read_postgres(&postgres, uses);
-    }
-    prometheus?
+    server.map(MetricsSpec::Server)
 }
 
-fn read_name(value: &Value<'_>, uses: &mut Uses) -> Option<MetricsSpec> {
+fn read_name(value: &Value<'_>, servers: &[&ServerForm], uses: &mut Uses) -> Option<ServerSpec> {
     let name = value.text()?;
-    let spec = match name.as_str() {
-        "redis" => MetricsSpec::Redis {
-            username: None,
-            password: None,
-        },
-        "nginx" => MetricsSpec::Nginx {
-            path: "/nginx_status".to_owned(),
-        },
-        "postgres" | "postgresql" => postgres(None, None, None),
-        "prometheus" => MetricsSpec::Prometheus(PrometheusSpec {
-            endpoint: "/metrics".to_owned(),
-            requests: DEFAULT_REQUESTS.to_owned(),
-            errors: None,
-            duration: DEFAULT_DURATION.to_owned(),
-            connections: None,
-        }),
-        _ => {
-            let hint = match nearest(&name, SOURCES) {
-                Some(known) => format!("did you mean \"{known}\"?"),
-                None => EXAMPLE.to_owned(),
-            };
-            value.refuse_with(format!("{name:?} is not a source of metrics"), hint);
-            return None;
-        }
+    let is_named = |form: &&&ServerForm| form.name == name || form.alias == Some(name.as_str());
+    if let Some(form) = servers.iter().find(is_named) {
+        uses.main_port.push(value.place.clone());
+        return Some(form.defaults());
+    }
+    let hint = match nearest(&name, servers.iter().map(|form| form.name)) {
+        Some(known) => format!("did you mean \"{known}\"?"),
+        None => example(servers),
     };
-    uses.main_port.push(value.place.clone());
-    Some(spec)
+    value.refuse_with(format!("{name:?} is not a source of metrics"), hint);
+    None
 }
 
-/// The names that most client libraries give to their HTTP metrics.
-const DEFAULT_REQUESTS: &str = "http_requests_total";
-const DEFAULT_DURATION: &str = "http_request_duration_seconds";
-
-fn read_prometheus(
-    endpoint: &Value<'_>,
+/// `{ NAME = "/path", KEY = … }`
+fn read_page(
+    form: &ServerForm,
+    page: &Value<'_>,
     table: &mut Table<'_>,
     uses: &mut Uses,
-) -> Option<MetricsSpec> {
-    let endpoint = endpoint.endpoint(uses);
-    let mut name = |key| table.take(key).and_then(|value| metric_name(&value));
-    let requests = name("requests");
-    let errors = name("errors");
-    let duration = name("duration");
-    let connections = name("connections");
-    Some(MetricsSpec::Prometheus(PrometheusSpec {
-        endpoint: endpoint?,
-        requests: requests.unwrap_or_else(|| DEFAULT_REQUESTS.to_owned()),
-        errors,
-        duration: duration.unwrap_or_else(|| DEFAULT_DURATION.to_owned()),
-        connections,
-    }))
+) -> Option<ServerSpec> {
+    let page = page.endpoint(uses);
+    let mut server = form.defaults();
+    read_settings(form, table, &mut server);
+    server.settings.insert(PAGE.to_owned(), page?);
+    Some(server)
+}
+
+/// `{ NAME = { KEY = … } }`
+fn read_table(form: &ServerForm, value: &Value<'_>, uses: &mut Uses) -> Option<ServerSpec> {
+    uses.main_port.push(value.place.clone());
+    let mut table = value.table()?;
+    let mut server = form.defaults();
+    read_settings(form, &mut table, &mut server);
+    table.finish();
+    Some(server)
+}
+
+fn read_settings(form: &ServerForm, table: &mut Table<'_>, server: &mut ServerSpec) {
+    let mut stated = Vec::new();
+    for setting in form.settings {
+        let Some(value) = table.take(setting.key) else {
+            continue;
+        };
+        stated.push(setting.key);
+        let text = match setting.value {
+            SettingValue::Text => value.text(),
+            SettingValue::Secret => value.string(),
+            SettingValue::MetricName => metric_name(&value),
+        };
+        server
+            .settings
+            .extend(text.map(|text| (setting.key.to_owned(), text)));
+    }
+    for setting in form.settings {
+        if let Some((other, why)) = setting.needs
+            && stated.contains(&setting.key)
+            && !stated.contains(&other)
+        {
+            table.refuse_with(why, format!("add `{other}`"));
+        }
+    }
 }
 
 /// <https://prometheus.io/docs/concepts/data_model/>: any text; what stands in the way of reading a series is no name.
@@ -108,37 +113,16 @@ fn metric_name(value: &Value<'_>) -> Option<String> {
     Some(name)
 }
 
-fn read_redis(value: &Value<'_>, uses: &mut Uses) -> Option<MetricsSpec> {
-    uses.main_port.push(value.place.clone());
-    let mut table = value.table()?;
-    let username = table.take("username").and_then(|value| value.text());
-    let password = table.take("password").and_then(|value| value.string());
-    if username.is_some() && password.is_none() {
-        table.refuse_with("a user name needs its password", "add `password`");
-    }
-    table.finish();
-    Some(MetricsSpec::Redis { username, password })
-}
-
-fn read_postgres(value: &Value<'_>, uses: &mut Uses) -> Option<MetricsSpec> {
-    uses.main_port.push(value.place.clone());
-    let mut table = value.table()?;
-    let user = table.take("user").and_then(|value| value.text());
-    let password = table.take("password").and_then(|value| value.string());
-    let database = table.take("database").and_then(|value| value.text());
-    table.finish();
-    Some(postgres(user, password, database))
-}
-
-/// PostgreSQL's own convention: the superuser and the maintenance database are both `postgres`.
-fn postgres(
-    user: Option<String>,
-    password: Option<String>,
-    database: Option<String>,
-) -> MetricsSpec {
-    MetricsSpec::Postgres {
-        user: user.unwrap_or_else(|| "postgres".to_owned()),
-        password,
-        database: database.unwrap_or_else(|| "postgres".to_owned()),
-    }
+/// `write "redis", "postgres", "nginx" or { prometheus = "/metrics" }`
+fn example(servers: &[&ServerForm]) -> String {
+    let mut examples: Vec<String> = (servers.iter())
+        .map(|form| match form.default_page {
+            Some(page) if !form.settings.is_empty() => {
+                format!("{{ {} = \"{page}\" }}", form.name)
+            }
+            _ => format!("\"{}\"", form.name),
+        })
+        .collect();
+    let last = examples.pop().unwrap_or_default();
+    format!("write {} or {last}", examples.join(", "))
 }

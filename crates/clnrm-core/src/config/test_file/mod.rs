@@ -22,7 +22,7 @@ mod service;
 mod step;
 mod values;
 
-use super::definition::{TestAssertions, TestDefinition};
+use super::definition::{ServerForm, TestAssertions, TestDefinition};
 use super::identity::{Digest, TestId};
 use super::reader::{Table, Value};
 use service::ReadService;
@@ -39,6 +39,8 @@ pub(crate) struct Context<'a> {
     pub(crate) folder: &'a Path,
     /// `scale` of a service that says nothing else.
     pub(crate) scale_defaults: &'a AutoScaleConfig,
+    /// Kinds of servers that `metrics` may name.
+    pub(crate) servers: &'a [&'a ServerForm],
 }
 
 /// Reads a whole test file.

@@ -2,7 +2,9 @@
 
 use super::limits::MOST_INSTANCES;
 use super::values::Uses;
-use crate::config::definition::{Launch, PoolBounds, PoolSpec, ServiceDefinition};
+use crate::config::definition::{
+    Launch, MetricsSpec, PoolBounds, PoolSpec, ServerForm, ServiceDefinition,
+};
 use crate::config::placeholder::placeholders_in;
 use crate::config::reader::{Table, Value};
 
@@ -11,6 +13,7 @@ pub(super) fn read(
     table: &mut Table<'_>,
     uses: &mut Uses,
     definition: &ServiceDefinition,
+    servers: &[&ServerForm],
 ) -> Option<PoolSpec> {
     let value = table.take("pool")?;
     let mut table = value.table()?;
@@ -38,7 +41,9 @@ pub(super) fn read(
     }
     table.finish();
     if spec.is_wanted() {
-        check_reuse(&value, &spec, definition);
+        if !has_cleaner(definition, servers) {
+            check_reuse(&value, &spec);
+        }
         check_bonds(&value, uses, definition);
     }
     Some(spec)
@@ -72,15 +77,16 @@ fn bounded(value: &Value<'_>, least: u32, max_instances: u32) -> Option<u32> {
     Some(size)
 }
 
-/// Half of a reuse would be a key that does nothing.
-fn check_reuse(value: &Value<'_>, spec: &PoolSpec, definition: &ServiceDefinition) {
-    let whole = ServiceDefinition {
-        pool: spec.clone(),
-        ..definition.clone()
+fn has_cleaner(definition: &ServiceDefinition, servers: &[&ServerForm]) -> bool {
+    let MetricsSpec::Server(server) = &definition.metrics else {
+        return false;
     };
-    if whole.reuse().is_some() {
-        return;
-    }
+    let mut of_kind = servers.iter().filter(|form| form.name == server.kind);
+    of_kind.any(|form| form.has_cleaner)
+}
+
+/// Half of a reuse would be a key that does nothing.
+fn check_reuse(value: &Value<'_>, spec: &PoolSpec) {
     let why = match (&spec.reset, &spec.verify) {
         (Some(_), None) => "`reset` needs `verify`: a command whose output shows that it worked",
         (None, Some(_)) => "`verify` needs `reset`: a command that undoes what a test did",

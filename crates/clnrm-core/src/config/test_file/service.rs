@@ -75,7 +75,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         folder: context.folder.to_owned(),
         ready: ready.readiness,
         metrics: (table.take("metrics"))
-            .and_then(|value| metrics::read(&value, &mut uses))
+            .and_then(|value| metrics::read(&value, context.servers, &mut uses))
             .unwrap_or_default(),
         cpus,
         memory_bytes,
@@ -94,7 +94,8 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         lifetime,
         launch,
     };
-    definition.pool = pool::read(&mut table, &mut uses, &definition).unwrap_or_default();
+    definition.pool =
+        pool::read(&mut table, &mut uses, &definition, context.servers).unwrap_or_default();
     finish(table, name);
     let ports = knows_launch.then(|| ports_of(&definition));
     let speaks_udp = definition.speaks_udp();

@@ -1,10 +1,10 @@
 //! What a container may be told.
 
+use super::load_test;
 use crate::config::definition::{
     ContainerLaunch, ContainerSettings, Launch, PortMapping, Protocol, PullPolicy, ReadyCheck,
     ServiceDefinition, StopSignal, Ulimit,
 };
-use crate::config::load_test;
 
 fn service(lines: &str) -> ServiceDefinition {
     let folder = tempfile::tempdir().unwrap();

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::load_test;
+use crate::config::ConfigError;
 use crate::config::definition::{
     CommandLine, Launch, ReadyCheck, StepAction, StepDefinition, TestDefinition,
 };
-use crate::config::{ConfigError, load_test};
 
 pub(super) fn fixtures(folder: &str) -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -258,7 +259,7 @@ fn the_canonical_shape_is_read_with_its_defaults() {
     assert_eq!(cache.scale.memory_up_mb, 300.0);
     assert_eq!((cache.scale.max_instances, cache.pool.size), (3, 0));
     assert_eq!((db.pool.size, db.pool.ttl.as_secs()), (3, 300));
-    assert!(db.reuse().is_some(), "it can be reset and verified");
+    assert!(db.pool.reset.is_some() && db.pool.verify.is_some());
     assert_eq!(test.steps[0].name, "step 1");
     assert_eq!(
         command(&test.steps[0]),

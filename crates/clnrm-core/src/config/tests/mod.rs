@@ -8,7 +8,12 @@ use proptest::prelude::*;
 mod containers;
 mod files;
 
-use super::{AutoScaleConfig, ConfigError, definition, load_test, parse_test, test_file};
+use super::{AutoScaleConfig, ConfigError, definition, parse_test, test_file};
+use crate::servers;
+
+pub(super) fn load_test(path: &Path) -> Result<super::TestDefinition, ConfigError> {
+    super::load_test(path, &servers::forms())
+}
 
 fn parse(text: &str) -> Result<super::TestDefinition, ConfigError> {
     let context = test_file::Context {
@@ -16,6 +21,7 @@ fn parse(text: &str) -> Result<super::TestDefinition, ConfigError> {
         base_dir: Path::new("/base"),
         folder: Path::new(""),
         scale_defaults: &AutoScaleConfig::default(),
+        servers: &servers::forms(),
     };
     parse_test(text, &context)
 }

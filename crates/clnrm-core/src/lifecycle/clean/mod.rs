@@ -4,19 +4,17 @@
 //! Deliberately absent: who may have the instance next (`pool`).
 
 mod command;
-mod postgres;
-mod redis;
-mod resp;
 
 use std::time::Duration;
 
-use sha2::{Digest, Sha256};
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
 use super::project::Project;
 use super::start::LiveInstance;
-use crate::config::definition::Cleaning;
+use crate::config::definition::{CommandLine, ServerSpec, ServiceDefinition};
+use crate::servers::{self, Cleaner, Server};
+use crate::text::short_digest;
 
 /// A reset or a verification that takes longer does not belong into a pool.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -74,22 +72,49 @@ fn because(why: Option<&String>) -> String {
     why.map(|why| format!(": {why}")).unwrap_or_default()
 }
 
+/// How a used instance becomes clean again, or shows that it is.
+#[derive(Clone, Copy)]
+enum Way<'a> {
+    /// A command of the test file.
+    Command(&'a CommandLine),
+    /// What is known of its kind of server.
+    BuiltIn(&'static dyn Cleaner, &'a ServerSpec),
+}
+
+/// How instances of a service are reset, and how that is verified; `None` = they cannot be both, so none serves twice.
+fn ways(definition: &ServiceDefinition) -> Option<(Way<'_>, Way<'_>)> {
+    let built_in = servers::cleaner(&definition.metrics);
+    let built_in = built_in.map(|(cleaner, spec)| Way::BuiltIn(cleaner, spec));
+    let pool = &definition.pool;
+    let (reset, verify) = (pool.reset.as_ref(), pool.verify.as_ref());
+    Some((
+        reset.map(Way::Command).or(built_in)?,
+        verify.map(Way::Command).or(built_in)?,
+    ))
+}
+
+/// Whether an instance can serve one test after another.
+pub fn is_reusable(definition: &ServiceDefinition) -> bool {
+    ways(definition).is_some()
+}
+
 impl Project {
     /// What the verification gives of an instance that is fresh; prepares what a later reset takes.
     pub async fn fresh_output(&self, instance: &LiveInstance) -> Result<String, CleanError> {
-        let reuse = instance.definition.reuse().ok_or(CleanError::NoWay)?;
-        if let Cleaning::Postgres { .. } = reuse.reset {
-            within("reset", postgres::remember(&reuse.reset, instance)).await?;
+        let (reset, verify) = ways(&instance.definition).ok_or(CleanError::NoWay)?;
+        if let Way::BuiltIn(cleaner, spec) = reset {
+            let remembered = async { cleaner.remember(&server(spec, instance)?).await };
+            within("reset", remembered).await?;
         }
-        let output = self.verify(&reuse.verify, instance).await?;
-        let is_proof = match (&reuse.reset, &reuse.verify) {
-            (Cleaning::Command(_), Cleaning::Redis { .. }) => !redis::holds_keys(&output),
-            (Cleaning::Command(_), Cleaning::Postgres { .. }) => false,
-            _ => true,
-        };
-        is_proof
-            .then_some(output)
-            .ok_or(CleanError::ContentsNotCompared)
+        let output = self.verify(verify, instance).await?;
+        match (reset, verify) {
+            (Way::Command(_), Way::BuiltIn(cleaner, _))
+                if !cleaner.proves_other_resets(&output) =>
+            {
+                Err(CleanError::ContentsNotCompared)
+            }
+            _ => Ok(output),
+        }
     }
 
     /// Resets an instance and verifies that it is as it was when it was fresh.
@@ -98,16 +123,22 @@ impl Project {
         instance: &LiveInstance,
         fresh: &str,
     ) -> Result<Duration, CleanError> {
-        let reuse = instance.definition.reuse().ok_or(CleanError::NoWay)?;
+        let (reset, verify) = ways(&instance.definition).ok_or(CleanError::NoWay)?;
         let started = Instant::now();
-        let now = match (&reuse.reset, &reuse.verify) {
-            (Cleaning::Redis { .. }, Cleaning::Redis { .. }) => {
-                let both = redis::reset_and_verify(&reuse.reset, instance);
-                within("reset", both).await.map(shortened)?
+        let now = match (reset, verify) {
+            (Way::BuiltIn(cleaner, spec), Way::BuiltIn(..)) => {
+                let both = async {
+                    let server = server(spec, instance).map_err(|problem| ("reset", problem))?;
+                    cleaner.reset_and_verify(&server).await
+                };
+                let done = timeout(PATIENCE, both).await;
+                let done = done.map_err(|_| CleanError::TooSlow { step: "reset" })?;
+                let output = done.map_err(|(step, problem)| CleanError::Failed { step, problem });
+                shortened(output?)
             }
             _ => {
-                self.reset(&reuse.reset, instance).await?;
-                self.verify(&reuse.verify, instance).await?
+                self.reset(reset, instance).await?;
+                self.verify(verify, instance).await?
             }
         };
         if let Some(left) = self.containers.left_running_in(&instance.place()).await {
@@ -119,36 +150,33 @@ impl Project {
         }
     }
 
-    async fn reset(&self, reset: &Cleaning<'_>, instance: &LiveInstance) -> Result<(), CleanError> {
+    async fn reset(&self, reset: Way<'_>, instance: &LiveInstance) -> Result<(), CleanError> {
         let done = async {
             match reset {
-                Cleaning::Command(command) => {
-                    self.clean_by_command(instance, "reset", command).await?;
-                    Ok(())
+                Way::Command(command) => {
+                    let output = self.clean_by_command(instance, "reset", command).await;
+                    output.map(drop)
                 }
-                Cleaning::Redis { .. } => redis::reset(reset, instance).await,
-                Cleaning::Postgres { .. } => postgres::reset(reset, instance).await,
+                Way::BuiltIn(cleaner, spec) => cleaner.reset(&server(spec, instance)?).await,
             }
         };
         within("reset", done).await
     }
 
-    async fn verify(
-        &self,
-        verify: &Cleaning<'_>,
-        instance: &LiveInstance,
-    ) -> Result<String, CleanError> {
+    async fn verify(&self, verify: Way<'_>, instance: &LiveInstance) -> Result<String, CleanError> {
         let output = async {
             match verify {
-                Cleaning::Command(command) => {
-                    self.clean_by_command(instance, "verify", command).await
-                }
-                Cleaning::Redis { .. } => redis::verify(verify, instance).await,
-                Cleaning::Postgres { .. } => postgres::verify(verify, instance).await,
+                Way::Command(command) => self.clean_by_command(instance, "verify", command).await,
+                Way::BuiltIn(cleaner, spec) => cleaner.verify(&server(spec, instance)?).await,
             }
         };
         within("verify", output).await.map(shortened)
     }
+}
+
+fn server<'a>(spec: &'a ServerSpec, instance: &'a LiveInstance) -> Result<Server<'a>, String> {
+    let address = instance.address.as_deref().ok_or("it has no port")?;
+    Ok(Server { address, spec })
 }
 
 async fn within<T>(
@@ -161,18 +189,11 @@ async fn within<T>(
     }
 }
 
-/// The first digits of a SHA-256: says whether two values are equal, and not what they are.
-fn digest_of(value: &str) -> String {
-    let digest = Sha256::digest(value.as_bytes());
-    let digits = digest.iter().take(8).map(|byte| format!("{byte:02x}"));
-    digits.collect()
-}
-
 fn shortened(output: String) -> String {
     if output.len() <= LONGEST_KEPT_OUTPUT {
         return output;
     }
-    format!("{} bytes, digest {}", output.len(), digest_of(&output))
+    format!("{} bytes, digest {}", output.len(), short_digest(&output))
 }
 
 /// The first line in which two outputs differ.

@@ -17,11 +17,12 @@ use super::project::Project;
 use super::start::LiveInstance;
 use crate::backend::Supervisor;
 use crate::clock::Timestamp;
-use crate::config::definition::{MetricsSpec, ServiceDefinition};
+use crate::config::definition::{MetricsSpec, PAGE, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
 use crate::metrics::rates::{InstanceSample, combine, instance_sample};
 use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
 use crate::procfs::boot_id;
+use crate::servers;
 use crate::services::service_manager::{ServiceMetrics, Sources};
 use crate::store::{
     ClockSetting, InstanceId, NewMemoryKills, ServiceId, StoreError, StoredReading,
@@ -126,9 +127,10 @@ struct Inner {
 impl Sampler {
     /// A sampler that watches nothing yet.
     pub fn new(project: Arc<Project>, warn: Arc<Warn>) -> Self {
-        let collector = Collector::with_engine(
+        let collector = Collector::new(
             Arc::clone(&project.clock),
-            Arc::clone(project.containers.engine()),
+            servers::source,
+            Some(Arc::clone(project.containers.engine())),
         );
         Self {
             project,
@@ -378,10 +380,10 @@ pub fn watched(
         .services
         .insert(definition.name.clone(), binding.clone());
     let mut metrics = definition.metrics.clone();
-    match &mut metrics {
-        MetricsSpec::Nginx { path } => *path = render(path, &bindings)?,
-        MetricsSpec::Prometheus(spec) => spec.endpoint = render(&spec.endpoint, &bindings)?,
-        MetricsSpec::ProcessOnly | MetricsSpec::Redis { .. } | MetricsSpec::Postgres { .. } => {}
+    if let MetricsSpec::Server(server) = &mut metrics
+        && let Some(page) = server.settings.get_mut(PAGE)
+    {
+        *page = render(page, &bindings)?;
     }
     let ports = every_port(binding.port, &binding.named_ports);
     let target = Target {

@@ -27,15 +27,14 @@ enum Version {
     V2,
 }
 
-impl Cgroup {
-    /// How many processes of a container on this machine were killed so far for lack of memory.
-    pub(super) fn memory_kills_of(container_id: &str, main_pid: i32) -> Option<u64> {
-        let counts = |cgroup: &Self| cgroup.memory_kills().is_ok();
-        Self::on_this_machine(container_id, main_pid, &counts)?
-            .memory_kills()
-            .ok()
-    }
+/// How many processes of a container on this machine were killed so far for lack of memory; `None` = it is elsewhere.
+pub fn memory_kills(container_id: &str, main_pid: i32) -> Option<u64> {
+    let counts = |cgroup: &Cgroup| cgroup.memory_kills().is_ok();
+    let cgroup = Cgroup::on_this_machine(container_id, main_pid, &counts)?;
+    cgroup.memory_kills().ok()
+}
 
+impl Cgroup {
     /// The group that carries this container's id and that the process is in, if its counters can be read here.
     ///
     /// `None` also when the process is another machine's (or another PID namespace's): then its number names nobody

@@ -48,7 +48,7 @@ const MAX_DUMPS: usize = 3;
 
 /// Connections that clnrm itself opened to read metrics: (port of the service, our port).
 #[derive(Debug, Clone, Default)]
-pub(crate) struct OwnConnections(Arc<Mutex<HashSet<(u16, u16)>>>);
+pub struct OwnConnections(Arc<Mutex<HashSet<(u16, u16)>>>);
 
 impl OwnConnections {
     /// To be called before anything is sent over a connection.

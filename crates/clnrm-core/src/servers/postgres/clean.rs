@@ -1,13 +1,12 @@
-//! PostgreSQL: the service's database is dropped and made again from a copy that was taken when the instance was fresh.
+//! The service's database is dropped and made again from a copy that was taken when the instance was fresh.
 //!
 //! All of that is said in a database of clnrm's own, because nobody may be connected to one that is copied or dropped.
 
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage};
+use async_trait::async_trait;
+use tokio_postgres::SimpleQueryMessage;
 
-use crate::config::definition::Cleaning;
-use crate::lifecycle::start::LiveInstance;
+use super::connection::{ConnectError, Session};
+use crate::servers::kind::{Cleaner, Server};
 
 /// Where clnrm is connected while it copies and drops others.
 const OWN_DATABASE: &str = "clnrm_maintenance";
@@ -46,71 +45,65 @@ const DATABASE_STATE: &str = "\
     SELECT concat_ws(' ', 'extension', extname, extversion) FROM pg_extension ORDER BY 1; \
     SELECT concat_ws(' ', 'large object', oid) FROM pg_largeobject_metadata ORDER BY 1";
 
-/// A connection; it ends with this value.
-struct Session {
-    client: Client,
-    _connection: JoinSet<()>,
-}
+#[derive(Debug)]
+pub(super) struct PostgresCleaner;
 
-/// Copies the fresh database.
-pub(super) async fn remember(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-) -> Result<(), String> {
-    let database = database_of(cleaning);
-    {
-        let first = connect(cleaning, instance, database).await?;
-        first
-            .run(&format!("CREATE DATABASE {OWN_DATABASE}"))
-            .await?;
+#[async_trait]
+impl Cleaner for PostgresCleaner {
+    /// Copies the fresh database.
+    async fn remember(&self, server: &Server<'_>) -> Result<(), String> {
+        let database = database_of(server);
+        {
+            let first = connect(server, database).await?;
+            first
+                .run(&format!("CREATE DATABASE {OWN_DATABASE}"))
+                .await?;
+        }
+        let session = connect(server, OWN_DATABASE).await?;
+        session.disconnect_others(database).await?;
+        let template = quoted(database);
+        for statement in [
+            format!("CREATE DATABASE {PRISTINE} TEMPLATE {template}"),
+            format!("ALTER DATABASE {PRISTINE} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true"),
+        ] {
+            session.run(&statement).await?;
+        }
+        Ok(())
     }
-    let session = connect(cleaning, instance, OWN_DATABASE).await?;
-    session.disconnect_others(database).await?;
-    session
-        .run(&format!(
-            "CREATE DATABASE {PRISTINE} TEMPLATE {}",
-            quoted(database)
-        ))
-        .await?;
-    session
-        .run(&format!(
-            "ALTER DATABASE {PRISTINE} WITH ALLOW_CONNECTIONS false IS_TEMPLATE true"
-        ))
-        .await
-}
 
-/// Drops every database that was not there, and makes the service's own again from its copy.
-pub(super) async fn reset(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<(), String> {
-    let database = database_of(cleaning);
-    let session = connect(cleaning, instance, OWN_DATABASE).await?;
-    session.disconnect_others(database).await?;
-    session
-        .run(&format!("DROP DATABASE IF EXISTS {}", quoted(database)))
-        .await?;
-    session
-        .run(&format!(
-            "CREATE DATABASE {} TEMPLATE {PRISTINE}",
-            quoted(database)
-        ))
-        .await
-}
+    /// Drops every database that was not there, and makes the service's own again from its copy.
+    async fn reset(&self, server: &Server<'_>) -> Result<(), String> {
+        let database = database_of(server);
+        let session = connect(server, OWN_DATABASE).await?;
+        session.disconnect_others(database).await?;
+        let name = quoted(database);
+        for statement in [
+            format!("DROP DATABASE IF EXISTS {name}"),
+            format!("CREATE DATABASE {name} TEMPLATE {PRISTINE}"),
+        ] {
+            session.run(&statement).await?;
+        }
+        Ok(())
+    }
 
-/// The catalogs of the server and of the database.
-pub(super) async fn verify(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-) -> Result<String, String> {
-    let server = connect(cleaning, instance, OWN_DATABASE).await;
-    let server = match (&cleaning, server) {
-        // A reset of the file's own does without our databases.
-        (_, Err(_)) => connect(cleaning, instance, database_of(cleaning)).await?,
-        (_, Ok(session)) => session,
-    };
-    let mut output = server.ask(SERVER_STATE).await?;
-    drop(server);
-    let inside = connect(cleaning, instance, database_of(cleaning)).await?;
-    output.push_str(&inside.ask(DATABASE_STATE).await?);
-    Ok(output)
+    /// The catalogs of the server and of the database.
+    async fn verify(&self, server: &Server<'_>) -> Result<String, String> {
+        let session = match connect(server, OWN_DATABASE).await {
+            Ok(session) => session,
+            // A reset of the file's own does without our databases.
+            Err(_) => connect(server, database_of(server)).await?,
+        };
+        let mut output = session.ask(SERVER_STATE).await?;
+        drop(session);
+        let inside = connect(server, database_of(server)).await?;
+        output.push_str(&inside.ask(DATABASE_STATE).await?);
+        Ok(output)
+    }
+
+    /// It knows the sizes of tables, and not what is in them.
+    fn proves_other_resets(&self, _fresh: &str) -> bool {
+        false
+    }
 }
 
 impl Session {
@@ -143,43 +136,16 @@ impl Session {
     }
 }
 
-async fn connect(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-    database: &str,
-) -> Result<Session, String> {
-    let address = instance.address.as_deref().ok_or("it has no port")?;
-    let mut config = tokio_postgres::Config::new();
-    config.dbname(database).application_name("clnrm");
-    if let Cleaning::Postgres { user, password, .. } = cleaning {
-        config.user(*user);
-        if let Some(password) = password {
-            config.password(*password);
-        }
-    }
-    let stream = TcpStream::connect(address)
-        .await
-        .map_err(|error| format!("{address}: {error}"))?;
-    let (client, connection) = config
-        .connect_raw(stream, NoTls)
-        .await
-        .map_err(|error| told(&error))?;
-    let mut connection_task = JoinSet::new();
-    connection_task.spawn(async move {
-        // Its errors reach whoever uses the client.
-        let _ = connection.await;
-    });
-    Ok(Session {
-        client,
-        _connection: connection_task,
+async fn connect(server: &Server<'_>, database: &str) -> Result<Session, String> {
+    let opened = Session::open(server, database, |_| ()).await;
+    opened.map_err(|error| match error {
+        ConnectError::Io(error) => format!("{}: {error}", server.address),
+        ConnectError::Postgres(error) => told(&error),
     })
 }
 
-fn database_of<'a>(cleaning: &Cleaning<'a>) -> &'a str {
-    match cleaning {
-        Cleaning::Postgres { database, .. } => database,
-        Cleaning::Command(_) | Cleaning::Redis { .. } => "postgres",
-    }
+fn database_of<'a>(server: &Server<'a>) -> &'a str {
+    server.setting("database").unwrap_or_default()
 }
 
 /// An identifier as SQL writes it.

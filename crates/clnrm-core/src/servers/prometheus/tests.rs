@@ -4,24 +4,24 @@ use clnrm_decide::Absent;
 use proptest::prelude::*;
 
 use super::counters::{Names, counters as counters_of};
-use super::page::Page as Families;
 use super::*;
 use crate::clock::Timestamp;
-use crate::metrics::reading::Counter;
+use crate::config::definition::ServerSpec;
+use crate::metrics::Counter;
 
 const NOW: Timestamp = Timestamp::from_millis(1_700_000_100_000);
 
-fn spec() -> PrometheusSpec {
-    PrometheusSpec {
-        endpoint: "/metrics".to_owned(),
-        requests: "http_requests_total".to_owned(),
-        errors: None,
-        duration: "http_request_duration_seconds".to_owned(),
-        connections: None,
-    }
+fn spec() -> ServerSpec {
+    KIND.form.defaults()
 }
 
-fn read_with(spec: &PrometheusSpec, text: &str) -> ServiceCounters {
+fn spec_with(key: &str, metric: &str) -> ServerSpec {
+    let mut spec = spec();
+    spec.settings.insert(key.to_owned(), metric.to_owned());
+    spec
+}
+
+fn read_with(spec: &ServerSpec, text: &str) -> ServiceCounters {
     let names = Names::new(spec);
     let families = Families::read(text, true, names.all(), &["/metrics".to_owned()]);
     counters_of(&families, &names, NOW)
@@ -31,18 +31,12 @@ fn read(text: &str) -> ServiceCounters {
     read_with(&spec(), text)
 }
 
-fn counting(requests: &str) -> PrometheusSpec {
-    PrometheusSpec {
-        requests: requests.to_owned(),
-        ..spec()
-    }
+fn counting(requests: &str) -> ServerSpec {
+    spec_with("requests", requests)
 }
 
-fn timing(duration: &str) -> PrometheusSpec {
-    PrometheusSpec {
-        duration: duration.to_owned(),
-        ..spec()
-    }
+fn timing(duration: &str) -> ServerSpec {
+    spec_with("duration", duration)
 }
 
 fn total(counter: &Measured<Counter>) -> f64 {
@@ -129,11 +123,14 @@ fn the_last_bucket_is_a_count() {
 
 #[test]
 fn names_can_be_chosen_and_quoted() {
-    let spec = PrometheusSpec {
-        errors: Some("rpc_failed".to_owned()),
-        connections: Some("open sessions".to_owned()),
-        ..counting("rpc.calls")
-    };
+    let spec = ServerSpec::new(
+        NAME,
+        [
+            ("requests", "rpc.calls"),
+            ("errors", "rpc_failed"),
+            ("connections", "open sessions"),
+        ],
+    );
     let page = "# TYPE \"rpc.calls\" counter\n{\"rpc.calls\",\"peer.name\"=\"a\"} 10\n\
                 rpc_failed{kind=\"a\"} 1\nrpc_failed 2\n{\"open sessions\"} 4\n";
     let counters = read_with(&spec, page);

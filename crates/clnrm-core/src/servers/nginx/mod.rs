@@ -1,33 +1,44 @@
-//! nginx's `stub_status`: requests and connections. It has neither errors nor latency.
+//! nginx, whose `stub_status` has requests and connections, and neither errors nor latency.
 
 use async_trait::async_trait;
 use clnrm_decide::{Absent, Measured, Source};
 
-use super::MetricsSource;
-use super::http_get::Page;
-use super::reading::{Counter, ServiceCounters};
+use super::kind::ServerKind;
+use super::page::Page;
+use crate::config::definition::ServerForm;
+use crate::metrics::{Counter, MetricsSource, ServiceCounters};
+
+const NAME: &str = "nginx";
+
+pub(super) static KIND: ServerKind = ServerKind {
+    form: ServerForm {
+        name: NAME,
+        alias: None,
+        default_page: Some("/nginx_status"),
+        settings: &[],
+        has_cleaner: false,
+    },
+    source: |server, own, _| {
+        Box::new(Nginx {
+            page: Page::new(server, own),
+            own_requests: 0.0,
+        })
+    },
+    cleaner: None,
+};
 
 /// Reads `stub_status`.
 #[derive(Debug)]
-pub(super) struct Nginx {
+struct Nginx {
     page: Page,
     /// Requests that we sent: nginx counts them like any other, the present one included.
     own_requests: f64,
 }
 
-impl Nginx {
-    pub(super) fn new(page: Page) -> Self {
-        Self {
-            page,
-            own_requests: 0.0,
-        }
-    }
-}
-
 #[async_trait]
 impl MetricsSource for Nginx {
     fn source(&self) -> Source {
-        Source::server("nginx")
+        Source::server(NAME)
     }
 
     fn endpoint(&self) -> &str {
@@ -42,7 +53,7 @@ impl MetricsSource for Nginx {
         let status = StubStatus::parse(&page.text)
             .ok_or_else(|| self.page.unreadable("is not a stub_status page".to_owned()))?;
         let not_exposed = || Absent::NotExposed {
-            source_name: Source::server("nginx"),
+            source_name: Source::server(NAME),
         };
         Ok(ServiceCounters {
             epoch: None, // a reload keeps the counters, and a restart is seen as a counter that went down

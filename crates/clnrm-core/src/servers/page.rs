@@ -7,9 +7,10 @@ use flate2::read::{MultiGzDecoder, ZlibDecoder};
 use hyper::HeaderMap;
 use hyper::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderName, LOCATION};
 
-use super::sock_diag::OwnConnections;
-use super::{MAX_ANSWER_BYTES, READ_TIMEOUT};
+use super::kind::Server;
+use crate::config::definition::PAGE;
 use crate::http::{self, Answer, Limits};
+use crate::metrics::{MAX_ANSWER_BYTES, OwnConnections, READ_TIMEOUT};
 
 /// How far one question is sent on.
 const MAX_REDIRECTS: usize = 3;
@@ -39,12 +40,14 @@ pub(super) struct PageText {
 }
 
 impl Page {
-    /// `path_or_url` is a full URL, or a path on `address`.
-    pub(super) fn new(path_or_url: &str, address: &str, own: OwnConnections) -> Self {
+    /// The page of a server: a full URL, or a path on its address.
+    pub(super) fn new(server: &Server<'_>, own: OwnConnections) -> Self {
+        let path_or_url = server.setting(PAGE).unwrap_or_default();
         let url = if path_or_url.contains("://") {
             path_or_url.to_owned()
         } else {
-            format!("http://{address}/{}", path_or_url.trim_start_matches('/'))
+            let path = path_or_url.trim_start_matches('/');
+            format!("http://{}/{path}", server.address)
         };
         Self {
             endpoint: format!("GET {url}"),
@@ -240,10 +243,17 @@ mod tests {
     use flate2::write::GzEncoder;
 
     use super::*;
+    use crate::config::definition::ServerSpec;
 
     #[test]
     fn a_path_is_on_the_instance_and_a_url_stands_for_itself() {
-        let page = |text| Page::new(text, "127.0.0.1:80", OwnConnections::default());
+        let page = |text| {
+            let server = Server {
+                address: "127.0.0.1:80",
+                spec: &ServerSpec::new("nginx", [(PAGE, text)]),
+            };
+            Page::new(&server, OwnConnections::default())
+        };
         assert_eq!(page("/m?x=/y").url, "http://127.0.0.1:80/m?x=/y");
         assert_eq!(page("/m?x=/y").paths(), ["/m"]);
         assert_eq!(page("m").endpoint, "GET http://127.0.0.1:80/m");

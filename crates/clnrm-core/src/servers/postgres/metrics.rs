@@ -1,22 +1,25 @@
-//! PostgreSQL: transactions, rollbacks and active time from `pg_stat_database`, clients from `pg_stat_activity`.
+//! Transactions, rollbacks and active time from `pg_stat_database`, clients from `pg_stat_activity`.
 //!
 //! A request is a transaction, a failed request is one that was rolled back, and the response time is the time that
 //! sessions spent executing per transaction. The server publishes a session's numbers about once per second (after its
-//! last transaction, up to ten seconds later). Deliberately absent: TLS.
+//! last transaction, up to ten seconds later).
 
 use std::collections::HashMap;
 
 use async_trait::async_trait;
 use clnrm_decide::{Absent, Measured, Source};
-use tokio::net::TcpStream;
-use tokio::task::JoinSet;
-use tokio_postgres::{Client, NoTls, SimpleQueryMessage, SimpleQueryRow};
+use tokio_postgres::{SimpleQueryMessage, SimpleQueryRow};
 
-use super::MetricsSource;
-use super::reading::{Counter, ResponseCounter, ServiceCounters};
-use super::series::{Series, SeriesKey};
-use super::sock_diag::OwnConnections;
+use super::connection::Session;
 use crate::clock::Timestamp;
+use crate::config::definition::ServerSpec;
+use crate::metrics::{
+    Counter, MetricsSource, OwnConnections, ResponseCounter, Series, SeriesKey, ServiceCounters,
+};
+use crate::servers::kind::Server;
+
+/// As test files call it.
+pub(super) const NAME: &str = "postgres";
 
 /// `server_version_num` style: 14 added `active_time`.
 const HAS_ACTIVE_TIME: u32 = 14;
@@ -24,11 +27,10 @@ const HAS_ACTIVE_TIME: u32 = 14;
 const HAS_FORCED_FLUSH: u32 = 15;
 
 /// Reads the statistics views over one connection that stays open.
-pub(super) struct Postgres {
-    config: tokio_postgres::Config,
+pub(super) struct PostgresMetrics {
+    spec: ServerSpec,
     address: String,
     endpoint: String,
-    role: String,
     own: OwnConnections,
     session: Option<Session>,
     own_work: OwnWork,
@@ -41,32 +43,12 @@ struct OwnWork {
     active_seconds: f64,
 }
 
-struct Session {
-    client: Client,
-    query: &'static str,
-    /// Drives the connection; ends with this value.
-    _connection: JoinSet<()>,
-}
-
-impl Postgres {
-    /// `address` is host and port.
-    pub(super) fn new(
-        address: String,
-        user: &str,
-        password: Option<&String>,
-        database: &str,
-        own: OwnConnections,
-    ) -> Self {
-        let mut config = tokio_postgres::Config::new();
-        config.user(user).dbname(database).application_name("clnrm");
-        if let Some(password) = password {
-            config.password(password);
-        }
+impl PostgresMetrics {
+    pub(super) fn new(server: &Server<'_>, own: OwnConnections) -> Self {
         Self {
-            config,
-            endpoint: format!("postgres at {address}"),
-            address,
-            role: user.to_owned(),
+            spec: server.spec.clone(),
+            address: server.address.to_owned(),
+            endpoint: format!("{NAME} at {}", server.address),
             own,
             session: None,
             own_work: OwnWork::default(),
@@ -74,39 +56,28 @@ impl Postgres {
     }
 
     async fn connect(&mut self) -> Measured<Session> {
-        let stream = TcpStream::connect(&self.address)
-            .await
-            .map_err(|error| Absent::unreadable(&self.endpoint, &error))?;
-        self.own.add(&stream);
-        let (client, connection) = self
-            .config
-            .connect_raw(stream, NoTls)
+        let server = Server {
+            address: &self.address,
+            spec: &self.spec,
+        };
+        let database = server.setting("database").unwrap_or_default();
+        let session = Session::open(&server, database, |stream| self.own.add(stream))
             .await
             .map_err(|error| self.failed(&error))?;
         // The login is a transaction of its own.
         self.own_work.transactions += 1.0;
-        let version = connection.parameter("server_version").and_then(major);
-        let mut connection_task = JoinSet::new();
-        connection_task.spawn(async move {
-            // Its errors reach whoever uses the client.
-            let _ = connection.await;
-        });
-        Ok(Session {
-            client,
-            query: query_for(version.unwrap_or_default()),
-            _connection: connection_task,
-        })
+        Ok(session)
     }
 
-    fn failed(&self, error: &tokio_postgres::Error) -> Absent {
+    fn failed(&self, error: &dyn std::error::Error) -> Absent {
         Absent::unreadable(&self.endpoint, error)
     }
 }
 
 #[async_trait]
-impl MetricsSource for Postgres {
+impl MetricsSource for PostgresMetrics {
     fn source(&self) -> Source {
-        Source::server("postgres")
+        Source::server(NAME)
     }
 
     fn endpoint(&self) -> &str {
@@ -118,9 +89,10 @@ impl MetricsSource for Postgres {
             Some(session) => session,
             None => self.connect().await?,
         };
+        let version = session.server_version.as_deref().and_then(major);
         let messages = session
             .client
-            .simple_query(session.query)
+            .simple_query(query_for(version.unwrap_or_default()))
             .await
             .map_err(|error| self.failed(&error))?;
         let statistics = Statistics::of(&messages).ok_or_else(|| Absent::Unreadable {
@@ -136,7 +108,7 @@ impl MetricsSource for Postgres {
         let mut counters = statistics.counters(present, self.own_work);
         if !statistics.shows_all_sessions() {
             counters.connections = Err(Absent::NotGranted {
-                role: self.role.clone(),
+                role: self.spec.setting("user").unwrap_or_default().to_owned(),
                 grant: "pg_monitor".to_owned(),
             });
         }
@@ -231,7 +203,7 @@ fn number(row: &SimpleQueryRow, column: &str) -> Measured<f64> {
         .and_then(|text| text.parse().ok())
         .filter(|value: &f64| value.is_finite())
         .ok_or(Absent::NotExposed {
-            source_name: Source::server("postgres"),
+            source_name: Source::server(NAME),
         })
 }
 

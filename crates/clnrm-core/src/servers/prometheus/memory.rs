@@ -8,8 +8,8 @@ use clnrm_decide::{Absent, Measured};
 use tokio::time::Instant;
 
 use crate::clock::Timestamp;
-use crate::metrics::reading::{Counter, START_WANDERS_SECONDS, ServiceCounters};
-use crate::metrics::series::{Series, grown};
+use crate::metrics::{Counter, START_WANDERS_SECONDS, ServiceCounters};
+use crate::metrics::{Series, grown};
 
 /// A counter that is back where it was so soon after it fell did not count that: another process answers.
 const BACK_WITHIN: Duration = Duration::from_secs(10);

@@ -1,58 +1,62 @@
 //! Redis and what speaks like it, over a connection that lives as long as one reset or verification: between them the
 //! server has no client of ours, so that a test counts only its own.
 
-use tokio::net::TcpStream;
+use async_trait::async_trait;
 
-use super::digest_of;
-use super::resp::{Reply, ask};
-use crate::config::definition::Cleaning;
-use crate::lifecycle::start::LiveInstance;
-use crate::metrics::REDIS_CLIENT_NAME;
+use super::connection::{Connection, RedisError, login};
+use super::metrics::CLIENT_NAME;
+use super::resp::Reply;
+use crate::servers::kind::{Cleaner, Server};
+use crate::text::short_digest;
 
 /// 6 added users; 7 added functions.
 const HAS_USERS: u32 = 6;
 const HAS_FUNCTIONS: u32 = 7;
 
-/// Removes every key of every database, scripts and functions.
-pub(super) async fn reset(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<(), String> {
-    let mut server = connect(cleaning, instance).await?;
-    let commands = resetting(server.version);
-    undone(&ask(&mut server.stream, &commands).await?)
-}
+/// Removes every key of every database, scripts and functions. What it verifies is what a test could have changed: keys,
+/// settings, users, scripts, functions, modules, the role, and who is connected.
+#[derive(Debug)]
+pub(super) struct RedisCleaner;
 
-/// What a test could have changed: keys, settings, users, scripts, functions, modules, the role, and who is connected.
-pub(super) async fn verify(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-) -> Result<String, String> {
-    let mut server = connect(cleaning, instance).await?;
-    let questions = questions(server.version);
-    let commands: Vec<&[&str]> = questions.iter().map(|(_, command)| *command).collect();
-    let replies = ask(&mut server.stream, &commands).await?;
-    Ok(output(&questions, &replies))
-}
+#[async_trait]
+impl Cleaner for RedisCleaner {
+    async fn reset(&self, server: &Server<'_>) -> Result<(), String> {
+        let (mut connection, version) = connect(server).await?;
+        undone(&connection.ask(&resetting(version)).await.map_err(told)?)
+    }
 
-/// Both in one go: the server answers in order, so what it tells is of after the reset.
-pub(super) async fn reset_and_verify(
-    cleaning: &Cleaning<'_>,
-    instance: &LiveInstance,
-) -> Result<String, String> {
-    let mut server = connect(cleaning, instance).await?;
-    let mut commands = resetting(server.version);
-    let resets = commands.len();
-    let questions = questions(server.version);
-    commands.extend(questions.iter().map(|(_, command)| *command));
-    let replies = ask(&mut server.stream, &commands).await?;
-    let (undoing, answers) = replies.split_at_checked(resets).unwrap_or_default();
-    undone(undoing)?;
-    Ok(output(&questions, answers))
-}
+    async fn verify(&self, server: &Server<'_>) -> Result<String, String> {
+        let (mut connection, version) = connect(server).await?;
+        let questions = questions(version);
+        let commands: Vec<&[&str]> = questions.iter().map(|(_, command)| *command).collect();
+        let replies = connection.ask(&commands).await.map_err(told)?;
+        Ok(output(&questions, &replies))
+    }
 
-/// Whether an output of [`verify`] tells of keys: it counts them, and does not read them.
-pub(super) fn holds_keys(output: &str) -> bool {
-    output
-        .lines()
-        .any(|line| line.starts_with("db") && line.contains(":keys="))
+    /// In one go: the server answers in order, so what it tells is of after the reset.
+    async fn reset_and_verify(
+        &self,
+        server: &Server<'_>,
+    ) -> Result<String, (&'static str, String)> {
+        let both = async {
+            let (mut connection, version) = connect(server).await?;
+            let mut commands = resetting(version);
+            let resets = commands.len();
+            let questions = questions(version);
+            commands.extend(questions.iter().map(|(_, command)| *command));
+            let replies = connection.ask(&commands).await.map_err(told)?;
+            let (undoing, answers) = replies.split_at_checked(resets).unwrap_or_default();
+            undone(undoing)?;
+            Ok(output(&questions, answers))
+        };
+        both.await.map_err(|problem| ("reset", problem))
+    }
+
+    /// It counts keys, and does not read them.
+    fn proves_other_resets(&self, fresh: &str) -> bool {
+        let tells_of_keys = |line: &str| line.starts_with("db") && line.contains(":keys=");
+        !fresh.lines().any(tells_of_keys)
+    }
 }
 
 fn resetting(version: u32) -> Vec<&'static [&'static str]> {
@@ -111,7 +115,7 @@ fn lines(topic: &str, reply: &Reply) -> Vec<String> {
             let pairs = reply.texts.chunks(2);
             let mut settings: Vec<String> = pairs
                 .filter_map(|pair| match pair {
-                    [name, value] => Some(format!("config {name} {}", digest_of(value))),
+                    [name, value] => Some(format!("config {name} {}", short_digest(value))),
                     _ => None,
                 })
                 .collect();
@@ -119,7 +123,7 @@ fn lines(topic: &str, reply: &Reply) -> Vec<String> {
             settings
         }
         "role" => vec![format!("role: {}", reply.texts.join(" "))],
-        _ => vec![format!("{topic} {}", digest_of(&reply.texts.join("\n")))],
+        _ => vec![format!("{topic} {}", short_digest(&reply.texts.join("\n")))],
     }
 }
 
@@ -133,35 +137,22 @@ fn section_lines(section: &str, wanted: impl Fn(&str) -> bool) -> Vec<String> {
 
 /// Connections but this one and those that read metrics.
 fn clients(list: &str) -> usize {
-    let metrics = format!(" name={REDIS_CLIENT_NAME} ");
+    let metrics = format!(" name={CLIENT_NAME} ");
     let others = list.lines().filter(|line| !line.contains(&metrics));
     others.count().saturating_sub(1)
 }
 
 /// A connection, and the major version of what answers.
-struct Server {
-    stream: TcpStream,
-    version: u32,
-}
-
-async fn connect(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<Server, String> {
-    let address = instance.address.as_deref().ok_or("it has no port")?;
-    let failed = |error: std::io::Error| format!("{address}: {error}");
-    let mut stream = TcpStream::connect(address).await.map_err(failed)?;
-    stream.set_nodelay(true).map_err(failed)?;
-    let mut login = vec!["AUTH"];
-    if let Cleaning::Redis { username, password } = cleaning {
-        login.extend(username.iter().chain(password.iter()));
-    }
+async fn connect(server: &Server<'_>) -> Result<(Connection, u32), String> {
+    let address = server.address;
+    let mut connection = Connection::open(address, |_| ())
+        .await
+        .map_err(|error| format!("{address}: {error}"))?;
+    let login = login(server);
     let info: &[&str] = &["INFO", "server"];
-    let commands: &[&[&str]] = match login.len() {
-        1 => &[info],
-        _ => &[&login, info],
-    };
-    let replies = ask(&mut stream, commands).await?;
-    if let Some(error) = replies.iter().find_map(|reply| reply.error.clone()) {
-        return Err(error);
-    }
+    let commands: Vec<&[&str]> = login.as_deref().into_iter().chain([info]).collect();
+    let replies = connection.ask(&commands).await.map_err(told)?;
+    undone(&replies)?;
     let texts = replies.last().map(|reply| reply.texts.concat());
     let version = texts
         .as_deref()
@@ -171,10 +162,12 @@ async fn connect(cleaning: &Cleaning<'_>, instance: &LiveInstance) -> Result<Ser
             let version = line.trim().strip_prefix("redis_version:")?;
             version.split('.').next()?.parse().ok()
         });
-    Ok(Server {
-        stream,
-        version: version.unwrap_or_default(),
-    })
+    Ok((connection, version.unwrap_or_default()))
+}
+
+#[expect(clippy::needless_pass_by_value, reason = "for map_err")]
+fn told(error: RedisError) -> String {
+    format!("it {error}")
 }
 
 #[cfg(test)]

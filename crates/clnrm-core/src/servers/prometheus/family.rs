@@ -7,7 +7,7 @@ use clnrm_decide::{Absent, Measured};
 
 use super::status::{self, Outcome};
 use super::text::{Kind, Sample};
-use crate::metrics::series::SeriesKey;
+use crate::metrics::SeriesKey;
 
 /// Labels that usual instrumentations use for the path: a series with the scrape's own path counts our scrapes.
 const PATH_LABELS: [&str; 12] = [

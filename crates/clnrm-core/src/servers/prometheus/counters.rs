@@ -4,14 +4,14 @@ use std::collections::HashMap;
 
 use clnrm_decide::{Absent, Measured};
 
+use super::families::{Families, created_name, other_form};
 use super::family::Family;
-use super::page::{Page, created_name, other_form};
 use super::status::Outcome;
 use super::unit::seconds_in_one;
 use crate::clock::Timestamp;
-use crate::config::definition::PrometheusSpec;
-use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters};
-use crate::metrics::series::Series;
+use crate::config::definition::ServerSpec;
+use crate::metrics::Series;
+use crate::metrics::{Counter, ResponseCounter, ServiceCounters};
 
 /// Set by all official client libraries.
 const START_TIME: &str = "process_start_time_seconds";
@@ -28,35 +28,38 @@ pub(super) struct Names {
 }
 
 impl Names {
-    pub(super) fn new(spec: &PrometheusSpec) -> Self {
-        let counters = [&spec.requests].into_iter().chain(&spec.errors);
+    pub(super) fn new(spec: &ServerSpec) -> Self {
+        let stated = |key| spec.setting(key).map(str::to_owned);
+        let requests = stated("requests").unwrap_or_default();
+        let duration = stated("duration").unwrap_or_default();
+        let (errors, connections) = (stated("errors"), stated("connections"));
+        let counters = [&requests].into_iter().chain(&errors);
         let of_counter = counters.flat_map(|name| {
             let sum_of = name.strip_suffix("_sum").unwrap_or(name).to_owned();
             let parts = ["count", "bucket"].map(|part| format!("{name}_{part}"));
             let forms = [name.clone(), other_form(name), created_name(name), sum_of];
             forms.into_iter().chain(parts)
         });
-        let duration = &spec.duration;
         let whole = ["_sum", "_count", "_bucket"]
             .iter()
             .find_map(|part| duration.strip_suffix(part))
-            .unwrap_or(duration);
+            .unwrap_or(&duration);
         let of_duration = ["_sum", "_count", "_bucket", "_created"]
             .iter()
             .flat_map(|part| [format!("{duration}{part}"), format!("{whole}{part}")])
             .chain([duration.clone(), whole.to_owned()]);
         let mut all: Vec<String> = of_counter
             .chain(of_duration)
-            .chain(spec.connections.clone())
+            .chain(connections.clone())
             .chain([START_TIME.to_owned()])
             .collect();
         all.sort_unstable();
         all.dedup();
         Self {
-            requests: spec.requests.clone(),
-            errors: spec.errors.clone(),
-            duration: duration.clone(),
-            connections: spec.connections.clone(),
+            requests,
+            errors,
+            duration,
+            connections,
             all,
         }
     }
@@ -67,7 +70,7 @@ impl Names {
 }
 
 /// What a page that was read `now` says of the service.
-pub(super) fn counters(page: &Page, names: &Names, now: Timestamp) -> ServiceCounters {
+pub(super) fn counters(page: &Families, names: &Names, now: Timestamp) -> ServiceCounters {
     let observations = observations(page, &names.duration);
     let requests = requests(page, names, &observations);
     let errors = match (&names.errors, &requests) {
@@ -93,7 +96,7 @@ pub(super) fn counters(page: &Page, names: &Names, now: Timestamp) -> ServiceCou
 
 /// The counter of requests. Without one, a histogram of their durations counts them as well.
 fn requests<'p>(
-    page: &'p Page,
+    page: &'p Families,
     names: &Names,
     observations: &Measured<(String, &'p Family)>,
 ) -> Measured<(String, &'p Family)> {
@@ -107,7 +110,7 @@ fn requests<'p>(
 }
 
 /// The family that counts what a histogram or summary has observed: its count, else its last bucket.
-fn observations<'p>(page: &'p Page, duration: &str) -> Measured<(String, &'p Family)> {
+fn observations<'p>(page: &'p Families, duration: &str) -> Measured<(String, &'p Family)> {
     for part in ["_count", "_bucket"] {
         let name = format!("{duration}{part}");
         if let Some(family) = page.part(&name) {
@@ -120,7 +123,7 @@ fn observations<'p>(page: &'p Page, duration: &str) -> Measured<(String, &'p Fam
     Err(missing_duration(page, duration))
 }
 
-fn missing_duration(page: &Page, duration: &str) -> Absent {
+fn missing_duration(page: &Families, duration: &str) -> Absent {
     let whole = ["_sum", "_count", "_bucket"]
         .iter()
         .find_map(|part| duration.strip_suffix(part))
@@ -132,7 +135,7 @@ fn missing_duration(page: &Page, duration: &str) -> Absent {
 }
 
 fn responses(
-    page: &Page,
+    page: &Families,
     names: &Names,
     observations: &Measured<(String, &Family)>,
     now: Timestamp,
@@ -155,13 +158,13 @@ fn responses(
 }
 
 /// All series of a counter.
-fn whole(page: &Page, name: &str, family: &Family, now: Timestamp) -> Counter {
+fn whole(page: &Families, name: &str, family: &Family, now: Timestamp) -> Counter {
     let series = series_of(family, |_| true).created(&created(page, name), now);
     Counter::of_series(series)
 }
 
 /// Those series of a counter of requests that failed.
-fn failed(page: &Page, name: &str, family: &Family, now: Timestamp) -> Measured<Counter> {
+fn failed(page: &Families, name: &str, family: &Family, now: Timestamp) -> Measured<Counter> {
     let name = || name.to_owned();
     match &family.bad_status {
         Some(Outcome::Unknown(label)) => Err(Absent::UnknownStatus {
@@ -178,7 +181,7 @@ fn failed(page: &Page, name: &str, family: &Family, now: Timestamp) -> Measured<
     }
 }
 
-fn created(page: &Page, name: &str) -> HashMap<u64, f64> {
+fn created(page: &Families, name: &str) -> HashMap<u64, f64> {
     let whole = ["_count", "_bucket"]
         .iter()
         .find_map(|part| name.strip_suffix(part))

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 
 use clnrm_decide::{Absent, Measured, Source};
 
-use crate::metrics::reading::{Counter, ResponseCounter, ServiceCounters};
+use crate::metrics::{Counter, ResponseCounter, ServiceCounters};
+
+/// As test files call it.
+pub(super) const NAME: &str = "redis";
 
 /// Commands that run a server rather than use it: whoever sends them (clnrm, to reset a warm instance or to measure it)
 /// is administration.
@@ -121,7 +124,7 @@ fn finite(text: &str) -> Option<f64> {
 
 fn not_exposed() -> Absent {
     Absent::NotExposed {
-        source_name: Source::server("redis"),
+        source_name: Source::server(NAME),
     }
 }
 

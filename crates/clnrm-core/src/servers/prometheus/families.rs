@@ -13,7 +13,7 @@ const SUGGESTIONS: usize = 3;
 
 /// The wanted families of one page.
 #[derive(Debug, Default)]
-pub(super) struct Page {
+pub(super) struct Families {
     families: HashMap<String, Family>,
     /// Counters of the page that sound like requests.
     alike: Vec<String>,
@@ -22,7 +22,7 @@ pub(super) struct Page {
     pub(super) unreadable_lines: usize,
 }
 
-impl Page {
+impl Families {
     /// Reads the families of these names; series with one of these paths count our own scrapes.
     pub(super) fn read<'n>(
         text: &str,

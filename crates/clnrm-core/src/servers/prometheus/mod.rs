@@ -3,9 +3,9 @@
 //! Deliberately absent: the protobuf form, quantiles and buckets, PromQL.
 
 mod counters;
+mod families;
 mod family;
 mod memory;
-mod page;
 mod status;
 mod text;
 mod unit;
@@ -18,12 +18,46 @@ use clnrm_decide::{Measured, Source};
 use tokio::time::Instant;
 
 use self::counters::{Names, counters};
+use self::families::Families;
 use self::memory::{Memory, Visit};
-use super::MetricsSource;
-use super::http_get::{Page, PageText};
-use super::reading::ServiceCounters;
+use super::kind::ServerKind;
+use super::page::{Page, PageText};
 use crate::clock::Clock;
-use crate::config::definition::PrometheusSpec;
+use crate::config::definition::{ServerForm, SettingForm, SettingValue};
+use crate::metrics::{MetricsSource, ServiceCounters};
+
+const NAME: &str = "prometheus";
+
+/// The defaults are the names that most client libraries give to their HTTP metrics. Without `errors`, failed requests are
+/// those whose labels say so; without `connections`, the kernel counts them.
+pub(super) static KIND: ServerKind = ServerKind {
+    form: ServerForm {
+        name: NAME,
+        alias: None,
+        default_page: Some("/metrics"),
+        settings: &[
+            SettingForm::or("requests", SettingValue::MetricName, "http_requests_total"),
+            SettingForm::optional("errors", SettingValue::MetricName),
+            SettingForm::or(
+                "duration",
+                SettingValue::MetricName,
+                "http_request_duration_seconds",
+            ),
+            SettingForm::optional("connections", SettingValue::MetricName),
+        ],
+        has_cleaner: false,
+    },
+    source: |server, own, clock| {
+        Box::new(Prometheus {
+            page: Page::new(server, own),
+            names: Names::new(server.spec),
+            memory: Memory::default(),
+            readings: 0,
+            clock,
+        })
+    },
+    cleaner: None,
+};
 
 /// How often each of the first readings asks, one time right after the other: workers that answer in turn show it, and a
 /// counter that counts clnrm's own requests, too.
@@ -35,7 +69,7 @@ const FIRST_VISITS_WITHIN: Duration = Duration::from_millis(250);
 
 /// Reads a Prometheus endpoint.
 #[derive(Debug)]
-pub(super) struct Prometheus {
+struct Prometheus {
     page: Page,
     names: Names,
     memory: Memory,
@@ -44,16 +78,6 @@ pub(super) struct Prometheus {
 }
 
 impl Prometheus {
-    pub(super) fn new(page: Page, spec: &PrometheusSpec, clock: Arc<dyn Clock>) -> Self {
-        Self {
-            names: Names::new(spec),
-            page,
-            memory: Memory::default(),
-            readings: 0,
-            clock,
-        }
-    }
-
     async fn visit(&mut self, is_repeat: bool) -> Measured<ServiceCounters> {
         let page = self.page.get().await?;
         let mut counters = self.read_page(&page);
@@ -67,7 +91,7 @@ impl Prometheus {
     }
 
     fn read_page(&self, page: &PageText) -> ServiceCounters {
-        let families = page::Page::read(
+        let families = Families::read(
             &page.text,
             page.announced_its_end,
             self.names.all(),
@@ -80,7 +104,7 @@ impl Prometheus {
 #[async_trait]
 impl MetricsSource for Prometheus {
     fn source(&self) -> Source {
-        Source::server("prometheus")
+        Source::server(NAME)
     }
 
     fn endpoint(&self) -> &str {

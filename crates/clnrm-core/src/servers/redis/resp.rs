@@ -1,10 +1,7 @@
-//! Enough of RESP2 to compare answers: commands out, any reply in, flattened to its texts.
+//! Enough of RESP2 to read and to compare answers: commands out, any reply in, flattened to its texts.
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use crate::metrics::MAX_ANSWER_BYTES;
 
-/// Far above any answer that is asked for here.
-const LONGEST_REPLY: usize = 16 * 1024 * 1024;
 /// Replies of replies of replies: none that is asked for here goes deeper.
 const DEEPEST: usize = 8;
 
@@ -17,38 +14,12 @@ pub(super) struct Reply {
     pub(super) error: Option<String>,
 }
 
+/// What came is no such reply.
 #[derive(Debug, PartialEq, Eq)]
-struct Malformed;
+pub(super) struct Malformed;
 
-/// Sends commands in one go and reads their replies.
-pub(super) async fn ask(
-    stream: &mut TcpStream,
-    commands: &[&[&str]],
-) -> Result<Vec<Reply>, String> {
-    let request: Vec<u8> = commands.iter().flat_map(|words| encode(words)).collect();
-    let failed = |error: std::io::Error| error.to_string();
-    stream.write_all(&request).await.map_err(failed)?;
-    let mut replies = Vec::with_capacity(commands.len());
-    let mut buffer = Vec::with_capacity(16 << 10);
-    while replies.len() < commands.len() {
-        match parse(&buffer, DEEPEST) {
-            Ok(Some((reply, length))) => {
-                buffer.drain(..length);
-                replies.push(reply);
-                continue;
-            }
-            Ok(None) if buffer.len() > LONGEST_REPLY => return Err("its answer is too long".into()),
-            Ok(None) => {}
-            Err(Malformed) => return Err("it does not speak the Redis protocol".into()),
-        }
-        if stream.read_buf(&mut buffer).await.map_err(failed)? == 0 {
-            return Err("it closed the connection".into());
-        }
-    }
-    Ok(replies)
-}
-
-fn encode(words: &[&str]) -> Vec<u8> {
+/// A command as an array of bulk strings.
+pub(super) fn encode(words: &[&str]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
     for word in words {
         bytes.extend(format!("${}\r\n{word}\r\n", word.len()).bytes());
@@ -57,10 +28,20 @@ fn encode(words: &[&str]) -> Vec<u8> {
 }
 
 /// The first reply and its length; `None` = more must come.
-fn parse(bytes: &[u8], depth: usize) -> Result<Option<(Reply, usize)>, Malformed> {
+pub(super) fn parse(bytes: &[u8]) -> Parsed {
+    parse_at(bytes, DEEPEST)
+}
+
+/// A reply and its length; `None` = more must come.
+type Parsed = Result<Option<(Reply, usize)>, Malformed>;
+
+fn parse_at(bytes: &[u8], depth: usize) -> Parsed {
     let Some(kind) = bytes.first() else {
         return Ok(None);
     };
+    if !b"+-:$*".contains(kind) {
+        return Err(Malformed);
+    }
     let Some(line_end) = bytes.windows(2).position(|pair| pair == b"\r\n") else {
         return Ok(None);
     };
@@ -99,16 +80,11 @@ fn parse(bytes: &[u8], depth: usize) -> Result<Option<(Reply, usize)>, Malformed
     }
 }
 
-fn elements(
-    bytes: &[u8],
-    mut at: usize,
-    count: usize,
-    depth: usize,
-) -> Result<Option<(Reply, usize)>, Malformed> {
+fn elements(bytes: &[u8], mut at: usize, count: usize, depth: usize) -> Parsed {
     let mut whole = Reply::default();
     for _ in 0..count {
         let rest = bytes.get(at..).unwrap_or_default();
-        let Some((element, length)) = parse(rest, depth - 1)? else {
+        let Some((element, length)) = parse_at(rest, depth - 1)? else {
             return Ok(None);
         };
         whole.texts.extend(element.texts);
@@ -120,7 +96,9 @@ fn elements(
 
 fn length_of(line: &str) -> Result<usize, Malformed> {
     let length: usize = line.parse().map_err(|_| Malformed)?;
-    (length <= LONGEST_REPLY).then_some(length).ok_or(Malformed)
+    (length <= MAX_ANSWER_BYTES)
+        .then_some(length)
+        .ok_or(Malformed)
 }
 
 #[cfg(test)]
@@ -130,7 +108,7 @@ mod tests {
     use super::*;
 
     fn texts(bytes: &[u8]) -> Vec<String> {
-        let (reply, length) = parse(bytes, DEEPEST).unwrap().unwrap();
+        let (reply, length) = parse(bytes).unwrap().unwrap();
         assert_eq!(length, bytes.len());
         assert_eq!(reply.error, None);
         reply.texts
@@ -139,44 +117,54 @@ mod tests {
     #[test]
     fn replies_of_every_kind_are_flattened() {
         assert_eq!(texts(b"+OK\r\n"), ["OK"]);
+        assert_eq!(texts(b"$4\r\na\r\nb\r\n"), ["a\r\nb"]);
         assert_eq!(texts(b":12\r\n"), ["12"]);
         assert_eq!(
             texts(b"*3\r\n$1\r\na\r\n$-1\r\n*2\r\n:1\r\n*0\r\n"),
             ["a", "1"]
         );
-        let (reply, _) = parse(b"-ERR no\r\n", DEEPEST).unwrap().unwrap();
+        let (reply, _) = parse(b"-ERR no\r\n").unwrap().unwrap();
         assert_eq!(reply.error.as_deref(), Some("ERR no"));
+    }
+
+    #[test]
+    fn writes_commands_with_lengths_in_bytes() {
+        assert_eq!(
+            encode(&["AUTH", "pä"]),
+            "*2\r\n$4\r\nAUTH\r\n$3\r\npä\r\n".as_bytes()
+        );
     }
 
     #[test]
     fn waits_for_the_rest_and_refuses_other_protocols() {
         let whole = b"*2\r\n$4\r\nabcd\r\n:7\r\n";
         for end in 0..whole.len() {
-            assert_eq!(parse(&whole[..end], DEEPEST), Ok(None), "cut at {end}");
+            assert_eq!(parse(&whole[..end]), Ok(None), "cut at {end}");
         }
         for other in [
-            &b"HTTP/1.1 400\r\n"[..],
+            &b"HTTP/1.1 400"[..],
+            b"$99999999999\r\n",
             b"$x\r\n",
             b"$2\r\nabcd",
             b"*1\r\n?\r\n",
         ] {
-            assert_eq!(parse(other, DEEPEST), Err(Malformed));
+            assert_eq!(parse(other), Err(Malformed));
         }
         let deep = b"*1\r\n".repeat(20);
-        assert_eq!(parse(&deep, DEEPEST), Err(Malformed));
+        assert_eq!(parse(&deep), Err(Malformed));
     }
 
     proptest! {
         #[test]
         fn parsing_never_panics_and_never_takes_more_than_there_is(bytes: Vec<u8>) {
-            if let Ok(Some((_, length))) = parse(&bytes, DEEPEST) {
+            if let Ok(Some((_, length))) = parse(&bytes) {
                 prop_assert!(length <= bytes.len());
             }
         }
 
         #[test]
         fn parsing_nearly_right_bytes_never_panics(text in r"([*$:+-][0-9]{0,8}\r\n.{0,4}){0,6}") {
-            let _ = parse(text.as_bytes(), DEEPEST);
+            let _ = parse(text.as_bytes());
         }
     }
 }
