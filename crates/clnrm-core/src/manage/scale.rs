@@ -198,7 +198,11 @@ impl Scaling {
                 .await
             {
                 Ok(_) => removed += 1,
-                Err(failure) => error = Some(crate::text::one_line(&failure)),
+                // It is on record as stopping, and goes with the next command: no other one goes in its place.
+                Err(failure) => {
+                    error = Some(crate::text::one_line(&failure));
+                    break;
+                }
             }
         }
         if removed < by {
