@@ -6,7 +6,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::{Arc, Mutex};
 
-use clnrm_core::backend::DockerRuntime;
+use clnrm_core::backend::Backend as _;
+use clnrm_core::backend::docker::DockerBackend;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::{Notify, Semaphore};
@@ -19,15 +20,15 @@ use crate::support::eventually;
 
 const SOCKET: &str = "/var/run/docker.sock";
 
-fn runtime(state_dir: &Path, socket: &Path) -> DockerRuntime {
+fn runtime(state_dir: &Path, socket: &Path) -> DockerBackend {
     let host = format!("unix://{}", socket.display());
     let environment = BTreeMap::from([("DOCKER_HOST".to_owned(), host)]);
-    DockerRuntime::new(&environment, state_dir, None)
+    DockerBackend::new(&environment, state_dir, None)
 }
 
-async fn prepare(runtime: &DockerRuntime) {
-    runtime.need_network();
-    runtime.prepare_network().await;
+async fn prepare(runtime: &DockerBackend) {
+    runtime.begin_use();
+    runtime.make_ready().await;
 }
 
 /// Passes connections on to the engine, but holds back what asks for a new network, also when whoever asked is gone.
@@ -134,7 +135,7 @@ async fn a_network_that_comes_to_be_after_its_maker_was_killed_is_in_nobody_s_wa
     many.join_all().await;
     assert_eq!(engine.networks(), [id.as_str()]);
     other.release_network().await;
-    other.tidy().await.unwrap();
+    other.tidy().await;
     engine.assert_nothing_is_left();
     listening.abort();
 }
@@ -158,14 +159,14 @@ async fn many_who_need_the_network_at_once_make_one() {
 
     // Whoever no longer needs one waits for what it has begun: nothing comes to be after it has looked.
     let one = Arc::new(runtime(&state_dir, Path::new(SOCKET)));
-    one.tidy().await.unwrap();
+    one.tidy().await;
     engine.assert_nothing_is_left();
     one.need_network();
     let preparing = Arc::clone(&one);
     let preparing = tokio::spawn(async move { preparing.prepare_network().await });
     tokio::task::yield_now().await;
     one.release_network().await;
-    one.tidy().await.unwrap();
+    one.tidy().await;
     engine.assert_nothing_is_left();
     preparing.await.unwrap();
     engine.assert_nothing_is_left();

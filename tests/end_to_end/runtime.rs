@@ -2,52 +2,122 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
-use clnrm_core::backend::process::Found;
-use clnrm_core::backend::shim_protocol::ExitStatus;
+use clnrm_core::backend::probe::Probe;
+use clnrm_core::backend::process::{ProcessBackend, run_command};
+use clnrm_core::backend::root::Root;
+use clnrm_core::backend::start::StartOrder;
 use clnrm_core::backend::{
-    CommandOutcome, CommandRequest, CommandResult, InstancePlace, NotReady, ProcessRuntime,
-    ReadyContext, Running, StartError, StartRequest, Supervisor, TreeState, readiness::Probe,
-    recovery, wait_until_ready,
+    Backend, BackendError, CommandOutcome, CommandRequest, CommandResult, Condition, Ended,
+    ExitStatus, InstancePlace, Loss, NetworkNames, NotReady, Observed, OnPull, ReadyContext,
+    Running, TreeState, wait_until_ready,
 };
-use clnrm_core::config::definition::{StopSignal, StopSpec};
+use clnrm_core::clock::Timestamp;
+use clnrm_core::config::definition::{
+    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
+    StopSpec,
+};
+use clnrm_core::config::placeholder::Bindings;
 use clnrm_core::procfs::ProcessIdentity;
+use clnrm_core::services::service_manager::AutoScaleConfig;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use crate::support::{clnrm, content, eventually, processes_with};
 
 fn shim(instance: &Running) -> &ProcessIdentity {
-    match &instance.supervisor {
-        Supervisor::Shim(shim) => shim,
-        Supervisor::Container(id) => panic!("a process has no container {id}"),
+    match &instance.root {
+        Root::ProcessTree(shim) => shim,
+        Root::Container(container) => panic!("a process has no container {container:?}"),
     }
 }
 
-fn runtime() -> ProcessRuntime {
-    ProcessRuntime::new(clnrm().to_owned())
+fn runtime() -> ProcessBackend {
+    ProcessBackend::new(clnrm().to_owned(), Path::new("/nowhere"))
 }
 
-fn environment() -> BTreeMap<String, String> {
-    BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())])
-}
-
-fn request(dir: &Path, id: &str, script: &str) -> StartRequest {
-    StartRequest {
+fn place(dir: &Path, id: &str) -> InstancePlace {
+    InstancePlace {
         id: id.to_owned(),
         dir: dir.to_owned(),
-        argv: ["sh", "-c", script].map(str::to_owned).to_vec(),
-        env: environment(),
-        working_dir: dir.to_owned(),
+        container: None,
+    }
+}
+
+async fn observed(place: &InstancePlace) -> Observed {
+    let mut observed = runtime().observe(std::slice::from_ref(place)).await;
+    observed.remove(0).unwrap()
+}
+
+async fn end(place: &InstancePlace, grace: Duration) -> Ended {
+    runtime().end(place, &grace.into()).await.unwrap()
+}
+
+fn definition(dir: &Path, command: CommandLine) -> ServiceDefinition {
+    ServiceDefinition {
+        name: "service".to_owned(),
+        launch: Launch::Process(command),
+        folder: Default::default(),
+        env: BTreeMap::new(),
+        env_of_caller: Default::default(),
+        working_dir: None,
+        base_dir: dir.to_owned(),
+        fixed_ports: Vec::new(),
+        ready: Readiness {
+            checks: Vec::new(),
+            stated: false,
+            timeout: Duration::from_secs(10),
+            max_interval: Duration::from_millis(250),
+        },
+        metrics: MetricsSpec::ProcessOnly,
+        cpus: None,
+        memory_bytes: None,
+        depends_on: Vec::new(),
+        scale: AutoScaleConfig::default(),
+        pool: PoolSpec::default(),
         stop: StopSpec {
             signal: StopSignal::Term,
             grace: Duration::from_millis(300),
         },
+        response_target_ms: 100.0,
         log_limit_bytes: 1 << 20,
-        log_patterns: Vec::new(),
+        lifetime: Lifetime::Stays,
     }
+}
+
+async fn start(place: &InstancePlace, command: CommandLine) -> Result<Running, BackendError> {
+    let order = StartOrder {
+        place: place.clone(),
+        definition: &definition(&place.dir, command),
+        run: None,
+        owner: &ProcessIdentity::of(i32::try_from(std::process::id()).unwrap())
+            .unwrap()
+            .unwrap(),
+        now: Timestamp::from_millis(0),
+        environment: &environment(),
+        bindings: Bindings::default(),
+        names: NetworkNames::default(),
+        preferred: None,
+        taken_ports: Vec::new(),
+        seed: 0,
+    };
+    let intent = Arc::new(runtime()).prepare(order).await.unwrap();
+    let starting = intent.deed;
+    starting
+        .start(&OnPull::default(), &CancellationToken::new())
+        .await
+}
+
+async fn start_script(place: &InstancePlace, script: &str) -> Running {
+    let command = CommandLine::Exec(["sh", "-c", script].map(str::to_owned).to_vec());
+    start(place, command).await.unwrap()
+}
+
+fn environment() -> BTreeMap<String, String> {
+    BTreeMap::from([("PATH".to_owned(), std::env::var("PATH").unwrap_or_default())])
 }
 
 fn command(script: &str, timeout: Duration) -> CommandRequest {
@@ -62,8 +132,7 @@ fn command(script: &str, timeout: Duration) -> CommandRequest {
 
 async fn run(script: &str, timeout: Duration) -> CommandResult {
     let request = command(script, timeout);
-    runtime()
-        .run_command(&request, &CancellationToken::new())
+    run_command(clnrm(), &request, &CancellationToken::new())
         .await
         .unwrap()
 }
@@ -93,37 +162,22 @@ async fn a_tree_that_hides_in_every_way_is_ended_whole() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
     let name = format!("sleep {sleep}");
-    let instance = runtime()
-        .start(&request(dir.path(), "hider-1", &hiding_script(&sleep)))
-        .await
-        .unwrap();
+    let hider = place(dir.path(), "hider-1");
+    start_script(&hider, &hiding_script(&sleep)).await;
     eventually("four sleepers", || match processes_with(&name).len() {
         5.. => Ok(()),
         found => Err(format!("{found} found")),
     })
     .await;
-    assert!(matches!(
-        ProcessRuntime::find(dir.path()).unwrap(),
-        Found::Alive(_)
-    ));
+    assert_eq!(observed(&hider).await, Observed::Alive(Condition::Serving));
 
-    let outcome = ProcessRuntime::stop(
-        "hider-1",
-        dir.path(),
-        shim(&instance),
-        &Duration::from_secs(1).into(),
-    )
-    .await
-    .unwrap();
+    let outcome = end(&hider, Duration::from_secs(1)).await;
 
     assert_eq!(processes_with(&name), [0; 0]);
     assert!(outcome.killed, "one of them is deaf to SIGTERM");
     let exit = outcome.exit.unwrap();
     assert!(exit.requested);
-    assert_eq!(
-        ProcessRuntime::find(dir.path()).unwrap(),
-        Found::Ended(exit)
-    );
+    assert_eq!(observed(&hider).await, Observed::Ended(exit));
 }
 
 #[tokio::test]
@@ -131,11 +185,8 @@ async fn what_a_killed_shim_leaves_is_found_by_its_mark_and_ended() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
     let name = format!("sleep {sleep}");
-    let id = format!("orphan-{sleep}");
-    let instance = runtime()
-        .start(&request(dir.path(), &id, &hiding_script(&sleep)))
-        .await
-        .unwrap();
+    let orphan = place(dir.path(), &format!("orphan-{sleep}"));
+    let instance = start_script(&orphan, &hiding_script(&sleep)).await;
     eventually("the sleepers", || match processes_with(&name).len() {
         5.. => Ok(()),
         found => Err(format!("{found} found")),
@@ -143,21 +194,20 @@ async fn what_a_killed_shim_leaves_is_found_by_its_mark_and_ended() {
     .await;
 
     rustix_kill(shim(&instance).pid);
-    eventually("the shim is dead", || {
-        match ProcessRuntime::find(dir.path()).unwrap() {
-            Found::Lost(_) => Ok(()),
-            other => Err(format!("{other:?}")),
-        }
+    let shim = shim(&instance).clone();
+    eventually("the shim is dead", || match shim.is_alive() {
+        false => Ok(()),
+        true => Err("it lives".to_owned()),
     })
     .await;
+    let lost = Observed::Lost(Loss::SupervisorKilled);
+    assert_eq!(observed(&orphan).await, lost);
     assert!(
         processes_with(&name).len() >= 4,
         "they outlive their supervisor"
     );
 
-    let ended = recovery::end_leftovers(&id, shim(&instance).pid)
-        .await
-        .unwrap();
+    let ended = end(&orphan, Duration::from_secs(1)).await.leftovers;
     assert!(ended.len() >= 4, "{ended:?}");
     assert_eq!(processes_with(&name), [0; 0]);
 }
@@ -174,49 +224,28 @@ fn rustix_kill(pid: i32) {
 async fn a_service_that_daemonizes_stays_alive_until_it_is_stopped() {
     let dir = tempfile::tempdir().unwrap();
     let sleep = unique_sleep(&dir);
-    let mut instance = runtime()
-        .start(&request(
-            dir.path(),
-            "daemon-1",
-            &format!("setsid sleep {sleep} & exit 0"),
-        ))
-        .await
-        .unwrap();
+    let daemon = place(dir.path(), "daemon-1");
+    let script = format!("setsid sleep {sleep} & exit 0");
+    let mut instance = start_script(&daemon, &script).await;
     instance
         .state
         .wait_for(|state| *state == TreeState::MainLeft)
         .await
         .unwrap();
-    assert!(matches!(
-        ProcessRuntime::find(dir.path()).unwrap(),
-        Found::Alive(_)
-    ));
-    ProcessRuntime::stop(
-        "daemon-1",
-        dir.path(),
-        shim(&instance),
-        &Duration::from_secs(5).into(),
-    )
-    .await
-    .unwrap();
+    assert_eq!(observed(&daemon).await, Observed::Alive(Condition::Serving));
+    end(&daemon, Duration::from_secs(5)).await;
     assert_eq!(processes_with(&format!("sleep {sleep}")), [0; 0]);
 }
 
 #[tokio::test]
 async fn readiness_gives_up_at_once_when_the_process_dies() {
     let dir = tempfile::tempdir().unwrap();
-    let instance = runtime()
-        .start(&request(dir.path(), "dies-1", "echo broken; exit 3"))
-        .await
-        .unwrap();
+    let dies = place(dir.path(), "dies-1");
+    let instance = start_script(&dies, "echo broken; exit 3").await;
     let failure = wait_until_ready(
         &runtime(),
         ReadyContext {
-            place: InstancePlace {
-                id: String::new(),
-                dir: PathBuf::new(),
-                container: None,
-            },
+            place: dies,
             probes: vec![Probe::Tcp("127.0.0.1:1".to_owned())],
             timeout: Duration::from_secs(600),
             max_interval: Duration::from_millis(250),
@@ -247,12 +276,12 @@ async fn readiness_gives_up_at_once_when_the_process_dies() {
 #[tokio::test]
 async fn a_command_that_does_not_exist_is_named() {
     let dir = tempfile::tempdir().unwrap();
-    let mut start = request(dir.path(), "absent-1", "");
-    start.argv = vec!["no-such-program".to_owned()];
-    let error = runtime().start(&start).await.unwrap_err();
-    assert!(
-        matches!(&error, StartError::CommandNotFound { program } if program == "no-such-program"),
-        "{error:?}"
+    let absent = place(dir.path(), "absent-1");
+    let command = CommandLine::Exec(vec!["no-such-program".to_owned()]);
+    let error = start(&absent, command).await.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "the command `no-such-program` does not exist"
     );
 }
 
@@ -303,7 +332,7 @@ async fn a_command_that_is_cancelled_is_gone_when_its_outcome_is_known() {
         Duration::from_secs(600),
     );
     let (result, ()) = tokio::join!(
-        async { runtime().run_command(&request, &cancel).await.unwrap() },
+        async { run_command(clnrm(), &request, &cancel).await.unwrap() },
         async {
             content(begun).await;
             cancel.cancel();
@@ -320,12 +349,8 @@ async fn dropping_a_command_ends_it() {
     let begun = dir.path().join("begun");
     let script = format!("echo x > {}; sleep {sleep}", begun.display());
     let running = tokio::spawn(async move {
-        runtime()
-            .run_command(
-                &command(&script, Duration::from_secs(600)),
-                &CancellationToken::new(),
-            )
-            .await
+        let request = command(&script, Duration::from_secs(600));
+        run_command(clnrm(), &request, &CancellationToken::new()).await
     });
     content(begun).await;
     running.abort();

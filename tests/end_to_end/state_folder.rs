@@ -3,7 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use clnrm_core::backend::DockerRuntime;
+use clnrm_core::backend::Backend as _;
+use clnrm_core::backend::docker::DockerBackend;
 
 use crate::containers::Engine;
 use crate::docker::{TestImage, container_service, docker};
@@ -94,8 +95,8 @@ async fn the_next_command_ends_the_containers_of_a_deleted_state() {
         delete(&project.state_dir()).await;
         // Somebody who has made a history meanwhile knows his own containers.
         let state_dir = project.path().canonicalize().unwrap().join(".clnrm");
-        let containers = DockerRuntime::new(&std::env::vars().collect(), &state_dir, None);
-        assert_eq!(containers.end_forgotten(|| false).await, Ok(Vec::new()));
+        let containers = DockerBackend::new(&std::env::vars().collect(), &state_dir, None);
+        assert_eq!(containers.end_forgotten(&|| false).await, Ok(Vec::new()));
         assert_eq!(engine.containers().len(), 1);
         let told = project.run(command).await.expect(0);
         told.says("its history was deleted, and it was removed");

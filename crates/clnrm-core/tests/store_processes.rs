@@ -17,7 +17,7 @@ use clnrm_core::config::definition::{
 };
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::{AutoScaleConfig, ServiceMetrics, Tier};
-use clnrm_core::store::{InstanceId, InstancePorts, NewInstance, RuntimeKind, ServiceId, Store};
+use clnrm_core::store::{InstanceId, InstancePorts, NewInstance, ServiceId, Store};
 
 const CHILD: &str = "CLNRM_STORE_CHILD";
 
@@ -83,7 +83,7 @@ fn child() {
             service: shared,
             run: None,
             digest: clnrm_core::config::identity::Digest("d".into()),
-            runtime: RuntimeKind::Process,
+            runtime: "process".to_owned(),
             pooled: false,
             dir: "/dir".into(),
             ports: InstancePorts::default(),

@@ -1,25 +1,17 @@
 //! What an instance is to the rest of clnrm, whatever it runs as.
-//!
-//! Starting takes what each runtime needs ([`Launchable`]); from then on an instance is a place on disk that any
-//! later command can look at, end, and run things in, through one trait.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_trait::async_trait;
-use thiserror::Error;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::command::{CommandError, CommandRequest, CommandResult};
-use super::docker::{ContainerRequest, EngineError, EngineMark};
-use super::process::{StartError, StartRequest, StopError};
-use super::shim_protocol::{ExitRecord, ExitStatus};
-use crate::config::definition::Protocol;
-use crate::procfs::ProcessIdentity;
+use super::error::BackendError;
+use super::exit::{ExitRecord, ExitStatus};
+use super::folder::log_path;
+use super::root::Root;
+use crate::config::placeholder::InstanceBinding;
 
 /// Where an instance is found again: its id, unique in the project, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,31 +33,30 @@ pub struct RecordedContainer {
     pub engine: Option<EngineMark>,
 }
 
-/// What to start.
-#[derive(Debug, Clone)]
-pub enum Launchable {
-    /// A process tree.
-    Process(StartRequest),
-    /// A container.
-    Container(Box<ContainerRequest>),
-}
-
-/// What keeps an instance together.
+/// An engine, as it is known again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Supervisor {
-    /// The shim of a process tree.
-    Shim(ProcessIdentity),
-    /// The container of that id.
-    Container(String),
+pub struct EngineMark {
+    /// Its own id, for as long as its data folder lives.
+    pub id: String,
+    /// Where it was reached.
+    pub address: String,
 }
 
-/// An instance that this command started.
+/// An instance that this command started, or watches.
 #[derive(Debug, Clone)]
 pub struct Running {
-    /// What keeps it together.
-    pub supervisor: Supervisor,
+    /// How its use of resources is measured.
+    pub root: Root,
     /// Its main process, as this machine numbers it; `None` = on another machine.
     pub main_pid: Option<i32>,
+    /// What its engine knows it by; `None` = it is found by its folder.
+    pub container: Option<RecordedContainer>,
+    /// What its image's name meant when it was started; `None` = it has no image.
+    pub image_id: Option<String>,
+    /// Where it turned out to be; `None` = where it was told to be.
+    pub reached: Option<InstanceBinding>,
+    /// Where it may be reached if not there.
+    pub elsewhere: Option<InstanceBinding>,
     /// Its log.
     pub log: PathBuf,
     /// The CPU that its engine allows, in cores; `None` = no limit.
@@ -74,27 +65,35 @@ pub struct Running {
     pub has_health_check: bool,
     /// What the user should know of its start.
     pub warnings: Vec<String>,
-    /// Of a container: where it is, from outside and from other containers.
-    pub published: Option<Published>,
     /// How many lines of its output have matched each pattern that was given at its start.
     pub lines_seen: watch::Receiver<Vec<u32>>,
     /// Changes when it ends.
     pub state: watch::Receiver<TreeState>,
 }
 
-/// The addresses of a container.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Published {
-    /// Its address in that network.
-    pub ip: Option<String>,
-    /// Where its ports are reached from here.
-    pub host: String,
-    /// Those ports, by the port inside.
-    pub host_ports: BTreeMap<(u16, Protocol), u16>,
-    /// The id of its image.
-    pub image_id: Option<String>,
-    /// The engine that it is on.
-    pub engine: Option<EngineMark>,
+impl Running {
+    /// One of this machine, of which nothing else is known; `dir` is its folder.
+    pub fn of(
+        root: Root,
+        main_pid: Option<i32>,
+        dir: &Path,
+        state: watch::Receiver<TreeState>,
+    ) -> Self {
+        Self {
+            root,
+            main_pid,
+            container: None,
+            image_id: None,
+            reached: None,
+            elsewhere: None,
+            log: log_path(dir),
+            cpus: None,
+            has_health_check: false,
+            warnings: Vec::new(),
+            lines_seen: watch::channel(Vec::new()).1,
+            state,
+        }
+    }
 }
 
 /// Whether an instance lives, as far as its starter was told.
@@ -151,7 +150,7 @@ pub enum Observed {
     /// It never came into being.
     NeverStarted,
     /// Nobody can say: the engine does not answer.
-    Unknown(EngineError),
+    Unknown(BackendError),
 }
 
 /// How an instance lives.
@@ -168,6 +167,15 @@ pub enum Condition {
     Disconnected,
     /// Its engine is starting it again.
     Restarting,
+}
+
+/// What a backend has, at one moment.
+#[derive(Debug)]
+pub struct Survey {
+    /// What there is of each instance that was asked for, in the same order.
+    pub observed: Vec<Result<Observed, BackendError>>,
+    /// The instances of this project of which it has something, as far as it knows without being told their ids.
+    pub ids: Result<Vec<String>, BackendError>,
 }
 
 impl fmt::Display for Condition {
@@ -193,6 +201,26 @@ pub struct Ended {
     pub leftovers: Vec<String>,
 }
 
+impl Ended {
+    /// What ended before anybody asked it to.
+    pub(super) fn as_recorded(exit: ExitRecord) -> Self {
+        Self {
+            killed: exit.killed,
+            exit: Some(exit),
+            leftovers: Vec::new(),
+        }
+    }
+
+    /// Nothing was there.
+    pub(super) fn nothing() -> Self {
+        Self {
+            exit: None,
+            killed: false,
+            leftovers: Vec::new(),
+        }
+    }
+}
+
 /// How long an instance that is asked to end is waited for before it is killed.
 #[derive(Debug, Clone)]
 pub struct Patience {
@@ -210,85 +238,6 @@ impl From<Duration> for Patience {
             hurry: CancellationToken::new(),
         }
     }
-}
-
-/// Why an instance could not be started.
-#[derive(Debug, Error)]
-pub enum LaunchError {
-    /// As a process.
-    #[error(transparent)]
-    Process(#[from] StartError),
-    /// As a container.
-    #[error(transparent)]
-    Container(#[from] super::docker::ContainerError),
-}
-
-/// Why an instance could not be looked at or ended.
-#[derive(Debug, Error)]
-pub enum InstanceError {
-    /// Its folder cannot be read.
-    #[error("cannot read the instance's folder {path}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
-    /// Its processes could not be ended.
-    #[error(transparent)]
-    Stop(#[from] StopError),
-    /// The engine did not do it.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-}
-
-/// What can be done with an instance that was started, by this command or an earlier one.
-#[async_trait]
-pub trait Runtime: fmt::Debug + Send + Sync {
-    /// What is there of each instance, in the same order.
-    async fn observe(&self, places: &[InstancePlace]) -> Vec<Result<Observed, InstanceError>>;
-
-    /// Takes over the watch of an instance that another command started; `None` = it does not live.
-    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError>;
-
-    /// Ends whatever there is of an instance: asked first, killed when `patience` is over. Nothing is left when
-    /// this returns; its log stays.
-    async fn end(&self, place: &InstancePlace, patience: &Patience)
-    -> Result<Ended, InstanceError>;
-
-    /// Ends whatever still carries the marks of instances that are recorded as ended; names each with its instance.
-    async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError>;
-
-    /// Runs a command in the instance's place, to its end, to its time-out, or until `cancel`.
-    async fn run_in(
-        &self,
-        place: &InstancePlace,
-        request: &CommandRequest,
-        cancel: &CancellationToken,
-    ) -> Result<CommandResult, CommandError>;
-
-    /// What the instance's own health check says, now; only containers have one.
-    async fn health(
-        &self,
-        place: &InstancePlace,
-        cancel: &CancellationToken,
-    ) -> Result<Health, CommandError>;
-
-    /// A file with the last `lines` of the log as it is now; its own for every command, so that none disturbs another's
-    /// reading.
-    async fn fetch_log(
-        &self,
-        place: &InstancePlace,
-        lines: usize,
-    ) -> Result<FetchedLog, EngineError>;
-
-    /// Appends what has come since to a fetched log, until `cancel`.
-    async fn follow_log(
-        &self,
-        place: &InstancePlace,
-        fetched: &FetchedLog,
-        cancel: &CancellationToken,
-    ) -> Result<(), EngineError>;
 }
 
 /// A part of a log, up to the moment at which it was fetched.

@@ -7,8 +7,8 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use super::exit::ExitStatus;
 use super::instance::{Loss, TreeState};
-use super::shim_protocol::ExitStatus;
 
 /// What a job has left running gets to end by itself.
 const LEFTOVER_PATIENCE: Duration = Duration::from_millis(500);
@@ -78,7 +78,7 @@ fn outcome(state: Option<TreeState>) -> Result<(), JobError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::shim_protocol::ExitRecord;
+    use crate::backend::exit::ExitRecord;
 
     fn ended(status: ExitStatus, requested: bool) -> TreeState {
         TreeState::Ended(ExitRecord {

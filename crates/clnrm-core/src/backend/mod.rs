@@ -1,38 +1,45 @@
 //! Starting, watching and ending instances: the only part of clnrm that spawns anything or talks to a container engine.
 //!
-//! Every process runs below a *shim* ([`shim`]): the same binary, executed again as a session leader and child
-//! subreaper, which owns the whole process tree and survives the command that started it. A container is kept by its
-//! engine ([`docker`]). Once started, both are the same to the rest of clnrm: a [`Runtime`] and an [`InstancePlace`].
-//! Deliberately absent: what to start and when (`lifecycle`), and the history (`store`).
+//! Everything else asks a [`Backend`], and never which one it is. Those that there are stand in [`list`]: a process tree
+//! of this machine ([`process`]), and a container that its engine keeps ([`docker`]). Deliberately absent: what to start
+//! and when (`lifecycle`), and the history (`store`).
 
 pub mod command;
+pub mod contract;
 pub mod docker;
+pub mod environment;
+pub mod error;
+pub mod exit;
+pub mod folder;
 pub mod guard;
 pub mod instance;
 pub mod job;
 mod kernel_listeners;
+pub mod list;
 mod listening;
 pub mod log_file;
-pub mod mark;
+pub mod names;
 pub mod port_owner;
 pub mod ports;
+pub mod probe;
 pub mod process;
-mod process_instance;
+pub mod pull;
 pub mod readiness;
-pub mod recovery;
-pub mod shim;
-pub mod shim_protocol;
+pub mod root;
 pub mod signal;
 mod socket_table;
+pub mod start;
 pub mod wanted_lines;
 
 pub use command::{CommandOutcome, CommandRequest, CommandResult};
-pub use docker::{ContainerError, ContainerRequest, DockerRuntime, EngineError};
+pub use contract::Backend;
+pub use error::{BackendError, ErrorKind};
+pub use exit::{ExitRecord, ExitStatus};
 pub use instance::{
-    Condition, Ended, FetchedLog, Health, InstanceError, InstancePlace, LaunchError, Launchable,
-    Loss, Observed, Patience, Published, RecordedContainer, Running, Runtime, Supervisor,
-    TreeState,
+    Condition, Ended, EngineMark, FetchedLog, Health, InstancePlace, Loss, Observed, Patience,
+    RecordedContainer, Running, Survey, TreeState,
 };
-pub use process::{ProcessRuntime, StartError, StartRequest, StopError, StopOutcome};
+pub use list::Backends;
+pub use names::NetworkNames;
+pub use pull::{OnPull, PullProgress};
 pub use readiness::{NotReady, ReadyContext, can_connect, wait_until_ready};
-pub use shim_protocol::ExitRecord;

@@ -10,6 +10,9 @@ use std::ops::Range;
 use rand::RngExt;
 use rand::rngs::StdRng;
 
+use super::start::PrepareError;
+use crate::config::definition::ServiceDefinition;
+
 /// Below the default `ip_local_port_range` (32768…), above the ports that people fix by hand.
 const CANDIDATES: Range<u16> = 20_000..32_000;
 const RANDOM_ATTEMPTS: usize = 64;
@@ -30,6 +33,15 @@ pub fn is_free(port: u16) -> bool {
 /// The same for UDP.
 pub fn is_free_udp(port: u16) -> bool {
     UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok()
+}
+
+/// Whether an instance can have the ports of this machine that its file fixes.
+pub(super) fn check_fixed(definition: &ServiceDefinition) -> Result<(), PrepareError> {
+    let mut wanted = definition.ports_of_this_machine().into_iter();
+    match wanted.find(|port| !is_free(*port)) {
+        Some(port) => Err(PrepareError::PortTaken { port }),
+        None => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -1,6 +1,5 @@
 //! Waits until an instance is ready, and not a moment longer: it gives up at once when the process has died.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -10,10 +9,12 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandOutcome, CommandRequest};
-use super::instance::{Health, InstancePlace, Loss, Running, Runtime, TreeState};
+use super::contract::Backend;
+use super::exit::ExitStatus;
+use super::instance::{Health, InstancePlace, Loss, Running, TreeState};
 use super::listening::{self, Deaf};
-use super::port_owner::{self, Tree};
-use super::shim_protocol::ExitStatus;
+use super::port_owner;
+use super::probe::Probe;
 use crate::config::definition::LogPattern;
 use crate::http;
 
@@ -24,46 +25,6 @@ const PAUSE_SHARE: u32 = 8;
 /// Longest time of one probe.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 const PROBE_BODY_LIMIT: usize = 64 * 1024;
-
-/// One check, with every placeholder filled in.
-#[derive(Debug, Clone)]
-pub enum Probe {
-    /// `host:port` accepts a connection.
-    Tcp(String),
-    /// A port of this machine accepts a connection, and what listens there belongs to the service.
-    OwnPort {
-        /// `127.0.0.1:port`.
-        address: String,
-        /// The port.
-        port: u16,
-        /// The service's processes.
-        tree: Tree,
-    },
-    /// A container listens on this port inside; the address is where it is published.
-    Listens {
-        /// Its main process.
-        main_pid: Option<i32>,
-        /// The port inside.
-        port: u16,
-        /// `127.0.0.1:port`.
-        address: String,
-        /// Its address in the project's network.
-        ip: Option<IpAddr>,
-    },
-    /// The container's own health check passes.
-    Healthy,
-    /// GET on this URL answers 2xx or 3xx.
-    Http(String),
-    /// So many lines of the log match.
-    Log {
-        /// Which of the patterns that its output is held against.
-        index: usize,
-        /// The pattern.
-        wanted: LogPattern,
-    },
-    /// The command exits with 0.
-    Command(CommandRequest),
-}
 
 /// What to wait for.
 #[derive(Debug, Clone)]
@@ -138,13 +99,13 @@ impl NotReady {
 
 /// Waits until every probe holds. The looks start 5 ms apart and back off to an eighth of the time waited.
 pub async fn wait_until_ready(
-    runtime: &dyn Runtime,
+    backend: &dyn Backend,
     context: ReadyContext,
 ) -> Result<(), NotReady> {
     let mut state = context.state.clone();
     let limit = context.timeout;
     let mut last = String::from("no look was finished");
-    let probing = probe_until_all_hold(runtime, &context, &mut last);
+    let probing = probe_until_all_hold(backend, &context, &mut last);
     let ready = tokio::select! {
         // A process that has died is looked at first: a port that somebody else opened must not hide it.
         biased;
@@ -166,14 +127,14 @@ pub async fn wait_until_ready(
 }
 
 async fn probe_until_all_hold(
-    runtime: &dyn Runtime,
+    backend: &dyn Backend,
     context: &ReadyContext,
     last: &mut String,
 ) -> Result<(), NotReady> {
     let started = Instant::now();
     for probe in &context.probes {
         loop {
-            match look(runtime, probe, context).await {
+            match look(backend, probe, context).await {
                 Look::Holds => break,
                 Look::NotYet(reason) => *last = reason,
                 Look::Never(hopeless) => return Err(hopeless),
@@ -222,7 +183,7 @@ impl From<Result<(), String>> for Look {
     }
 }
 
-async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> Look {
+async fn look(backend: &dyn Backend, probe: &Probe, context: &ReadyContext) -> Look {
     match probe {
         Probe::Tcp(address) => connect(address).await.into(),
         Probe::OwnPort {
@@ -253,18 +214,18 @@ async fn look(runtime: &dyn Runtime, probe: &Probe, context: &ReadyContext) -> L
                 }),
             }
         }
-        Probe::Healthy => health(runtime, context).await,
+        Probe::Healthy => health(backend, context).await,
         Probe::Http(url) => get(url).await.into(),
         Probe::Log { index, wanted } => {
             let seen = context.lines_seen.borrow().get(*index).copied();
             enough_lines(seen.unwrap_or_default(), wanted).into()
         }
-        Probe::Command(request) => run(runtime, request, context).await.into(),
+        Probe::Command(request) => run(backend, request, context).await.into(),
     }
 }
 
-async fn health(runtime: &dyn Runtime, context: &ReadyContext) -> Look {
-    match runtime.health(&context.place, &context.cancel).await {
+async fn health(backend: &dyn Backend, context: &ReadyContext) -> Look {
+    match backend.health(&context.place, &context.cancel).await {
         Ok(Health::Healthy | Health::NotChecked) => Look::Holds,
         Ok(Health::NotYet(output)) => Look::NotYet(format!(
             "its own health check has not passed yet{}",
@@ -328,11 +289,11 @@ fn enough_lines(seen: u32, wanted: &LogPattern) -> Result<(), String> {
 }
 
 async fn run(
-    runtime: &dyn Runtime,
+    backend: &dyn Backend,
     request: &CommandRequest,
     context: &ReadyContext,
 ) -> Result<(), String> {
-    let result = runtime
+    let result = backend
         .run_in(&context.place, request, &context.cancel)
         .await
         .map_err(|error| error.to_string())?;

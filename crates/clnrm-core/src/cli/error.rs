@@ -109,7 +109,7 @@ impl From<io::Error> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::InstanceError;
+    use crate::backend::{BackendError, ErrorKind};
     use crate::lifecycle::recover::RecoverError;
     use crate::lifecycle::stop::EndError;
     use crate::manage::ManageError;
@@ -145,10 +145,11 @@ mod tests {
     fn what_survived_is_a_leak_of_who_stops_it_and_a_failure_of_who_meant_something_else() {
         let survived = || EndError::Stop {
             id: InstanceId("api-1".to_owned()),
-            source: InstanceError::Folder {
-                path: "/p/.clnrm/instances/api-1".into(),
-                source: io::ErrorKind::Other.into(),
-            },
+            source: BackendError::new(
+                io::Error::from(io::ErrorKind::Other),
+                ErrorKind::Refused,
+                None,
+            ),
         };
         assert_eq!(
             CliError::from(ManageError::Stop(survived())).exit,

@@ -12,12 +12,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::{CliError, CommandFailure};
 use super::types::GlobalOptions;
-use crate::backend::docker::EngineError;
-use crate::backend::{DockerRuntime, ProcessRuntime, recovery};
+use crate::backend::{BackendError, Backends};
 use crate::clock::SystemClock;
 use crate::config::project::{self, STATE_DIR_VARIABLE};
 use crate::lifecycle::Project;
-use crate::lifecycle::project::instances_dir;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
 use crate::report::{Printer, unless_closed};
@@ -113,8 +111,8 @@ impl Invocation {
             .unwrap_or_else(|_| settings.state_dir.clone());
         Ok(Arc::new(Project {
             store: StoreHandle::new(store),
-            processes: ProcessRuntime::new(self.program.clone()),
-            containers: DockerRuntime::new(
+            backends: Backends::of(
+                self.program.clone(),
                 &self.variables,
                 &state_dir,
                 settings.config.docker_host.as_deref(),
@@ -136,7 +134,7 @@ impl Invocation {
         &self,
         settings: &project::Project,
         printer: &mut Printer<'_>,
-    ) -> Result<Option<EngineError>, CliError> {
+    ) -> Result<Option<BackendError>, CliError> {
         let state_dir = &settings.state_dir;
         let is_forgotten = || !Store::exists(state_dir);
         let (true, Some(parent), Some(name)) =
@@ -147,21 +145,19 @@ impl Invocation {
         // The folder itself may be gone; what ran in it knows its true path.
         let parent = parent.canonicalize().unwrap_or_else(|_| parent.to_owned());
         let state_dir = parent.join(name);
-        for note in recovery::end_abandoned(&instances_dir(&state_dir)).await {
-            unless_closed(printer.warning(&note))?;
-        }
-        let containers = DockerRuntime::new(&self.variables, &state_dir, None);
-        match containers.end_forgotten(is_forgotten).await {
-            Ok(ended) => {
-                for container in ended {
-                    let note = format!("{container}: its history was deleted, and it was removed");
-                    unless_closed(printer.warning(&note))?;
+        let backends = Backends::of(self.program.clone(), &self.variables, &state_dir, None);
+        let mut not_looked_for = None;
+        for backend in backends.iter() {
+            match backend.end_forgotten(&is_forgotten).await {
+                Ok(notes) => {
+                    for note in notes {
+                        unless_closed(printer.warning(&note))?;
+                    }
                 }
-                Ok(None)
+                Err(error) => not_looked_for = Some(error),
             }
-            Err(EngineError::Absent { .. }) => Ok(None),
-            Err(error) => Ok(Some(error)),
         }
+        Ok(not_looked_for)
     }
 
     /// Opens the project's state; `None` where there is none.

@@ -15,7 +15,7 @@ use clap::Parser;
 use self::error::{CliError, CommandFailure};
 use self::invocation::Invocation;
 use self::types::{Cli, Command, ServicesCommand};
-use crate::backend::{shim, shim_protocol::SHIM_SUBCOMMAND};
+use crate::backend::process::{shim, shim_protocol::SHIM_SUBCOMMAND};
 use crate::exit::Exit;
 use crate::report::style::{ColorChoice, Style, Surroundings};
 use crate::report::{Printer, unless_closed};

@@ -2,23 +2,22 @@
 
 use super::project::Project;
 use super::start_failure::{PortHolder, StartCause, StartFailure};
-use crate::backend::{port_owner, ports};
+use crate::backend::port_owner;
+use crate::backend::start::PrepareError;
 use crate::config::definition::ServiceDefinition;
 use crate::store::InstanceRow;
 
 impl Project {
-    /// Whether an instance can have the ports that its file fixes.
-    pub(super) async fn check_fixed_ports(
-        &self,
-        definition: &ServiceDefinition,
-    ) -> Result<(), StartCause> {
-        let wanted = definition.ports_of_this_machine();
-        match wanted.into_iter().find(|port| !ports::is_free(*port)) {
-            Some(port) => Err(StartCause::PortTaken {
+    /// Why a start could not be prepared, with whoever has its port.
+    pub(super) async fn unprepared(&self, error: PrepareError) -> StartCause {
+        match error {
+            PrepareError::PortTaken { port } => StartCause::PortTaken {
                 port,
                 holder: self.holder_of(port).await,
-            }),
-            None => Ok(()),
+            },
+            PrepareError::NoFreePort => StartCause::NoFreePort,
+            PrepareError::Placeholder(error) => StartCause::Placeholder(error),
+            PrepareError::Backend(error) => StartCause::Backend(error),
         }
     }
 

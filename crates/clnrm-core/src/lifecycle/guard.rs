@@ -9,13 +9,12 @@ use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::clean::is_reusable;
+use super::plan::StartPlan;
 use super::pool_size::pool_size;
 use super::project::Project;
 use super::recover::RecoverError;
 use super::sampler::{Sampler, Warn};
-use super::start::StartPlan;
-use crate::backend::docker::{NetworkNames, OnPull};
-use crate::backend::guard;
+use crate::backend::{NetworkNames, OnPull, guard};
 use crate::clock::Timestamp;
 use crate::store::{GivenBack, InstanceRow, InstanceState, ServiceId, ServiceRow, StoreError};
 use crate::text::one_line;

@@ -3,15 +3,15 @@
 //! A job's row says that it has ended as soon as it has, so no later command takes it for something that runs. Its
 //! folder stays for the services and steps that come after it, until its test gives it back like any instance.
 
+use super::plan::StartPlan;
 use super::preparation::Prepared;
 use super::project::Project;
-use super::start::StartPlan;
+
 use super::start_failure::StartCause;
 use super::stop::EndError;
 use crate::backend::Running;
 use crate::backend::job::wait_until_done;
-use crate::config::placeholder::InstanceBinding;
-use crate::store::{Ending, InstanceExit};
+use crate::store::{Ending, InstanceExit, InstanceId};
 
 /// The only code with which a job is done.
 const SUCCESS: i32 = 0;
@@ -28,22 +28,19 @@ impl Project {
         wait_until_done(running.state.clone(), limit, &plan.cancel)
             .await
             .map_err(StartCause::Job)?;
-        let place = prepared.place();
-        self.runtime(prepared.kind())
-            .end(&place, &self.patience(plan.definition.stop.grace))
-            .await
-            .map_err(|source| {
-                StartCause::Leftovers(EndError::Stop {
-                    id: prepared.id.clone(),
-                    source,
-                })
-            })?;
+        let id = InstanceId(prepared.place.id.clone());
+        let patience = self.patience(plan.definition.stop.grace);
+        let ended = prepared.backend.end(&prepared.place, &patience).await;
+        ended.map_err(|source| {
+            let id = id.clone();
+            StartCause::Leftovers(EndError::Stop { id, source })
+        })?;
         let exit = InstanceExit {
             code: Some(SUCCESS),
             signal: None,
             message: Some(format!("exit code {SUCCESS}")),
         };
-        let (id, now) = (prepared.id.clone(), self.now());
+        let now = self.now();
         self.store
             .call(move |store| {
                 store.record_ready(&id, now)?;
@@ -53,14 +50,5 @@ impl Project {
             })
             .await
             .map_err(StartCause::Store)
-    }
-}
-
-/// What others may know of a job that is done: its folder. Where it listened, nobody does.
-pub(super) fn binding_of_done(binding: InstanceBinding) -> InstanceBinding {
-    InstanceBinding {
-        host: binding.host,
-        data_dir: binding.data_dir,
-        ..InstanceBinding::default()
     }
 }

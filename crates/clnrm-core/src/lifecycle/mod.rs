@@ -3,12 +3,13 @@
 //! Deliberately absent: test files and steps (`runner`), decisions (`manage`), and anything that prints (`report`).
 
 pub mod clean;
-mod container;
+mod command_place;
 mod fixed_ports;
 pub mod guard;
 mod job;
-mod look_over;
+pub mod live;
 pub mod neighbours;
+pub mod plan;
 pub mod pool;
 pub mod pool_size;
 mod preparation;
@@ -21,6 +22,8 @@ pub mod start_failure;
 pub mod stop;
 pub mod stopped;
 
+pub use live::{Acquired, LiveInstance};
+pub use plan::StartPlan;
 pub use project::Project;
-pub use start::{Acquired, LiveInstance, StartPlan};
+
 pub use start_failure::{StartCause, StartFailure};

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::job::binding_of_done;
 use super::project::Project;
-use super::start::HOST;
-use crate::backend::docker::NetworkNames;
-use crate::backend::process::data_dir;
+use crate::backend::NetworkNames;
+use crate::backend::folder::data_dir;
+use crate::backend::start::HOST;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::{InsideBinding, InstanceBinding};
 use crate::store::{InstanceRow, InstanceState, ServiceRow, StoreError};
@@ -74,7 +73,7 @@ pub(crate) async fn neighbours(
         if let Some(job) = jobs.rfind(|service| Some(&service.file) == file) {
             // It has run; its folder and what it waited for are still there.
             let done = done_jobs.iter().find(|row| row.start.service == job.id);
-            found.extend(done.map(|row| (name.clone(), binding_of_done(binding(row)))));
+            found.extend(done.map(|row| (name.clone(), binding(row).of_done())));
             wanted.extend(&job.definition.depends_on);
         }
     }

@@ -2,19 +2,23 @@
 //!
 //! Deliberately absent: which test wants one and when (`runner`), and how long one stays (`store`, `recover`).
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
 use super::clean::CleanError;
 use super::clean::is_reusable;
+use super::live::{Acquired, LiveInstance};
 use super::neighbours::binding;
+use super::plan::StartPlan;
 use super::project::{Project, place};
-use super::start::{Acquired, LiveInstance, StartPlan};
 use super::start_failure::StartFailure;
 use super::stop::EndError;
+use crate::backend::environment;
+use crate::backend::start::ANY_ADDRESS;
 use crate::clock::Timestamp;
-use crate::config::definition::{Launch, ServiceDefinition};
+use crate::config::definition::ServiceDefinition;
 use crate::store::{
     CleanInstance, GivenBack, InstanceRow, RunId, ServiceId, StoreError, WarmLease, WarmRequest,
 };
@@ -40,15 +44,12 @@ impl Project {
         wanted: &Wanted<'_>,
     ) -> Result<Option<LiveInstance>, StoreError> {
         let started = Instant::now();
-        let image_id = match &wanted.definition.launch {
-            Launch::Process(_) => None,
-            // A cold start says what is wrong with an image or an engine.
-            Launch::Container(container) => {
-                match self.containers.image_id(&container.image).await {
-                    Ok(Some(id)) => Some(id),
-                    Ok(None) | Err(_) => return Ok(None),
-                }
-            }
+        let Ok(backend) = self.backends.that_starts(wanted.definition) else {
+            return Ok(None);
+        };
+        // A cold start says what is wrong with an image or an engine.
+        let Ok(image_id) = backend.image_id(wanted.definition).await else {
+            return Ok(None);
         };
         let request = WarmRequest {
             image_id,
@@ -97,10 +98,13 @@ impl Project {
         definition: &ServiceDefinition,
         acquired: Acquired,
     ) -> Option<LiveInstance> {
-        let running = self.runtime(row.start.runtime).adopt(&place(row)).await;
-        let running = running.ok()??;
+        let backend = self.backends.named(&row.start.runtime).ok()?;
+        let running = backend.adopt(&place(row)).await.ok()??;
         let binding = binding(row);
-        let bindings = self.own_bindings(&definition.name, &binding);
+        let mut bindings = self.own_bindings(&definition.name, &binding);
+        if backend.has_inside() {
+            bindings = bindings.seen_from_container(&definition.name, ANY_ADDRESS);
+        }
         let ready_in = row.ready_at?.since(row.start.created_at);
         Some(LiveInstance {
             id: row.start.id.clone(),
@@ -109,7 +113,8 @@ impl Project {
             dir: row.start.dir.clone(),
             binding,
             address: row.start.address.clone(),
-            env: self.environment_of(definition, &bindings).ok()?,
+            env: environment::stated(definition, &self.environment, &bindings).ok()?,
+            backend: Arc::clone(backend),
             running,
             ready_in,
             acquired,

@@ -8,31 +8,21 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::docker::{EngineMark, OnPull};
-use crate::backend::ports;
-use crate::backend::{
-    DockerRuntime, InstancePlace, LaunchError, Launchable, ProcessRuntime, RecordedContainer,
-    Running, Runtime,
-};
+use crate::backend::folder::instances_dir;
+use crate::backend::root::{ContainerRoot, Root};
+use crate::backend::{Backends, EngineMark, InstancePlace, RecordedContainer};
 use crate::clock::{Clock, Timestamp};
 use crate::config::placeholder::{Bindings, InstanceBinding};
 use crate::procfs::ProcessIdentity;
-use crate::store::{InstanceId, InstanceRow, RuntimeKind, StoreHandle};
-
-/// Variables of the caller's environment that instances see; everything else comes from the test file.
-const INHERITED: [&str; 10] = [
-    "PATH", "HOME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "USER", "LOGNAME", "SHELL", "TZ",
-];
+use crate::store::{InstanceId, InstanceRow, StoreHandle};
 
 /// A project and what acts on it.
 #[derive(Debug)]
 pub struct Project {
     /// Its history.
     pub store: StoreHandle,
-    /// Starts processes, and runs commands on this machine.
-    pub processes: ProcessRuntime,
-    /// Starts containers.
-    pub containers: DockerRuntime,
+    /// What its instances run in.
+    pub backends: Backends,
     /// The time of day.
     pub clock: Arc<dyn Clock>,
     /// Where its state lives.
@@ -47,7 +37,7 @@ pub struct Project {
     pub looks_only: bool,
     /// Cancelled when nothing that ends gets time for it any more.
     pub hurry: CancellationToken,
-    /// For ids and ports.
+    /// For ids, names and ports.
     pub rng: Mutex<StdRng>,
 }
 
@@ -55,46 +45,6 @@ impl Project {
     /// The present moment.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
-    }
-
-    /// What instances of that kind live in.
-    pub fn runtime(&self, kind: RuntimeKind) -> &dyn Runtime {
-        match kind {
-            RuntimeKind::Process => &self.processes,
-            RuntimeKind::Container => &self.containers,
-        }
-    }
-
-    /// Starts an instance; it runs when this returns, and need not be ready.
-    pub async fn launch(
-        &self,
-        launchable: &Launchable,
-        on_pull: &OnPull,
-        cancel: &CancellationToken,
-    ) -> Result<Running, LaunchError> {
-        Ok(match launchable {
-            Launchable::Process(request) => self.processes.start(request).await?,
-            Launchable::Container(request) => {
-                self.containers.start(request, on_pull, cancel).await?
-            }
-        })
-    }
-
-    /// The allow-listed part of the environment.
-    pub fn inherited_environment(&self) -> BTreeMap<String, String> {
-        self.passed_on(&INHERITED)
-    }
-
-    /// Those of these variables that the environment has.
-    pub fn passed_on<'a, N: AsRef<str> + 'a>(
-        &self,
-        names: impl IntoIterator<Item = &'a N>,
-    ) -> BTreeMap<String, String> {
-        let names = names.into_iter();
-        let found = names.filter_map(|name| self.environment.get_key_value(name.as_ref()));
-        found
-            .map(|(name, value)| (name.clone(), value.clone()))
-            .collect()
     }
 
     /// Bindings that know nothing but this binary.
@@ -128,25 +78,20 @@ impl Project {
         self.with_rng(|rng| rng.random_range(0..1 << 24))
     }
 
-    /// A port that is free now and that no live instance was given.
-    pub fn free_port(&self, taken: &[u16]) -> Option<u16> {
-        self.with_rng(|rng| ports::free_port(rng, taken))
-    }
-
     /// The folder of one instance.
     pub fn instance_dir(&self, id: &InstanceId) -> PathBuf {
         self.instances_dir().join(&id.0)
+    }
+
+    /// For whoever draws from a generator of its own.
+    pub(super) fn new_seed(&self) -> u64 {
+        self.with_rng(|rng| rng.random())
     }
 
     fn with_rng<T>(&self, draw: impl FnOnce(&mut StdRng) -> T) -> T {
         // A generator is as good after a panic as before.
         draw(&mut self.rng.lock().unwrap_or_else(PoisonError::into_inner))
     }
-}
-
-/// The folder of a state directory that holds one folder per instance.
-pub fn instances_dir(state_dir: &Path) -> PathBuf {
-    state_dir.join("instances")
 }
 
 /// Where a recorded instance is.
@@ -162,6 +107,17 @@ pub fn place(row: &InstanceRow) -> InstancePlace {
             }),
         }),
     }
+}
+
+/// How the use of resources of a recorded instance is measured; `None` = it was not started yet.
+pub(crate) fn root(row: &InstanceRow) -> Option<Root> {
+    let shim = row.shim.clone().map(Root::ProcessTree);
+    shim.or_else(|| {
+        Some(Root::Container(ContainerRoot {
+            container_id: row.container_id.clone()?,
+            main_pid: row.main_pid,
+        }))
+    })
 }
 
 /// A path as reports show it: relative to the current folder where it lies below it.

@@ -3,22 +3,17 @@
 //! Whoever was killed, and wherever: an intent that was journalled, a shim without its starter, orphans without
 //! their shim, a folder without a row. Each is found here and either accounted for or ended.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::BTreeMap;
 use std::fs;
 
 use thiserror::Error;
 
 use super::project::{Project, place};
-use super::stop::{DEFAULT_GRACE, EndError};
-use crate::backend::docker::ContainerList;
-use crate::backend::{
-    Condition, EngineError, InstanceError, InstancePlace, Loss, Observed, Runtime,
-};
+use super::stop::{DEFAULT_GRACE, EndError, Ended};
+use crate::backend::{Backend, BackendError, Condition, ErrorKind, InstancePlace, Loss, Observed};
 use crate::clock::Timestamp;
 use crate::exit::Fatal;
-use crate::store::{
-    Ending, InstanceId, InstanceRow, InstanceState, RunRow, RuntimeKind, StoreError,
-};
+use crate::store::{Ending, InstanceId, InstanceRow, InstanceState, RunRow, StoreError};
 use crate::text::one_line;
 
 /// Why the state of the project could not be established.
@@ -73,7 +68,7 @@ impl Recovered {
 
 /// What is to be done with one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Verdict {
+enum Verdict {
     /// It is as recorded.
     Leave,
     /// It has ended (or must), and the row must say so.
@@ -84,7 +79,7 @@ pub(super) enum Verdict {
 
 /// Why an instance of a pool goes that lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Retirement {
+enum Retirement {
     Expired,
     RunKilled,
     HolderKilled,
@@ -103,168 +98,167 @@ impl Retirement {
 }
 
 impl Project {
-    /// Accounts for every instance of the project; ends what nobody is responsible for any more.
+    /// Accounts for every instance of the project; ends what nobody is responsible for any more. Where the history cannot
+    /// be written, it only tells what lives and what does not, and that is recorded in this command's copy alone.
     pub async fn recover(&self) -> Result<Recovered, RecoverError> {
-        if self.looks_only {
-            return self.look_over().await;
-        }
         // Folders before rows: a row is always written before its folder, so a folder seen now without a row then
         // has none at all.
-        let folders = self.instance_folders();
-        let looked_at = folders.clone();
+        let folders = match self.looks_only {
+            true => Vec::new(),
+            false => self.instance_folders(),
+        };
         let instances_dir = self.instances_dir();
-        let had_network = self.containers.had_network();
-        let (rows, runs, known, knows_containers) = self
+        let (rows, runs, unknown, used) = self
             .store
             .call(move |store| {
                 store.follow_moved_folders(&instances_dir)?;
-                let mut known = HashSet::new();
+                let mut unknown = Vec::new();
                 for id in folders {
-                    if store.instance(&id)?.is_some() {
-                        known.insert(id);
+                    if store.instance(&id)?.is_none() {
+                        unknown.push(id);
                     }
                 }
-                let knows_containers = had_network || store.has_containers()?;
                 Ok((
                     store.live_instances()?,
                     store.unfinished_runs()?,
-                    known,
-                    knows_containers,
+                    unknown,
+                    store.backends_used()?,
                 ))
             })
             .await?;
         let mut recovered = Recovered::default();
-        let mut ended_containers = false;
-        // Rows before containers, which are asked for once: what runs, and what must not.
-        let containers = match knows_containers {
-            true => Some(self.containers.containers().await),
-            false => None,
-        };
-        for (row, observed) in self.look_at(rows, containers.as_ref()).await {
-            let observed = observed.map_err(|source| unreadable(&row, source))?;
-            if let Observed::Unknown(error) = &observed {
-                recovered.note_once(format!("{error}; its instances are shown as recorded"));
+        for backend in self.backends.iter() {
+            if used.contains(backend.name()) || backend.may_hold_strays() {
+                self.recover_in(&**backend, &rows, &runs, &mut recovered)
+                    .await?;
             }
-            recovered.note_condition(&row, &observed);
-            if matches!(observed, Observed::Alive(_)) {
-                self.follow_restarted(&row, &mut recovered).await?;
-            }
-            if matches!(observed, Observed::Alive(_)) && of_a_killed_run(&row, &runs) {
-                self.end_commands_in(&row).await;
-            }
-            let why = match judge(&row, &observed, &runs, self.now()) {
-                Verdict::Leave => continue,
-                Verdict::End(why) => why,
-                Verdict::Retire(retirement) if self.retire(&row, retirement).await? => {
-                    retirement.why()
-                }
-                // Somebody was quicker, and ends it or uses it.
-                Verdict::Retire(_) => continue,
-            };
-            ended_containers |= row.start.runtime == RuntimeKind::Container;
-            self.end_row(&row, why, &mut recovered).await?;
         }
-        if let Some(containers) = containers {
-            ended_containers |= self
-                .end_stray_containers(containers, &mut recovered)
-                .await?;
-        }
-        if ended_containers {
-            self.tidy_containers().await?;
-        }
-        self.end_unknown_folders(
-            looked_at.into_iter().filter(|id| !known.contains(id)),
-            &mut recovered,
-        )
-        .await?;
+        self.end_unknown_folders(unknown, &mut recovered).await?;
         Ok(recovered)
     }
 
-    /// What there is of every instance, with one question to each runtime, if `containers` are not known already.
-    pub(super) async fn look_at(
+    /// One look at everything that a backend has: what runs, and what must not.
+    async fn recover_in(
         &self,
-        rows: Vec<InstanceRow>,
-        containers: Option<&Result<ContainerList, EngineError>>,
-    ) -> Vec<(InstanceRow, Result<Observed, InstanceError>)> {
-        let mut looked_at = Vec::with_capacity(rows.len());
-        for kind in [RuntimeKind::Process, RuntimeKind::Container] {
-            let mine: Vec<InstanceRow> = rows
-                .iter()
-                .filter(|row| row.start.runtime == kind)
-                .cloned()
-                .collect();
-            let places: Vec<_> = mine.iter().map(place).collect();
-            let observed = match containers {
-                Some(listed) if kind == RuntimeKind::Container => {
-                    self.containers.observe_in(listed.as_ref(), &places).await
+        backend: &dyn Backend,
+        rows: &[InstanceRow],
+        runs: &[RunRow],
+        recovered: &mut Recovered,
+    ) -> Result<(), RecoverError> {
+        let mine = rows.iter();
+        let mine: Vec<&InstanceRow> = mine
+            .filter(|row| row.start.runtime == backend.name())
+            .collect();
+        let places: Vec<InstancePlace> = mine.iter().map(|row| place(row)).collect();
+        let survey = backend.survey(&places).await;
+        let mut has_ended = false;
+        for (row, observed) in mine.into_iter().zip(survey.observed) {
+            let observed = match observed {
+                Ok(observed) => observed,
+                Err(error) if self.looks_only => {
+                    recovered.note_once(one_line(&error));
+                    continue;
                 }
-                _ => self.runtime(kind).observe(&places).await,
+                Err(source) => return Err(unended(&row.start.id, source)),
             };
-            looked_at.extend(mine.into_iter().zip(observed));
+            has_ended |= self
+                .recover_one(backend, row, &observed, runs, recovered)
+                .await?;
         }
-        looked_at
+        if self.looks_only {
+            return Ok(());
+        }
+        if self.end_strays(backend, survey.ids, recovered).await? || has_ended {
+            self.tidy_one(backend).await?;
+        }
+        Ok(())
     }
 
-    /// A container without a live row: whoever made it was killed before it could remove it, or while it was created.
-    async fn end_stray_containers(
+    /// Whether it was ended.
+    async fn recover_one(
         &self,
-        containers: Result<ContainerList, EngineError>,
+        backend: &dyn Backend,
+        row: &InstanceRow,
+        observed: &Observed,
+        runs: &[RunRow],
         recovered: &mut Recovered,
     ) -> Result<bool, RecoverError> {
-        // Containers before rows: a row is always written before its container is made.
-        let found = match containers {
-            Ok(containers) => containers.instance_ids(),
+        if let Observed::Unknown(error) = observed {
+            recovered.note_once(format!("{error}; its instances are shown as recorded"));
+        }
+        recovered.note_condition(row, observed);
+        let is_alive = matches!(observed, Observed::Alive(_));
+        if is_alive {
+            self.follow_restarted(backend, row, recovered).await?;
+        }
+        if is_alive && !self.looks_only && of_a_killed_run(row, runs) {
+            backend.end_commands_in(&place(row)).await;
+        }
+        let why = match judge(row, observed, runs, self.now()) {
+            Verdict::Leave => return Ok(false),
+            // Then what lives is shown as living, whoever should end it.
+            _ if self.looks_only && is_alive => return Ok(false),
+            Verdict::End(why) => why,
+            Verdict::Retire(retirement) if self.retire(row, retirement).await? => retirement.why(),
+            // Somebody was quicker, and ends it or uses it.
+            Verdict::Retire(_) => return Ok(false),
+        };
+        let ended = match self.looks_only {
+            true => Ok(Ended::found(observed)),
+            false => {
+                let place = place(row);
+                self.end_instance(backend, &place, DEFAULT_GRACE).await
+            }
+        };
+        match ended {
+            Ok(ended) => self.record_end(row, ended, why, recovered).await?,
+            // One that cannot be ended must not keep every other command from its work.
+            Err(error) => recovered.note_once(one_line(&error)),
+        }
+        Ok(true)
+    }
+
+    /// What has no live row: whoever made it was killed before it could remove it, or while it was created. `true` = there
+    /// was something, or nothing at all is left.
+    async fn end_strays(
+        &self,
+        backend: &dyn Backend,
+        found: Result<Vec<String>, BackendError>,
+        recovered: &mut Recovered,
+    ) -> Result<bool, RecoverError> {
+        // Instances before rows: a row is always written before its instance is made.
+        let found = match found {
+            Ok(found) => found,
             // Without an engine there is nothing that could be ended; live instances have said so already.
-            Err(error) if error.is_unreachable() => return Ok(false),
+            Err(error) if error.kind() == ErrorKind::Unreachable => return Ok(false),
             Err(error) => {
                 recovered.note_once(error.to_string());
                 return Ok(false);
             }
         };
+        if found.is_empty() {
+            // What is shared without anybody to share it is of a run that was killed in between.
+            return Ok(true);
+        }
         let live = self.store.call(|store| store.live_instances()).await?;
         let is_live = |id: &String| live.iter().any(|row| row.start.id.0 == *id);
-        // A network without containers is of a run that was killed in between.
-        let is_idle = found.is_empty();
         let stray: Vec<String> = found.into_iter().filter(|id| !is_live(id)).collect();
         if stray.is_empty() {
-            return Ok(is_idle);
+            return Ok(false);
         }
-        match self.containers.end_survivors(&stray).await {
+        match backend.end_survivors(&stray).await {
             Ok(ended) => recovered.notes.extend(
                 ended
                     .into_iter()
-                    .map(|container| format!("{container}: nobody needed it, and it was removed")),
+                    .map(|one| format!("{one}: nobody needed it, and it was removed")),
             ),
             Err(error) => recovered.note_once(error.to_string()),
         }
         Ok(true)
     }
 
-    /// Removes what deleted projects left in the engine; one sentence each. Not that of every command: it asks for
-    /// everything that any project has there.
-    pub async fn end_abandoned_containers(&self) -> Vec<String> {
-        // Best effort: whoever needs the engine is told what is wrong with it.
-        let ended = self.containers.end_abandoned(self.now()).await;
-        let ended = ended.unwrap_or_default().into_iter();
-        ended
-            .map(|container| format!("{container}: it had expired, and was removed"))
-            .collect()
-    }
-
-    /// What a step of a killed run still does inside a container; beside a process it ended with its run.
-    async fn end_commands_in(&self, row: &InstanceRow) {
-        if row.start.runtime == RuntimeKind::Container {
-            // Best effort: what cannot be ended ends with its container.
-            let _ = self.containers.end_commands_in(&place(row)).await;
-        }
-    }
-
     /// Takes an instance out of its pool; `false` = somebody was quicker.
-    async fn retire(
-        &self,
-        row: &InstanceRow,
-        retirement: Retirement,
-    ) -> Result<bool, RecoverError> {
+    async fn retire(&self, row: &InstanceRow, retirement: Retirement) -> Result<bool, StoreError> {
         let (id, holder, now) = (row.start.id.clone(), row.start.owner.clone(), self.now());
         self.store
             .call(move |store| match retirement {
@@ -273,27 +267,16 @@ impl Project {
                 Retirement::HolderKilled => store.take_back(&id, &holder),
             })
             .await
-            .map_err(RecoverError::Store)
     }
 
-    async fn end_row(
+    async fn record_end(
         &self,
         row: &InstanceRow,
+        mut ended: Ended,
         why: &str,
         recovered: &mut Recovered,
-    ) -> Result<(), RecoverError> {
+    ) -> Result<(), StoreError> {
         let id = row.start.id.clone();
-        let ended = self
-            .end_instance(row.start.runtime, &place(row), DEFAULT_GRACE)
-            .await;
-        let mut ended = match ended {
-            Ok(ended) => ended,
-            // One that cannot be ended must not keep every other command from its work.
-            Err(error) => {
-                recovered.note_once(one_line(&error));
-                return Ok(());
-            }
-        };
         if row.state == InstanceState::Stopping && ended.ending == Ending::Failed {
             // It was asked to, by a command that was killed before it could say so.
             ended.ending = Ending::Stopped;
@@ -314,34 +297,30 @@ impl Project {
                     .map(drop)
             })
             .await
-            .map_err(RecoverError::Store)
     }
 
     async fn end_unknown_folders(
         &self,
-        unknown: impl Iterator<Item = InstanceId>,
+        unknown: Vec<InstanceId>,
         recovered: &mut Recovered,
     ) -> Result<(), RecoverError> {
         for id in unknown {
-            let dir = self.instance_dir(&id);
             let place = InstancePlace {
                 id: id.0.clone(),
-                dir: dir.clone(),
+                dir: self.instance_dir(&id),
                 container: None,
             };
-            let looked = self.processes.observe(std::slice::from_ref(&place)).await;
-            if matches!(
-                looked.first(),
-                Some(Ok(Observed::Alive(_) | Observed::Lost(_)))
-            ) {
-                self.end_instance(RuntimeKind::Process, &place, DEFAULT_GRACE)
-                    .await?;
-                recovered
-                    .notes
-                    .push(format!("{id}: it was not in the history, and was ended"));
+            for backend in self.backends.iter() {
+                let patience = self.patience(DEFAULT_GRACE);
+                let ended = backend.end_unknown(&place, &patience).await;
+                if ended.map_err(|source| unended(&id, source))? {
+                    recovered
+                        .notes
+                        .push(format!("{id}: it was not in the history, and was ended"));
+                }
             }
             // Best effort: a folder that stays is looked at again next time.
-            let _ = fs::remove_dir_all(&dir);
+            let _ = fs::remove_dir_all(&place.dir);
         }
         Ok(())
     }
@@ -358,7 +337,7 @@ impl Project {
 
 const ENGINE_RESTARTED: &str = "the container engine was restarted, which ended it";
 
-pub(super) fn judge(
+fn judge(
     row: &InstanceRow,
     observed: &Observed,
     unfinished_runs: &[RunRow],
@@ -430,9 +409,9 @@ fn judge_pooled(
     }
 }
 
-fn unreadable(row: &InstanceRow, source: InstanceError) -> RecoverError {
+fn unended(id: &InstanceId, source: BackendError) -> RecoverError {
     RecoverError::Instance(EndError::Stop {
-        id: row.start.id.clone(),
+        id: id.clone(),
         source,
     })
 }

@@ -1,33 +1,26 @@
-//! A container that somebody restarted is another process, at another port: its row follows it.
+//! An instance that somebody restarted is another process, at another port: its row follows it.
 
-use super::container::{at_its_own_address, located};
+use super::neighbours::binding;
 use super::project::{Project, place};
 use super::recover::Recovered;
-use crate::backend::Running;
-use crate::store::{InstanceRow, RuntimeKind, StoreError};
+use super::start::started;
+use crate::backend::Backend;
+use crate::store::{InstanceRow, StoreError};
 
 impl Project {
-    /// Records where a living container is now, if that is another place or process than the recorded one.
+    /// Records where a living instance is now, if that is another place or process than the recorded one.
     pub(super) async fn follow_restarted(
         &self,
+        backend: &dyn Backend,
         row: &InstanceRow,
         recovered: &mut Recovered,
     ) -> Result<(), StoreError> {
-        if row.start.runtime != RuntimeKind::Container {
-            return Ok(());
-        }
-        let Some(inside) = &row.start.ports.inside else {
-            return Ok(());
-        };
-        // What cannot be looked at more closely stays as recorded: that it lives is known.
-        let place = place(row);
-        let anew = self.containers.started_anew(&place, row.main_pid);
-        let Some(running) = anew.await.ok().flatten() else {
+        let (before, place) = (binding(row), place(row));
+        let anew = backend.started_anew(&place, row.main_pid, &before);
+        let Some(running) = anew.await else {
             return Ok(());
         };
-        let Some(now) = located(inside, &as_reached_before(row, running)) else {
-            return Ok(());
-        };
+        let now = started(&running, running.reached.as_ref().unwrap_or(&before));
         let id = &row.start.id;
         recovered.note_once(match &now.address {
             Some(address) if now.address != row.start.address => {
@@ -37,20 +30,7 @@ impl Project {
         });
         let id = id.clone();
         self.store
-            .call(move |store| store.record_container(&id, &now).map(drop))
+            .call(move |store| store.record_started(&id, &now).map(drop))
             .await
-    }
-}
-
-/// One that was reached at its own address still is.
-fn as_reached_before(row: &InstanceRow, running: Running) -> Running {
-    let host = |address: &str| address.rsplit_once(':').map(|(host, _)| host.to_owned());
-    let before = row.start.address.as_deref().and_then(host);
-    let published = running.published.as_ref();
-    match published.map(|published| &published.host) {
-        Some(now) if before.as_ref().is_some_and(|before| before != now) => {
-            at_its_own_address(&running).unwrap_or(running)
-        }
-        _ => running,
     }
 }

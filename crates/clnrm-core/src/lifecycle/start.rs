@@ -1,160 +1,32 @@
 //! Starts instances: journalled before they are spawned, ready when this returns.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
-use std::time::Duration;
 
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
-use super::container::at_its_own_address;
-use super::preparation::{Prepared, probes};
+use super::live::{Acquired, LiveInstance};
+use super::plan::StartPlan;
+use super::preparation::Prepared;
 use super::project::Project;
 use super::start_failure::{StartCause, StartFailure};
-use crate::backend::docker::{NetworkNames, OnPull};
-use crate::backend::process::log_path;
+use crate::backend::folder::log_path;
+use crate::backend::root::Root;
+use crate::backend::start::Deed;
 use crate::backend::{
-    ContainerError, InstancePlace, LaunchError, NotReady, ReadyContext, RecordedContainer, Running,
-    Supervisor, TreeState, can_connect, log_file, wait_until_ready,
+    ErrorKind, NotReady, ReadyContext, Running, can_connect, log_file, wait_until_ready,
 };
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
-use crate::procfs::{ProcessStat, ProcessTable};
 use crate::store::{
-    Ending, InstanceExit, InstanceId, InstancePorts, LeaseId, NewInstance, RunId, RuntimeKind,
-    ServiceId,
+    Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RecordedEngine, StartedInstance,
 };
 
-/// Where instances listen.
-pub const HOST: &str = "127.0.0.1";
 /// Lines of a failed instance's log that reports show.
 pub const LOG_TAIL_LINES: usize = 20;
 /// Starts of an instance whose freely chosen port somebody else was quicker to take.
 const PORT_ATTEMPTS: usize = 3;
-
-/// What to start.
-#[derive(Debug, Clone)]
-pub struct StartPlan<'a> {
-    /// Its row.
-    pub service: ServiceId,
-    /// What it is.
-    pub definition: &'a ServiceDefinition,
-    /// The run that wants it; `None` = scaling or a restart.
-    pub run: Option<RunId>,
-    /// Ready instances of the services that it depends on, by name.
-    pub neighbours: &'a BTreeMap<String, InstanceBinding>,
-    /// Of a container: how it and the others of its file find each other.
-    pub names: NetworkNames,
-    /// Ports to take again where they are free (a restart).
-    pub preferred: Option<InstancePorts>,
-    /// Gives the start up.
-    pub cancel: CancellationToken,
-    /// Told when an image is pulled.
-    pub on_pull: OnPull,
-}
-
-/// An instance that is ready.
-#[derive(Debug, Clone)]
-pub struct LiveInstance {
-    /// Its id.
-    pub id: InstanceId,
-    /// Its row.
-    pub service: ServiceId,
-    /// What it is.
-    pub definition: ServiceDefinition,
-    /// Its folder.
-    pub dir: PathBuf,
-    /// Values for placeholders.
-    pub binding: InstanceBinding,
-    /// `host:port`, where it has a port.
-    pub address: Option<String>,
-    /// Its environment, without what was inherited.
-    pub env: BTreeMap<String, String>,
-    /// What runs.
-    pub running: Running,
-    /// Start to ready.
-    pub ready_in: Duration,
-    /// How the test came by it.
-    pub acquired: Acquired,
-}
-
-/// How a test came by an instance.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Acquired {
-    /// It was running already.
-    pub warm: bool,
-    /// Tests that it had served before, and was cleaned after.
-    pub uses: u32,
-    /// How long the reset and verification took that made it free again.
-    pub cleaned_in: Option<Duration>,
-    /// From the wish to the instance.
-    pub waited: Duration,
-    /// Why it cannot be proven clean later: its fresh state was not recorded.
-    pub not_recorded: Option<String>,
-    /// The lease under which the test holds it.
-    pub lease: Option<LeaseId>,
-}
-
-impl LiveInstance {
-    /// Where it is found.
-    pub fn place(&self) -> InstancePlace {
-        InstancePlace {
-            id: self.id.0.clone(),
-            dir: self.dir.clone(),
-            container: match &self.running.supervisor {
-                Supervisor::Shim(_) => None,
-                Supervisor::Container(id) => Some(RecordedContainer {
-                    id: id.clone(),
-                    engine: None,
-                }),
-            },
-        }
-    }
-
-    /// What it runs as.
-    pub fn kind(&self) -> RuntimeKind {
-        match self.running.supervisor {
-            Supervisor::Shim(_) => RuntimeKind::Process,
-            Supervisor::Container(_) => RuntimeKind::Container,
-        }
-    }
-
-    /// Whether it has done its work: nothing of it runs, so it is neither leased nor measured.
-    pub fn is_job(&self) -> bool {
-        self.definition.is_job()
-    }
-
-    /// Whether its processes are gone from this machine, so that news of its end is on the way.
-    pub fn is_gone(&self) -> bool {
-        // Of one that was taken over, the main process may have left long ago.
-        let (Supervisor::Shim(shim), Some(main_pid), false) = (
-            &self.running.supervisor,
-            self.running.main_pid,
-            self.acquired.warm,
-        ) else {
-            return false;
-        };
-        let main = ProcessStat::read(main_pid).ok().flatten();
-        if main.is_some_and(|main| main.is_alive()) {
-            return false;
-        }
-        ProcessTable::scan().is_ok_and(|table| {
-            let tree = table.descendants(shim.pid);
-            !tree.iter().any(|process| process.is_alive())
-        })
-    }
-
-    /// Whether it has not ended since it became ready, as far as anybody has told.
-    pub fn is_up(&self) -> bool {
-        matches!(
-            *self.running.state.borrow(),
-            TreeState::Running | TreeState::MainLeft
-        )
-    }
-}
 
 impl Project {
     /// Starts an instance and waits until it is ready. On failure nothing of it is left.
@@ -187,17 +59,18 @@ impl Project {
             log_file: None,
             entry_point_ran: None,
         };
-        let mut prepared = self.prepare(plan).await.map_err(fail)?;
+        let (mut prepared, deed) = self.prepare(plan).await.map_err(fail)?;
         let started = Instant::now();
         self.journal(plan, &prepared).await.map_err(fail)?;
-        match self.launch_and_wait(plan, &mut prepared).await {
+        match self.launch_and_wait(plan, &mut prepared, deed).await {
             Ok(running) => Ok(LiveInstance {
+                address: prepared.own_binding(plan.definition).address(),
                 binding: prepared.own_binding(plan.definition),
-                id: prepared.id,
+                id: InstanceId(prepared.place.id),
                 service: plan.service,
                 definition: plan.definition.clone(),
-                address: prepared.address.filter(|_| !plan.definition.is_job()),
-                dir: prepared.dir,
+                backend: prepared.backend,
+                dir: prepared.place.dir,
                 env: prepared.env,
                 running,
                 ready_in: started.elapsed(),
@@ -212,16 +85,18 @@ impl Project {
 
     /// The intent is on record before anything exists: a crash from here on loses nothing.
     async fn journal(&self, plan: &StartPlan<'_>, prepared: &Prepared) -> Result<(), StartCause> {
+        let own = prepared.own(plan.definition);
+        let dir = &prepared.place.dir;
         let row = NewInstance {
-            id: prepared.id.clone(),
+            id: InstanceId(prepared.place.id.clone()),
             service: plan.service,
             run: plan.run,
             digest: plan.definition.digest(),
-            runtime: prepared.kind(),
+            runtime: prepared.backend.name().to_owned(),
             pooled: plan.definition.pool.is_wanted(),
-            dir: prepared.dir.clone(),
-            ports: prepared.ports.clone(),
-            address: prepared.address.clone(),
+            dir: dir.clone(),
+            address: own.address(),
+            ports: ports(&own),
             owner: self.owner.clone(),
             created_at: self.now(),
         };
@@ -234,10 +109,10 @@ impl Project {
         maker.mode(0o700);
         let made = match maker.create(self.instances_dir()) {
             Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
-            _ => maker.create(&prepared.dir),
+            _ => maker.create(dir),
         };
         made.map_err(|source| StartCause::Folder {
-            path: prepared.dir.clone(),
+            path: dir.clone(),
             source,
         })
     }
@@ -246,10 +121,12 @@ impl Project {
         &self,
         plan: &StartPlan<'_>,
         prepared: &mut Prepared,
+        deed: Box<dyn Deed>,
     ) -> Result<Running, StartCause> {
-        let launching = self.launch(&prepared.launchable, &plan.on_pull, &plan.cancel);
-        let mut running = launching.await.map_err(StartCause::Spawn)?;
-        self.record_launched(plan, prepared, &running).await?;
+        let starting = deed.start(&plan.on_pull, &plan.cancel);
+        let running = starting.await.map_err(StartCause::Spawn)?;
+        self.record_launched(plan, prepared, &running, running.reached.as_ref())
+            .await?;
         if plan.definition.is_job() {
             self.finish_job(plan, prepared, &running).await?;
             return Ok(running);
@@ -260,21 +137,20 @@ impl Project {
         }
         let mut ready = self.wait_for(plan, prepared, &running).await?;
         if let Err(NotReady::Unreachable { .. }) = &ready
-            && let Some(elsewhere) = at_its_own_address(&running)
+            && let Some(elsewhere) = &running.elsewhere
         {
             // Where the project's network is reached from here, the container is, too.
-            let (original, address) = (prepared.clone(), prepared.address.clone());
-            prepared.locate(&plan.definition.name, &elsewhere);
-            if address != prepared.address && can_connect(prepared.address.as_deref()).await {
-                running = elsewhere;
-                self.record_launched(plan, prepared, &running).await?;
+            let address = elsewhere.address();
+            if address != prepared.own(plan.definition).address()
+                && can_connect(address.as_deref()).await
+            {
+                self.record_launched(plan, prepared, &running, Some(elsewhere))
+                    .await?;
                 ready = self.wait_for(plan, prepared, &running).await?;
-            } else {
-                *prepared = original;
             }
         }
         ready.or_else(|failure| may_be_over(plan.definition, failure))?;
-        let (id, now) = (prepared.id.clone(), self.now());
+        let (id, now) = (InstanceId(prepared.place.id.clone()), self.now());
         self.store
             .call(move |store| store.record_ready(&id, now).map(drop))
             .await
@@ -288,40 +164,35 @@ impl Project {
         prepared: &Prepared,
         running: &Running,
     ) -> Result<Result<(), NotReady>, StartCause> {
+        let probes = prepared.probes(self, plan.definition, running);
         let context = ReadyContext {
-            place: prepared.place(),
-            probes: probes(plan.definition, prepared, running).map_err(StartCause::Placeholder)?,
+            place: prepared.place.clone(),
+            probes: probes.map_err(StartCause::Placeholder)?,
             timeout: plan.definition.ready.timeout,
             max_interval: plan.definition.ready.max_interval,
             lines_seen: running.lines_seen.clone(),
             state: running.state.clone(),
             cancel: plan.cancel.clone(),
         };
-        Ok(wait_until_ready(self.runtime(prepared.kind()), context).await)
+        Ok(wait_until_ready(&*prepared.backend, context).await)
     }
 
+    /// Takes over what is known of an instance now that it runs.
     async fn record_launched(
         &self,
         plan: &StartPlan<'_>,
         prepared: &mut Prepared,
         running: &Running,
+        reached: Option<&InstanceBinding>,
     ) -> Result<(), StartCause> {
-        let container = prepared.locate(&plan.definition.name, running);
-        let id = prepared.id.clone();
-        let (supervisor, main_pid) = (running.supervisor.clone(), running.main_pid);
+        if let Some(reached) = reached {
+            let services = &mut prepared.bindings.services;
+            services.insert(plan.definition.name.clone(), reached.clone());
+        }
+        let started = started(running, &prepared.own(plan.definition));
+        let id = InstanceId(prepared.place.id.clone());
         self.store
-            .call(move |store| {
-                if let Some(container) = container {
-                    return store.record_container(&id, &container).map(drop);
-                }
-                if let Supervisor::Shim(shim) = supervisor {
-                    store.record_shim(&id, &shim)?;
-                }
-                match main_pid {
-                    Some(pid) => store.record_main_pid(&id, pid).map(drop),
-                    None => Ok(()),
-                }
-            })
+            .call(move |store| store.record_started(&id, &started).map(drop))
             .await
             .map_err(StartCause::Store)
     }
@@ -332,14 +203,10 @@ impl Project {
         prepared: Prepared,
         cause: StartCause,
     ) -> StartFailure {
-        let ended = self
-            .end_instance(
-                prepared.kind(),
-                &prepared.place(),
-                plan.definition.stop.grace,
-            )
-            .await;
-        let log = log_path(&prepared.dir);
+        let grace = plan.definition.stop.grace;
+        let ended = self.end_instance(&*prepared.backend, &prepared.place, grace);
+        let ended = ended.await;
+        let log = log_path(&prepared.place.dir);
         let given_up = cause.is_cancellation();
         let ending = if given_up {
             Ending::Stopped
@@ -354,25 +221,57 @@ impl Project {
             }),
             ..ended.map(|ended| ended.exit).unwrap_or_default()
         };
-        let (id, now) = (prepared.id.clone(), self.now());
+        let id = InstanceId(prepared.place.id);
+        let (ended_id, now) = (id.clone(), self.now());
         // The failure itself is what the user must see; the next command finds a row that was not closed.
         let _ = self
             .store
-            .call(move |store| store.record_ended(&id, ending, &exit, now))
+            .call(move |store| store.record_ended(&ended_id, ending, &exit, now))
             .await;
         let entry_point_ran = if cause.is_of_what_ran() {
-            self.entry_point_that_ran(plan.definition).await
+            prepared.backend.what_ran(plan.definition).await
         } else {
             None
         };
         StartFailure {
             entry_point_ran,
             service: plan.definition.name.clone(),
-            instance: Some(prepared.id),
+            instance: Some(id),
             cause,
             log_tail: log_file::tail(&log, LOG_TAIL_LINES).unwrap_or_default(),
             log_file: log.exists().then_some(log),
         }
+    }
+}
+
+/// What is put on record of an instance that runs, and is reached there.
+pub(super) fn started(running: &Running, reached: &InstanceBinding) -> StartedInstance {
+    let container = running.container.clone();
+    StartedInstance {
+        shim: match &running.root {
+            Root::ProcessTree(shim) => Some(shim.clone()),
+            Root::Container(_) => None,
+        },
+        engine: (container.as_ref())
+            .and_then(|container| container.engine.clone())
+            .map(|engine| RecordedEngine {
+                id: engine.id,
+                address: engine.address,
+            }),
+        container_id: container.map(|container| container.id),
+        image_id: running.image_id.clone(),
+        main_pid: running.main_pid,
+        cpus: running.cpus,
+        address: reached.address(),
+        ports: ports(reached),
+    }
+}
+
+fn ports(reached: &InstanceBinding) -> InstancePorts {
+    InstancePorts {
+        main: reached.port,
+        named: reached.named_ports.clone(),
+        inside: reached.inside.clone(),
     }
 }
 
@@ -386,10 +285,8 @@ fn may_be_over(definition: &ServiceDefinition, failure: NotReady) -> Result<(), 
 
 /// Whether the process died and its log speaks of an address in use.
 fn lost_its_port(failure: &StartFailure) -> bool {
-    if let StartCause::Spawn(LaunchError::Container(ContainerError::PortTaken { .. })) =
-        &failure.cause
-    {
-        return true;
+    if let StartCause::Spawn(error) = &failure.cause {
+        return error.kind() == ErrorKind::PortTaken;
     }
     matches!(failure.cause, StartCause::NotReady(NotReady::Died { .. }))
         && failure.log_tail.iter().any(|line| {

@@ -7,7 +7,7 @@ use thiserror::Error;
 
 use super::stop::EndError;
 use crate::backend::job::JobError;
-use crate::backend::{ContainerError, LaunchError, NotReady, StartError};
+use crate::backend::{BackendError, ErrorKind, NotReady};
 use crate::config::placeholder::PlaceholderError;
 use crate::exit::{Exit, Fatal};
 use crate::store::{InstanceId, StoreError};
@@ -61,16 +61,9 @@ pub enum StartCause {
     /// No port is free.
     #[error("no port of 127.0.0.1 is free")]
     NoFreePort,
-    /// It is a container, and a process that it is told the address of does not listen where it can reach it.
-    #[error(
-        "what listens on port {port}, of service `{service}`, does so on 127.0.0.1 only, where no container can reach it"
-    )]
-    OnLoopbackOnly {
-        /// The local process.
-        service: String,
-        /// Its port.
-        port: u16,
-    },
+    /// Its backend cannot even begin.
+    #[error(transparent)]
+    Backend(BackendError),
     /// A placeholder has no value.
     #[error("its definition cannot be filled in")]
     Placeholder(#[source] PlaceholderError),
@@ -84,7 +77,7 @@ pub enum StartCause {
     },
     /// It could not be spawned.
     #[error("it could not be started")]
-    Spawn(#[source] LaunchError),
+    Spawn(#[source] BackendError),
     /// It did not become ready.
     #[error("it did not become ready")]
     NotReady(#[source] NotReady),
@@ -123,12 +116,11 @@ impl fmt::Display for PortHolder {
 impl StartCause {
     /// Whether it was only given up because something else went wrong.
     pub fn is_cancellation(&self) -> bool {
-        matches!(
-            self,
-            Self::NotReady(NotReady::Cancelled { .. })
-                | Self::Job(JobError::Cancelled)
-                | Self::Spawn(LaunchError::Container(ContainerError::PullEnded { .. }))
-        )
+        match self {
+            Self::NotReady(NotReady::Cancelled { .. }) | Self::Job(JobError::Cancelled) => true,
+            Self::Spawn(error) => error.kind() == ErrorKind::GivenUp,
+            _ => false,
+        }
     }
 
     /// Whether something ran, and was not what was wanted.
@@ -167,25 +159,7 @@ impl StartCause {
             Self::PortTaken { port, .. } => format!(
                 "stop what listens there, or write {{port}} instead of {port} to let clnrm choose a free one"
             ),
-            Self::OnLoopbackOnly { service, .. } => format!(
-                "let `{service}` listen on 0.0.0.0 (in its own command, {{host}} is 127.0.0.1), or give it an `image` too"
-            ),
-            Self::Spawn(LaunchError::Process(StartError::CommandNotFound { program }))
-                if program.contains('/') =>
-            {
-                format!(
-                    "check the path `{program}`; relative ones start from the test file's folder"
-                )
-            }
-            Self::Spawn(LaunchError::Process(StartError::CommandNotFound { program })) => {
-                format!("install `{program}`, or write its path; PATH is passed on to services")
-            }
-            Self::Spawn(LaunchError::Process(StartError::CommandNotExecutable {
-                program, ..
-            })) => {
-                format!("check that `{program}` is executable")
-            }
-            Self::Spawn(LaunchError::Container(error)) => return error.hint(),
+            Self::Backend(error) | Self::Spawn(error) => return error.hint(),
             Self::NotReady(NotReady::Unreachable { .. }) => {
                 "name an address of the engine's machine that is reached from here: [docker] host = \"172.17.0.1\" in clnrm.toml, or CLNRM_DOCKER_HOST; or run clnrm in the engine's own network".to_owned()
             }

@@ -10,11 +10,12 @@ use tokio::time::Instant;
 
 use super::project::{Project, place};
 use super::stopped::{LeakReport, StoppedInstance};
-use crate::backend::process::data_dir;
-use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
-use crate::backend::{InstanceError, InstancePlace, Observed, Patience};
+use crate::backend::folder::data_dir;
+use crate::backend::{
+    Backend, BackendError, ExitRecord, ExitStatus, InstancePlace, Observed, Patience,
+};
 use crate::exit::{Exit, Fatal};
-use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, RuntimeKind, StoreError};
+use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.
 pub(super) const DEFAULT_GRACE: Duration = Duration::from_secs(5);
@@ -31,7 +32,7 @@ pub enum EndError {
         /// The instance.
         id: InstanceId,
         /// Why.
-        source: InstanceError,
+        source: BackendError,
     },
     /// The history failed.
     #[error("cannot record that {id} was stopped")]
@@ -57,11 +58,8 @@ impl Fatal for EndError {
 
     fn hint(&self) -> Option<String> {
         match self {
-            Self::Stop {
-                source: InstanceError::Engine(error),
-                ..
-            } => error.hint(),
-            _ => self.behind().and_then(|error| error.hint()),
+            Self::Stop { source, .. } => source.hint(),
+            Self::Store { source, .. } => source.hint(),
         }
     }
 }
@@ -99,9 +97,12 @@ impl Project {
             .store
             .call(move |store| store.record_stopping(&stopping).map(drop))
             .await;
-        let ended = self
-            .end_instance(row.start.runtime, &place(row), grace)
-            .await?;
+        let backend = self.backends.named(&row.start.runtime);
+        let backend = backend.map_err(|source| EndError::Stop {
+            id: id.clone(),
+            source,
+        })?;
+        let ended = self.end_instance(&**backend, &place(row), grace).await?;
         noted.map_err(store_error)?;
         let (exit, ending, now) = (ended.exit.clone(), ended.ending, self.now());
         let recorded = id.clone();
@@ -150,16 +151,16 @@ impl Project {
     /// Looks for anything that still carries the marks of instances that were ended, ends it, and names it.
     pub async fn end_survivors(&self, ended: &[InstanceRow]) -> LeakReport {
         let mut report = LeakReport::default();
-        for kind in [RuntimeKind::Process, RuntimeKind::Container] {
-            let ids: Vec<String> = ended
+        for backend in self.backends.iter() {
+            let mine: Vec<&InstanceRow> = ended
                 .iter()
-                .filter(|row| row.start.runtime == kind)
-                .map(|row| row.start.id.0.clone())
+                .filter(|row| row.start.runtime == backend.name())
                 .collect();
-            if ids.is_empty() {
+            if mine.is_empty() {
                 continue;
             }
-            match self.runtime(kind).end_survivors(&ids).await {
+            let ids: Vec<String> = mine.iter().map(|row| row.start.id.0.clone()).collect();
+            match backend.end_survivors(&ids).await {
                 Ok(leaked) => report.leaked.extend(leaked),
                 Err(error) => {
                     report.unchecked = Some(error.to_string());
@@ -167,33 +168,28 @@ impl Project {
                 }
             }
             // What was never created need not be checked.
-            let existed = |row: &&InstanceRow| {
-                row.start.runtime == kind
-                    && (kind == RuntimeKind::Process || row.container_id.is_some())
-            };
-            let checked = ended.iter().filter(existed).count();
-            let checked = u32::try_from(checked).unwrap_or(u32::MAX);
-            match kind {
-                RuntimeKind::Process => report.processes_checked = checked,
-                RuntimeKind::Container => report.containers_checked = checked,
-            }
+            let existed = |row: &&&InstanceRow| !backend.has_inside() || row.container_id.is_some();
+            let checked = mine.iter().filter(existed).count();
+            report.count(&**backend, u32::try_from(checked).unwrap_or(u32::MAX));
         }
         report
     }
 
-    /// Removes the containers' network once no instance is left that needs it, or is about to.
-    pub async fn tidy_containers(&self) -> Result<(), StoreError> {
-        let is_idle = self
-            .store
-            .call(|store| {
-                let live = store.live_instances()?;
-                let is_container = |row: &InstanceRow| row.start.runtime == RuntimeKind::Container;
-                Ok(!live.iter().any(is_container))
-            })
-            .await?;
-        if is_idle && self.containers.had_network() {
-            // Best effort: a network that stays is found by the next command.
-            let _ = self.containers.tidy().await;
+    /// Removes what the instances of each backend shared, once none is left that needs it, or is about to.
+    pub async fn tidy(&self) -> Result<(), StoreError> {
+        for backend in self.backends.iter() {
+            self.tidy_one(&**backend).await?;
+        }
+        Ok(())
+    }
+
+    pub(super) async fn tidy_one(&self, backend: &dyn Backend) -> Result<(), StoreError> {
+        if !backend.may_hold_strays() {
+            return Ok(());
+        }
+        let live = self.store.call(|store| store.live_instances()).await?;
+        if !live.iter().any(|row| row.start.runtime == backend.name()) {
+            backend.tidy().await;
         }
         Ok(())
     }
@@ -225,12 +221,11 @@ impl Project {
     /// Ends whatever there is of an instance. Its log stays, its data goes.
     pub async fn end_instance(
         &self,
-        kind: RuntimeKind,
+        backend: &dyn Backend,
         place: &InstancePlace,
         grace: Duration,
     ) -> Result<Ended, EndError> {
-        let ended = self
-            .runtime(kind)
+        let ended = backend
             .end(place, &self.patience(grace))
             .await
             .map_err(|source| EndError::Stop {
@@ -251,18 +246,10 @@ impl Project {
 
 impl Ended {
     /// Of an instance that does not live any more and that nobody cleans up after.
-    pub(super) fn found(observed: &Observed, why: &str) -> Self {
+    pub(super) fn found(observed: &Observed) -> Self {
         match observed {
             Observed::Ended(exit) => from_record(*exit),
-            _ => Self {
-                exit: InstanceExit {
-                    message: Some(why.to_owned()),
-                    ..InstanceExit::default()
-                },
-                ending: Ending::Lost,
-                killed: false,
-                leftovers: Vec::new(),
-            },
+            _ => unseen(false, Vec::new()),
         }
     }
 }

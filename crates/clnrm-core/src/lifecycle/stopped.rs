@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::backend::Backend;
+
 /// One instance that was stopped.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct StoppedInstance {
@@ -24,4 +26,15 @@ pub struct LeakReport {
     pub unchecked: Option<String>,
     /// What had survived: named, and ended now. Each makes exit code 6.
     pub leaked: Vec<String>,
+}
+
+impl LeakReport {
+    /// Counts instances of a backend as checked.
+    pub(crate) fn count(&mut self, backend: &dyn Backend, checked: u32) {
+        if backend.has_inside() {
+            self.containers_checked += checked;
+        } else {
+            self.processes_checked += checked;
+        }
+    }
 }

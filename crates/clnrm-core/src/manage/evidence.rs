@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::decide::{Decided, Decider, Undecided};
 use crate::clock::Timestamp;
-use crate::config::definition::{Launch, ServiceDefinition};
+use crate::config::definition::ServiceDefinition;
 use crate::config::project::CostRates;
 use crate::lifecycle::pool_size::LOOK_BACK;
 use crate::lifecycle::recover::Conditions;
@@ -142,7 +142,7 @@ fn limited_memory(
     now: Timestamp,
 ) -> Result<LimitedMemory, StoreError> {
     let definition = &service.definition;
-    if matches!(definition.launch, Launch::Process(_)) {
+    if definition.launch.image().is_none() {
         return Ok(LimitedMemory::default());
     }
     let kills = store.memory_kills(service.id, now - KILLS_LOOK_BACK)?;

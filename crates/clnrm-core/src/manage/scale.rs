@@ -9,11 +9,11 @@ use tokio::time::Instant;
 use super::assessment_view;
 use super::decide::Decided;
 use super::manage_report::ScalingReport;
-use crate::backend::docker::{NetworkNames, OnPull};
+use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
+use crate::lifecycle::StartPlan;
 use crate::lifecycle::neighbours::{names_like, neighbours};
 use crate::lifecycle::project::Project;
-use crate::lifecycle::start::StartPlan;
 use crate::lifecycle::start_failure::StartFailure;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{

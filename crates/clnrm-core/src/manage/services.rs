@@ -13,15 +13,14 @@ use super::status_report::{
     GuardStatus, InstanceState as ReportedState, InstanceStatus, Purpose, RestartReport,
     RestartedInstance, StatusReport, StopReport,
 };
-use crate::backend::docker::OnPull;
-use crate::backend::process::log_path;
-use crate::backend::{Condition, FetchedLog, guard};
-use crate::lifecycle::neighbours::{names_like, neighbours};
+use crate::backend::folder::log_path;
+use crate::backend::{Condition, FetchedLog, OnPull, guard};
+use crate::lifecycle::StartPlan;
+use crate::lifecycle::neighbours::{binding, names_like, neighbours};
 use crate::lifecycle::project::{Project, place};
 use crate::lifecycle::recover::Conditions;
-use crate::lifecycle::start::StartPlan;
 use crate::metrics;
-use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, RuntimeKind, ServiceRow};
+use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, ServiceRow};
 
 /// An instance and its service.
 #[derive(Debug, Clone)]
@@ -117,8 +116,10 @@ impl Project {
         for row in known.iter().map(|known| &known.row) {
             let kept = FetchedLog::at(log_path(&row.start.dir));
             let fetched = if row.state.is_live() {
-                let runtime = self.runtime(row.start.runtime);
-                runtime.fetch_log(&place(row), lines).await
+                match self.backends.named(&row.start.runtime) {
+                    Ok(backend) => backend.fetch_log(&place(row), lines).await,
+                    Err(error) => Err(error),
+                }
             } else {
                 Ok(kept.clone())
             };
@@ -149,13 +150,14 @@ impl Project {
             if !row.state.is_live() {
                 continue;
             }
-            let (project, kind, place) = (Arc::clone(self), row.start.runtime, place(row));
-            let file = file.clone();
+            let Ok(backend) = self.backends.named(&row.start.runtime) else {
+                continue;
+            };
+            let (backend, place, file) = (Arc::clone(backend), place(row), file.clone());
             tokio::spawn(async move {
                 let forever = CancellationToken::new();
-                let runtime = project.runtime(kind);
                 // An engine that goes away has nothing more to tell.
-                let _ = runtime.follow_log(&place, &file, &forever).await;
+                let _ = backend.follow_log(&place, &file, &forever).await;
             });
         }
     }
@@ -181,7 +183,7 @@ impl Project {
             .into_iter()
             .collect::<Result<Vec<_>, _>>()?;
         let leaks = self.end_survivors(&looked_at).await;
-        self.tidy_containers().await?;
+        self.tidy().await?;
         self.ensure_guard().await?;
         Ok(StopReport {
             schema: StopReport::SCHEMA,
@@ -236,7 +238,7 @@ impl Project {
             neighbours: &neighbours,
             // The same as before: who knows it finds it again.
             names: names_like(row.start.ports.inside.as_ref()),
-            preferred: Some(row.start.ports.clone()),
+            preferred: Some(binding(row)),
             cancel: self.hurry.clone(),
             on_pull: OnPull::default(),
         };
@@ -265,10 +267,7 @@ fn status(known: &KnownInstance, leases: &[LeaseRow], conditions: &Conditions) -
             _ => reported_state(row.state),
         },
         memory_kills: memory_kills(row),
-        runtime: match row.start.runtime {
-            RuntimeKind::Process => "process",
-            RuntimeKind::Container => "container",
-        },
+        runtime: row.start.runtime.clone(),
         pid: row.main_pid.filter(|_| row.state.is_live()),
         container_id: row.container_id.clone(),
         address: row.start.address.clone(),

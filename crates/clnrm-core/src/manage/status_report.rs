@@ -57,7 +57,7 @@ pub struct InstanceStatus {
     /// Its state.
     pub state: InstanceState,
     /// `process` or `container`.
-    pub runtime: &'static str,
+    pub runtime: String,
     /// The service's main process.
     pub pid: Option<i32>,
     /// The engine's id of its container.

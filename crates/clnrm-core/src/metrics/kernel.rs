@@ -5,8 +5,8 @@ use clnrm_decide::{Absent, Measured, Source};
 use super::local_container::LocalContainers;
 use super::procfs::ProcessTrees;
 use super::reading::{ResourceUsage, Traffic};
-use super::root::Root;
 use super::sock_diag::{OwnConnections, PortUsage, SocketStatistics};
+use crate::backend::root::Root;
 use crate::clock::{Clock, Uptime};
 
 /// Remembers what it must between readings.

@@ -7,7 +7,7 @@ use clnrm_decide::{Absent, Source};
 use super::cgroup::Cgroup;
 use super::network_namespace::NetworkNamespace;
 use super::reading::{NetworkCounter, ResourceUsage, Traffic};
-use super::root::ContainerRoot;
+use crate::backend::root::ContainerRoot;
 use crate::clock::Clock;
 use crate::procfs::ProcessIdentity;
 

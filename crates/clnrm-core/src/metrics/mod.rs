@@ -13,7 +13,6 @@ mod procfs;
 pub mod rates;
 mod reading;
 mod remote_container;
-mod root;
 mod series;
 mod shared_memory;
 mod sock_diag;
@@ -27,10 +26,10 @@ pub use self::reading::{
     CollectorId, Counter, NetworkCounter, Reading, ResourceUsage, ResponseCounter, ServiceCounters,
     ServiceReading, Traffic,
 };
-pub use self::root::{ContainerRoot, Root};
 pub use self::series::Series;
 pub(crate) use self::series::{SeriesKey, grown};
 pub use self::sock_diag::OwnConnections;
 pub(crate) use self::source::{MAX_ANSWER_BYTES, READ_TIMEOUT};
 pub use self::source::{MetricsSource, OpenSource};
 pub use self::target::Target;
+pub use crate::backend::root::{ContainerRoot, Root};

@@ -5,8 +5,8 @@
 use clnrm_decide::{Absent, Measured, Source};
 use serde::{Deserialize, Serialize};
 
-use super::root::Root;
 use super::series::Series;
+use crate::backend::root::Root;
 use crate::clock::{Timestamp, Uptime};
 
 /// Names one `Collector`: what it asked of a service itself is known only to itself.

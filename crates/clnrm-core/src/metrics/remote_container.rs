@@ -10,8 +10,8 @@ use tokio::time::{Instant, timeout_at};
 
 use super::kernel::Look;
 use super::reading::{NetworkCounter, ResourceUsage, Traffic};
-use super::root::ContainerRoot;
 use crate::backend::docker::{Engine, EngineStats, StatsStream, follow_stats};
+use crate::backend::root::ContainerRoot;
 use crate::clock::{Clock, Timestamp, Uptime};
 
 /// A reading that comes just before the engine's tick waits for it, so that it does not see the former item again. An

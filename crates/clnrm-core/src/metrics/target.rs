@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::root::Root;
+use crate::backend::root::Root;
 use crate::config::definition::MetricsSpec;
 
 /// An instance that is to be read.

@@ -7,15 +7,16 @@ use tokio::time::timeout;
 
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
-use crate::backend::command::CommandError;
-use crate::backend::shim_protocol::ExitStatus;
-use crate::backend::{CommandOutcome, CommandRequest, CommandResult, TreeState};
+use crate::backend::process::run_command;
+use crate::backend::start::HOST;
+use crate::backend::{
+    BackendError, CommandOutcome, CommandRequest, CommandResult, ExitStatus, TreeState, environment,
+};
 use crate::config::definition::{CommandStep, Expectations, ExpectedEnd, StepDefinition};
 use crate::config::placeholder::{Bindings, PlaceholderError, render, render_command};
 use crate::config::step_variables;
 use crate::lifecycle::LiveInstance;
-use crate::lifecycle::start::HOST;
-use crate::store::{RunId, RuntimeKind};
+use crate::store::RunId;
 use crate::text::one_line;
 
 /// What an engine makes of SIGKILL.
@@ -42,8 +43,8 @@ pub(super) async fn attempt(
     };
     let result = match container {
         Some(instance) => {
-            let runtime = context.project.runtime(instance.kind());
-            runtime
+            let backend = &instance.backend;
+            backend
                 .run_in(&instance.place(), &request, context.cancel)
                 .await
         }
@@ -54,8 +55,7 @@ pub(super) async fn attempt(
                     missing.display()
                 ));
             }
-            let processes = &context.project.processes;
-            processes.run_command(&request, context.cancel).await
+            run_command(&context.project.clnrm, &request, context.cancel).await
         }
     };
     if let Some(instance) = container
@@ -71,7 +71,7 @@ pub(super) async fn attempt(
 }
 
 /// What a command does when its container ends under it: the engine says 137, or no longer knows the container.
-fn may_be_the_containers_end(result: &Result<CommandResult, CommandError>) -> bool {
+fn may_be_the_containers_end(result: &Result<CommandResult, BackendError>) -> bool {
     match result {
         Err(_) => true,
         Ok(result) => matches!(
@@ -103,7 +103,7 @@ async fn end_of(instance: &LiveInstance, context: &StepContext<'_>) -> Option<St
 fn container_of<'a>(command: &CommandStep, context: &StepContext<'a>) -> Option<&'a LiveInstance> {
     let name = command.service.as_ref()?;
     let instance = (context.services.iter()).find(|instance| instance.definition.name == *name)?;
-    (instance.kind() == RuntimeKind::Container).then_some(instance)
+    instance.backend.has_inside().then_some(instance)
 }
 
 /// What every command step is told of its test: its name, its run, and where its services are.
@@ -139,7 +139,10 @@ fn inside(
         .bindings
         .seen_from_container(&instance.definition.name, HOST);
     let mut env = test_variables(context.test_name, context.run, &bindings);
-    env.extend(context.project.passed_on(&command.env_of_caller));
+    env.extend(environment::passed_on(
+        &context.project.environment,
+        &command.env_of_caller,
+    ));
     for (name, value) in &command.env {
         env.insert(name.clone(), render(value, &bindings)?);
     }
@@ -170,7 +173,10 @@ fn here(
     {
         env.extend(service_env.clone());
     }
-    env.extend(context.project.passed_on(&command.env_of_caller));
+    env.extend(environment::passed_on(
+        &context.project.environment,
+        &command.env_of_caller,
+    ));
     for (name, value) in &command.env {
         env.insert(name.clone(), render(value, bindings)?);
     }

@@ -5,19 +5,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::result::ServiceFailure;
-use crate::backend::{Observed, Runtime as _, TreeState, log_file};
+use crate::backend::{TreeState, log_file};
+use crate::lifecycle::LiveInstance;
 use crate::lifecycle::start::LOG_TAIL_LINES;
-use crate::lifecycle::{LiveInstance, Project};
-use crate::store::RuntimeKind;
 
 /// An end that has come is heard of within milliseconds, and what was behind it within a second.
 const NEWS_PATIENCE: Duration = Duration::from_secs(2);
 
 /// Waits for an end that must not be, and says what happened; `None` = nobody will ever tell.
-pub(super) async fn unwanted_end(
-    project: &Project,
-    instance: &LiveInstance,
-) -> Option<ServiceFailure> {
+pub(super) async fn unwanted_end(instance: &LiveInstance) -> Option<ServiceFailure> {
     let mut watched = instance.running.state.clone();
     let may_exit = instance.definition.may_exit();
     let unwanted = |state: &TreeState| match state {
@@ -32,10 +28,12 @@ pub(super) async fn unwanted_end(
     let settled = |state: &TreeState| matches!(state, TreeState::Ended(_) | TreeState::Lost(_));
     let patience = instance.definition.stop.grace + NEWS_PATIENCE;
     let _ = timeout(patience, watched.wait_for(settled)).await;
-    let fetched = project.runtime(instance.kind());
-    let fetched = fetched.fetch_log(&instance.place(), LOG_TAIL_LINES).await;
+    let place = instance.place();
+    let fetched = instance.backend.fetch_log(&place, LOG_TAIL_LINES);
     // An engine that is gone has no more to tell.
-    let log = fetched.map_or_else(|_| instance.running.log.clone(), |fetched| fetched.path);
+    let log = fetched
+        .await
+        .map_or_else(|_| instance.running.log.clone(), |fetched| fetched.path);
     Some(ServiceFailure {
         service: instance.definition.name.clone(),
         instance_id: Some(instance.id.0.clone()),
@@ -71,27 +69,13 @@ const END_HINT: &str = "`job = true` is for a service that does its work before 
 
 /// Waits for the news of an end that has come already: what a last step has ended must not count as alive because its
 /// supervisor has not said so yet, and an engine that restarts is asked once it is back.
-pub(super) async fn hear_of_an_end(project: &Project, instance: &LiveInstance) {
+pub(super) async fn hear_of_an_end(instance: &LiveInstance) {
     if !instance.is_up() {
         return;
     }
-    let is_gone = match instance.kind() {
-        RuntimeKind::Process => instance.is_gone(),
-        RuntimeKind::Container => {
-            let observed = project.containers.observe(&[instance.place()]).await;
-            match observed.first() {
-                Some(Ok(Observed::Ended(_) | Observed::Lost(_) | Observed::Unknown(_))) => true,
-                Some(Ok(Observed::Alive(_))) => {
-                    let place = instance.place();
-                    let main_pid = instance.running.main_pid;
-                    let anew = project.containers.started_anew(&place, main_pid).await;
-                    anew.is_ok_and(|anew| anew.is_some())
-                }
-                _ => false,
-            }
-        }
-    };
-    if is_gone {
+    let (place, is_own) = (instance.place(), !instance.acquired.warm);
+    let has_gone = instance.backend.has_gone(&place, &instance.running, is_own);
+    if has_gone.await {
         let mut state = instance.running.state.clone();
         let ended = |state: &TreeState| !matches!(state, TreeState::Running | TreeState::MainLeft);
         let _ = timeout(NEWS_PATIENCE, state.wait_for(ended)).await;
@@ -110,7 +94,7 @@ pub(super) fn how_it_ended(instance: &LiveInstance) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
+    use crate::backend::{ExitRecord, ExitStatus};
 
     #[test]
     fn an_end_that_the_deletion_of_its_folder_brought_is_told_as_that() {

@@ -1,7 +1,6 @@
 //! Whether a step failed because a container ran out of memory under it: the kernel then kills one of its processes, and
 //! whoever waits for that hears of a closed connection or of exit code 137, not why.
 
-use crate::backend::Supervisor;
 use crate::lifecycle::LiveInstance;
 use crate::metrics::memory_kills;
 
@@ -37,10 +36,8 @@ impl<'a> MemoryWatch<'a> {
 }
 
 fn counted(instance: &LiveInstance) -> Option<u64> {
-    match &instance.running.supervisor {
-        Supervisor::Container(id) => memory_kills(id, instance.running.main_pid?),
-        Supervisor::Shim(_) => None,
-    }
+    let container = instance.running.container.as_ref()?;
+    memory_kills(&container.id, instance.running.main_pid?)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far below 2⁵³")]

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::backend::docker::NetworkNames;
+use crate::backend::NetworkNames;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::EventKind;
 use super::result::{Afterwards, Outcome, rounded_ms};
 use super::shared::Shared;
-use crate::backend::docker::{NetworkNames, OnPull};
+use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
 use crate::lifecycle::clean::is_reusable;

@@ -16,6 +16,7 @@ use super::schedule::{Blocked, Schedule, fixed_ports};
 use super::shared::{CleanedUp, Shared};
 use super::step;
 use super::test_run::FinishedTest;
+use crate::backend::Backend;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::identity::Digest;
 use crate::exit::Fatal;
@@ -67,18 +68,18 @@ pub async fn run(
     events: Arc<Events>,
     cancel: CancellationToken,
 ) -> Result<Option<StoreError>, RunError> {
-    let needs_containers = tests.iter().any(has_containers);
-    if needs_containers {
-        project.containers.need_network();
-        let project = Arc::clone(&project);
+    let used = backends_of(&project, &tests);
+    for backend in used.clone() {
+        backend.begin_use();
         // Meanwhile the rest of the run begins.
-        tokio::spawn(async move { project.containers.prepare_network().await });
+        tokio::spawn(async move { backend.make_ready().await });
     }
     let sweeping = async {
-        match needs_containers {
-            true => project.end_abandoned_containers().await,
-            false => Vec::new(),
+        let mut swept = Vec::new();
+        for backend in &used {
+            swept.extend(backend.end_abandoned(project.now()).await);
         }
+        swept
     };
     let (recovered, swept) = tokio::join!(project.recover(), sweeping);
     let recovered = recovered?;
@@ -114,9 +115,11 @@ pub async fn run(
     Ok(not_recorded)
 }
 
-fn has_containers(test: &TestDefinition) -> bool {
-    let mut services = test.services.iter();
-    services.any(|service| service.launch.image().is_some())
+/// Those that will start something.
+fn backends_of(project: &Project, tests: &[TestDefinition]) -> Vec<Arc<dyn Backend>> {
+    let services = || tests.iter().flat_map(|test| &test.services);
+    let is_used = |backend: &&Arc<dyn Backend>| services().any(|service| backend.starts(service));
+    project.backends.iter().filter(is_used).cloned().collect()
 }
 
 async fn begin(
@@ -144,11 +147,8 @@ async fn begin(
         .map(|(service, _)| (service.digest(), service.name.clone()))
         .collect();
     let pooled_images = services.iter().filter_map(|(service, _)| {
-        let image = service
-            .launch
-            .image()
-            .filter(|_| service.pool.is_wanted())?;
-        Some((service.digest(), image.to_owned()))
+        let is_meant = service.launch.image().is_some() && service.pool.is_wanted();
+        is_meant.then(|| (service.digest(), service.clone()))
     });
     let pooled_images = pooled_images.collect();
     let (run, service_ids, sizes) = project

@@ -10,7 +10,7 @@ use super::event::EventKind;
 use super::neighbourhood::Neighbourhood;
 use super::result::ServiceFailure;
 use super::shared::Shared;
-use crate::backend::docker::{NetworkNames, OnPull};
+use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::InstanceBinding;
 use crate::exit::Fatal as _;

@@ -19,9 +19,7 @@ use crate::config::identity::Digest;
 use crate::lifecycle::sampler::Sampler;
 use crate::lifecycle::stopped::LeakReport;
 use crate::lifecycle::{LiveInstance, Project};
-use crate::store::{
-    InstanceRow, InstanceState, LeaseId, NewLease, RunId, RuntimeKind, ServiceId, StoreError,
-};
+use crate::store::{InstanceRow, InstanceState, LeaseId, NewLease, RunId, ServiceId, StoreError};
 use crate::text::one_line;
 
 /// Ended instances whose logs are kept, per service.
@@ -41,7 +39,7 @@ pub(super) struct Shared {
     /// By digest.
     pub(super) names: HashMap<Digest, String>,
     /// Of those that have a pool and are containers, by digest.
-    pub(super) pooled_images: HashMap<Digest, String>,
+    pub(super) pooled_images: HashMap<Digest, ServiceDefinition>,
     /// Tests of the plan that have not ended, per service digest.
     pub(super) uses_left: Mutex<HashMap<Digest, usize>>,
     /// Tests of the plan that have not ended, per port of this machine that they fix.
@@ -105,7 +103,8 @@ impl Shared {
             .await?;
         for row in rows.iter().filter(|row| is_of_old_image(row)) {
             let image = self.pooled_images.get(&row.start.digest);
-            let image = image.map(String::as_str).unwrap_or_default();
+            let image = image.and_then(|service| service.launch.image());
+            let image = image.unwrap_or_default();
             self.events.warn(format!(
                 "{} is of another build of the image `{image}`, and is replaced",
                 row.start.id
@@ -119,8 +118,11 @@ impl Shared {
     /// does not answer, is the business of whoever starts a container.
     async fn pooled_image_ids(&self) -> HashMap<Digest, String> {
         let mut ids = HashMap::new();
-        for (digest, image) in &self.pooled_images {
-            if let Ok(Some(id)) = self.project.containers.image_id(image).await {
+        for (digest, service) in &self.pooled_images {
+            let backend = self.project.backends.that_starts(service);
+            if let Ok(backend) = backend
+                && let Ok(Some(id)) = backend.image_id(service).await
+            {
                 ids.insert(digest.clone(), id);
             }
         }
@@ -328,9 +330,8 @@ impl Shared {
         self.stop_rows(left).await;
         let mut leaks = self.project.end_survivors(&ended).await;
         for kept in &kept_rows {
-            match kept.start.runtime {
-                RuntimeKind::Process => leaks.processes_checked += 1,
-                RuntimeKind::Container => leaks.containers_checked += 1,
+            if let Ok(backend) = self.project.backends.named(&kept.start.runtime) {
+                leaks.count(&**backend, 1);
             }
         }
         let name = |row: &InstanceRow| {
@@ -362,8 +363,10 @@ impl Shared {
                 store.check_existence()
             })
             .await?;
-        self.project.containers.release_network().await;
-        self.project.tidy_containers().await?;
+        for backend in self.project.backends.iter() {
+            backend.end_use().await;
+        }
+        self.project.tidy().await?;
         self.project.ensure_guard().await?;
         self.project.prune(KEPT_LOGS).await
     }

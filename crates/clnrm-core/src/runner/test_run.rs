@@ -23,7 +23,6 @@ use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
 use crate::lifecycle::LiveInstance;
 use crate::lifecycle::Project;
-use crate::store::RuntimeKind;
 
 /// Why a test was cut short.
 #[derive(Debug, Clone)]
@@ -139,14 +138,13 @@ async fn with_services(
     let staying = services.ready.iter().filter(|instance| !instance.is_job());
     let guards: Vec<_> = staying
         .map(|instance| {
-            let project = Arc::clone(&shared.project);
-            let guard = watch_over(project, instance.clone(), Arc::clone(watch));
+            let guard = watch_over(instance.clone(), Arc::clone(watch));
             (instance, tokio::spawn(guard))
         })
         .collect();
     let steps = run_steps(shared, index, test, &services.ready, watch).await;
     for (instance, guard) in guards {
-        hear_of_an_end(&shared.project, instance).await;
+        hear_of_an_end(instance).await;
         if instance.is_up() || instance.definition.may_exit() {
             guard.abort();
         }
@@ -245,8 +243,8 @@ fn skip_reason(
 }
 
 /// Cuts the test short when an instance ends under it that must not.
-async fn watch_over(project: Arc<Project>, instance: LiveInstance, watch: Arc<Watch>) {
-    if let Some(failure) = unwanted_end(&project, &instance).await {
+async fn watch_over(instance: LiveInstance, watch: Arc<Watch>) {
+    if let Some(failure) = unwanted_end(&instance).await {
         watch.cut_short(CutShort::ServiceDied(Box::new(failure)));
     }
 }
@@ -293,16 +291,17 @@ fn base_dir(file: &Path) -> std::path::PathBuf {
 async fn tell_conditions(project: &Project, services: &[LiveInstance], report: &mut TestReport) {
     let has_failed = matches!(report.status, TestStatus::Failed | TestStatus::Error);
     let is_meant = |instance: &&LiveInstance| {
-        let is_container = instance.kind() == RuntimeKind::Container && instance.is_up();
-        is_container && (has_failed || instance.running.has_health_check)
+        instance.is_up() && (has_failed || instance.running.has_health_check)
     };
-    let meant: Vec<&LiveInstance> = services.iter().filter(is_meant).collect();
-    let places: Vec<_> = meant.iter().map(|instance| instance.place()).collect();
-    let observed = project
-        .runtime(RuntimeKind::Container)
-        .observe(&places)
-        .await;
-    for (instance, observed) in meant.into_iter().zip(observed) {
+    let mut observed = Vec::new();
+    for backend in project.backends.iter() {
+        let mine = services.iter().filter(is_meant);
+        let mine = mine.filter(|instance| instance.backend.name() == backend.name());
+        let mine: Vec<&LiveInstance> = mine.collect();
+        let places: Vec<_> = mine.iter().map(|instance| instance.place()).collect();
+        observed.extend(mine.into_iter().zip(backend.observe(&places).await));
+    }
+    for (instance, observed) in observed {
         let condition = match observed {
             Ok(Observed::Alive(condition)) if condition != Condition::Serving => condition,
             _ => continue,

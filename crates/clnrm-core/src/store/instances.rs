@@ -2,7 +2,7 @@
 //!
 //! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -10,12 +10,11 @@ use rusqlite::{Params, Row, Transaction, params};
 
 use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
-    RecordedEngine, RunId, ServiceId, StartedContainer, StoredReading,
+    RecordedEngine, RunId, ServiceId, StartedInstance, StoredReading,
 };
 use super::sql_types::{json, optional_time, owner, path, shim, time, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
-use crate::procfs::ProcessIdentity;
 
 impl Store {
     /// Records an instance that is about to be spawned, so that a crash in between loses nothing.
@@ -48,46 +47,20 @@ impl Store {
         })
     }
 
-    /// Records the shim that was spawned. `false` = the instance has already ended: somebody must end the shim.
-    pub fn record_shim(
+    /// Records an instance that runs, and where it turned out to be. `false` = it has already ended: somebody must end it.
+    pub fn record_started(
         &mut self,
         instance: &InstanceId,
-        shim: &ProcessIdentity,
-    ) -> Result<bool, StoreError> {
-        self.change(
-            instance,
-            "UPDATE instances SET shim_pid = ?2, shim_start_ticks = ?3, shim_boot_id = ?4
-             WHERE id = ?1 AND stopped_at IS NULL",
-            params![
-                instance,
-                shim.pid,
-                shim.start_ticks.cast_signed(),
-                shim.boot_id
-            ],
-        )
-    }
-
-    /// Records the service's own first process. `false` = the instance has already ended.
-    pub fn record_main_pid(&mut self, instance: &InstanceId, pid: i32) -> Result<bool, StoreError> {
-        self.change(
-            instance,
-            "UPDATE instances SET main_pid = ?2 WHERE id = ?1 AND stopped_at IS NULL",
-            params![instance, pid],
-        )
-    }
-
-    /// Records the container that was started. `false` = the instance has already ended: somebody must end the container.
-    pub fn record_container(
-        &mut self,
-        instance: &InstanceId,
-        started: &StartedContainer,
+        started: &StartedInstance,
     ) -> Result<bool, StoreError> {
         let ports = to_json(&started.ports)
             .map_err(|error| StoreError::from_sqlite(&self.path, "record an instance", error))?;
+        let (shim, engine) = (started.shim.as_ref(), started.engine.as_ref());
         self.change(
             instance,
             "UPDATE instances SET container_id = ?2, main_pid = ?3, ports = ?4, address = ?5,
-                                  engine_id = ?6, engine_address = ?7, image_id = ?8, cpus = ?9
+                                  engine_id = ?6, engine_address = ?7, image_id = ?8, cpus = ?9,
+                                  shim_pid = ?10, shim_start_ticks = ?11, shim_boot_id = ?12
              WHERE id = ?1 AND stopped_at IS NULL",
             params![
                 instance,
@@ -95,10 +68,13 @@ impl Store {
                 started.main_pid,
                 ports,
                 started.address,
-                started.engine.as_ref().map(|engine| &engine.id),
-                started.engine.as_ref().map(|engine| &engine.address),
+                engine.map(|engine| &engine.id),
+                engine.map(|engine| &engine.address),
                 started.image_id,
                 started.cpus,
+                shim.map(|shim| shim.pid),
+                shim.map(|shim| shim.start_ticks.cast_signed()),
+                shim.map(|shim| &shim.boot_id),
             ],
         )
     }
@@ -122,12 +98,13 @@ impl Store {
         Ok(has_moved)
     }
 
-    /// Whether any instance on record, ended ones included, is a container.
-    pub fn has_containers(&self) -> Result<bool, StoreError> {
+    /// The backends of all instances on record, ended ones included.
+    pub fn backends_used(&self) -> Result<BTreeSet<String>, StoreError> {
         self.read("read the instances", |connection| {
             connection
-                .prepare_cached("SELECT 1 FROM instances WHERE runtime = 'container' LIMIT 1")?
-                .exists([])
+                .prepare_cached("SELECT DISTINCT runtime FROM instances")?
+                .query_map([], |row| row.get(0))?
+                .collect()
         })
     }
 
@@ -445,7 +422,6 @@ pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::InstancePorts;
     use super::super::tests::{at, identity, journalled, service, store};
     use super::*;
 
@@ -470,16 +446,13 @@ mod tests {
             id: "e1".to_owned(),
             address: "unix:///engine.sock".to_owned(),
         };
-        let started = StartedContainer {
-            container_id: "c1".to_owned(),
+        let started = StartedInstance {
+            container_id: Some("c1".to_owned()),
             engine: Some(engine.clone()),
             image_id: Some("sha256:1".to_owned()),
-            main_pid: None,
-            ports: InstancePorts::default(),
-            address: None,
-            cpus: None,
+            ..StartedInstance::default()
         };
-        assert!(store.record_container(&new.id, &started).unwrap());
+        assert!(store.record_started(&new.id, &started).unwrap());
         let row = store.instance(&new.id).unwrap().unwrap();
         assert_eq!(
             (row.container_id, row.engine, row.image_id),
@@ -498,8 +471,14 @@ mod tests {
             InstanceState::Starting
         );
 
-        assert!(store.record_shim(id, &identity(21)).unwrap());
-        assert!(store.record_main_pid(id, 22).unwrap());
+        let started = StartedInstance {
+            shim: Some(identity(21)),
+            main_pid: Some(22),
+            ports: new.ports.clone(),
+            address: new.address.clone(),
+            ..StartedInstance::default()
+        };
+        assert!(store.record_started(id, &started).unwrap());
         assert!(store.record_ready(id, at(1_030)).unwrap());
         let row = store.live_instances_of(service).unwrap().remove(0);
         assert_eq!(row.start, new);
@@ -546,7 +525,11 @@ mod tests {
                 .unwrap()
         );
         assert!(!store.record_ready(&id, at(1_600)).unwrap());
-        assert!(!store.record_shim(&id, &identity(5)).unwrap());
+        assert!(
+            !store
+                .record_started(&id, &StartedInstance::default())
+                .unwrap()
+        );
         assert!(!store.record_stopping(&id).unwrap());
         assert!(
             !store

@@ -42,8 +42,8 @@ pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
     InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction, NewInstance, NewLease,
-    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, RuntimeKind, ServiceId,
-    ServiceRow, StartedContainer, StoredReading, TierSpan,
+    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceId, ServiceRow,
+    StartedInstance, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

@@ -318,9 +318,7 @@ fn still_held(
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::{
-        Ending, InstanceExit, InstancePorts, InstanceState, NewLease, StartedContainer,
-    };
+    use super::super::rows::{Ending, InstanceExit, InstanceState, NewLease, StartedInstance};
     use super::super::tests::{at, identity, journalled, service, store};
     use super::*;
 
@@ -426,16 +424,12 @@ mod tests {
             image_id: Some(image.to_owned()),
             ..request(store, service, 10)
         };
-        let started = StartedContainer {
-            container_id: "c1".to_owned(),
-            engine: None,
+        let started = StartedInstance {
+            container_id: Some("c1".to_owned()),
             image_id: Some("old".to_owned()),
-            main_pid: None,
-            ports: InstancePorts::default(),
-            address: None,
-            cpus: None,
+            ..StartedInstance::default()
         };
-        store.record_container(&id, &started).unwrap();
+        store.record_started(&id, &started).unwrap();
         let new = of_image(&mut store, "new");
         assert_eq!(store.claim_warm(&new).unwrap(), None);
         let old = of_image(&mut store, "old");

@@ -134,16 +134,6 @@ impl From<Ending> for InstanceState {
     }
 }
 
-/// What an instance runs as.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuntimeKind {
-    /// A local process tree.
-    Process,
-    /// A container.
-    Container,
-}
-
 /// The ports of an instance on this machine.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstancePorts {
@@ -178,8 +168,8 @@ pub struct NewInstance {
     pub run: Option<RunId>,
     /// Of the definition that it is started from.
     pub digest: Digest,
-    /// What it runs as.
-    pub runtime: RuntimeKind,
+    /// The name of the backend that it runs in.
+    pub runtime: String,
     /// Whether a pool may keep it warm.
     pub pooled: bool,
     /// Its own directory, absolute.
@@ -203,18 +193,20 @@ pub struct RecordedEngine {
     pub address: String,
 }
 
-/// What is known of a container once it runs.
-#[derive(Debug, Clone, PartialEq)]
-pub struct StartedContainer {
-    /// The engine's id of it.
-    pub container_id: String,
+/// What is known of an instance once it runs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct StartedInstance {
+    /// Its shim, if it is a process tree of this machine.
+    pub shim: Option<ProcessIdentity>,
+    /// What its engine knows it by.
+    pub container_id: Option<String>,
     /// The engine, as far as it tells.
     pub engine: Option<RecordedEngine>,
     /// The id of its image.
     pub image_id: Option<String>,
     /// Its main process, as this machine numbers it.
     pub main_pid: Option<i32>,
-    /// Its ports, chosen by the engine.
+    /// Its ports.
     pub ports: InstancePorts,
     /// Where clients reach it.
     pub address: Option<String>,

@@ -6,9 +6,7 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
-use super::rows::{
-    ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, RuntimeKind, ServiceId,
-};
+use super::rows::{ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, ServiceId};
 use crate::clock::Timestamp;
 use crate::config::identity::{Digest, TestId};
 use crate::procfs::ProcessIdentity;
@@ -61,10 +59,6 @@ word_column!(InstanceState {
     Stopped = "stopped",
     Failed = "failed",
     Lost = "lost"
-});
-word_column!(RuntimeKind {
-    Process = "process",
-    Container = "container"
 });
 word_column!(ActionOutcome {
     Started = "started",

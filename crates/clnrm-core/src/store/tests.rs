@@ -87,7 +87,7 @@ pub(super) fn journalled(
         service,
         run,
         digest: crate::config::identity::Digest("0011223344556677".into()),
-        runtime: RuntimeKind::Process,
+        runtime: "process".to_owned(),
         pooled: true,
         dir: PathBuf::from("/project/.clnrm/instances").join(id),
         ports: InstancePorts {

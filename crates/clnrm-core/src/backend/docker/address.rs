@@ -1,30 +1,10 @@
 //! Which engine the environment means: `DOCKER_HOST`, else the Docker context, else the first usable of the usual sockets.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
 use super::client_config::{ClientConfig, is_a_context};
-use super::error::EngineError;
-
-/// What says where the engine is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NamedBy {
-    /// `DOCKER_HOST`.
-    DockerHost,
-    /// A Docker context.
-    Context {
-        /// Its name.
-        name: String,
-        /// The configuration file that chooses it; `None` = `DOCKER_CONTEXT` does.
-        chosen_in: Option<PathBuf>,
-    },
-    /// Nothing does.
-    Nobody {
-        /// Where a context might have been chosen.
-        config: Option<PathBuf>,
-    },
-}
+use super::error::{EngineError, NamedBy};
 
 /// Where an engine may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -117,29 +97,6 @@ fn at(
             is_secured,
             named_by,
         }),
-    }
-}
-
-impl fmt::Display for NamedBy {
-    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::DockerHost => write!(out, "DOCKER_HOST"),
-            Self::Context {
-                name,
-                chosen_in: None,
-            } => write!(out, "the Docker context `{name}` of DOCKER_CONTEXT"),
-            Self::Context {
-                name,
-                chosen_in: Some(file),
-            } => write!(out, "the Docker context `{name}` of {}", file.display()),
-            Self::Nobody { config } => {
-                write!(out, "neither DOCKER_HOST nor DOCKER_CONTEXT")?;
-                if let Some(file) = config {
-                    write!(out, " nor {}", file.display())?;
-                }
-                write!(out, " names one")
-            }
-        }
     }
 }
 

@@ -6,7 +6,7 @@
 use bollard::query_parameters::{DownloadFromContainerOptions, UploadToContainerOptions};
 use futures_util::TryStreamExt;
 
-use super::DockerRuntime;
+use super::DockerBackend;
 use super::error::EngineError;
 use super::request::DATA_DIR_INSIDE;
 
@@ -22,7 +22,7 @@ struct Owner {
     group: u32,
 }
 
-impl DockerRuntime {
+impl DockerBackend {
     /// Gives the data folder of a container that is not started yet to this user (`name`, `1000`, `name:group`).
     pub(super) async fn give_data_folder(
         &self,

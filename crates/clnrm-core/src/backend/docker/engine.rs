@@ -15,8 +15,9 @@ use tokio::net::UnixStream;
 use tokio::sync::OnceCell;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::address::{Candidates, NamedBy, Surroundings};
-use super::error::EngineError;
+use super::address::{Candidates, Surroundings};
+use super::error::{EngineError, NamedBy};
+use crate::backend::instance::EngineMark;
 use crate::clock::Timestamp;
 
 /// A question that is not answered by then fails.
@@ -44,15 +45,6 @@ pub struct Engine {
     mark: OnceCell<EngineMark>,
     /// It has gone away and did not come back while it was waited for.
     is_gone: AtomicBool,
-}
-
-/// One engine, whatever address it is reached at.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct EngineMark {
-    /// Its own id.
-    pub id: String,
-    /// Where it was reached.
-    pub address: String,
 }
 
 /// The client and where it is connected to.

@@ -1,12 +1,11 @@
 //! What can go wrong between clnrm and a container engine, in words that name the way out.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use thiserror::Error;
 
-use super::address::NamedBy;
-use super::registry::PullFault;
-use super::request::ContainerRequest;
+use crate::backend::error::{BackendError, ErrorKind};
 
 /// The engine cannot be asked, or refused.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -75,111 +74,45 @@ pub enum EngineError {
     },
 }
 
-/// Why a container could not be started.
-#[derive(Debug, Error)]
-pub enum ContainerError {
-    /// The engine cannot be asked, or refused.
-    #[error(transparent)]
-    Engine(#[from] EngineError),
-    /// The image is neither here nor to be had.
-    #[error("the image `{image}` is not there and cannot be pulled: {message}")]
-    ImageAbsent {
-        /// The image.
-        image: String,
-        /// The engine's words.
-        message: String,
-        /// What they mean.
-        fault: PullFault,
+/// What says where the engine is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NamedBy {
+    /// `DOCKER_HOST`.
+    DockerHost,
+    /// A Docker context.
+    Context {
+        /// Its name.
+        name: String,
+        /// The configuration file that chooses it; `None` = `DOCKER_CONTEXT` does.
+        chosen_in: Option<PathBuf>,
     },
-    /// Its command is not in the image.
-    #[error("the command `{program}` cannot be executed in the image `{image}`: {message}")]
-    Command {
-        /// The program.
-        program: String,
-        /// The image.
-        image: String,
-        /// The engine's words.
-        message: String,
-    },
-    /// A host port is in use.
-    #[error("a port of it is taken: {message}")]
-    PortTaken {
-        /// The engine's words.
-        message: String,
-    },
-    /// The caller wants it no more.
-    #[error("its image `{image}` was still being pulled")]
-    PullEnded {
-        /// The image.
-        image: String,
-        /// An engine that says nothing while a registry refuses for the moment.
-        by_podman: bool,
-    },
-    /// Somebody removed it while it was started.
-    #[error("the container was removed while it was started")]
-    Removed,
-    /// The lock around the project's network.
-    #[error("cannot lock {path}")]
-    Lock {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: std::io::Error,
+    /// Nothing does.
+    Nobody {
+        /// Where a context might have been chosen.
+        config: Option<PathBuf>,
     },
 }
 
-impl ContainerError {
-    /// What a refusal to start means for this request.
-    pub(super) fn from_start(error: EngineError, request: &ContainerRequest) -> Self {
-        let EngineError::Refused { message, .. } = &error else {
-            return error.into();
-        };
-        let says = |text: &str| message.contains(text);
-        if says("port is already allocated") || says("address already in use") {
-            return Self::PortTaken {
-                message: message.clone(),
-            };
+impl fmt::Display for NamedBy {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::DockerHost => write!(out, "DOCKER_HOST"),
+            Self::Context {
+                name,
+                chosen_in: None,
+            } => write!(out, "the Docker context `{name}` of DOCKER_CONTEXT"),
+            Self::Context {
+                name,
+                chosen_in: Some(file),
+            } => write!(out, "the Docker context `{name}` of {}", file.display()),
+            Self::Nobody { config } => {
+                write!(out, "neither DOCKER_HOST nor DOCKER_CONTEXT")?;
+                if let Some(file) = config {
+                    write!(out, " nor {}", file.display())?;
+                }
+                write!(out, " names one")
+            }
         }
-        if says("executable file not found")
-            || says("exec: \"")
-            || says("permission denied") && says("exec")
-        {
-            let program = request.command.as_ref().and_then(|command| command.first());
-            return Self::Command {
-                program: program
-                    .cloned()
-                    .unwrap_or_else(|| "the image's own".to_owned()),
-                image: request.image.clone(),
-                message: message.clone(),
-            };
-        }
-        error.into()
-    }
-
-    /// The way out.
-    pub fn hint(&self) -> Option<String> {
-        Some(match self {
-            Self::Engine(error) => return error.hint(),
-            Self::ImageAbsent { image, fault, .. } => fault.hint(image),
-            Self::Command { .. } => {
-                "check that the program is in the image; a shell is not, unless the image brings one".to_owned()
-            }
-            Self::PortTaken { .. } => {
-                "stop what listens there, or write the port inside alone (ports = [6379]) to let the engine choose"
-                    .to_owned()
-            }
-            Self::PullEnded {
-                image,
-                by_podman: false,
-            } => {
-                format!("pull it beforehand, e.g. with `docker pull {image}`")
-            }
-            Self::PullEnded { image, .. } => format!(
-                "pull it beforehand with `podman pull {image}`: Podman asks a registry that limits pulls (status 429) \
-                 again and again, for minutes, before it says so"
-            ),
-            Self::Removed | Self::Lock { .. } => return None,
-        })
     }
 }
 
@@ -287,6 +220,17 @@ impl EngineError {
                 message: innermost(&other),
             },
         }
+    }
+}
+
+impl From<EngineError> for BackendError {
+    fn from(error: EngineError) -> Self {
+        let kind = match error.is_unreachable() {
+            true => ErrorKind::Unreachable,
+            false => ErrorKind::Refused,
+        };
+        let hint = error.hint();
+        Self::new(error, kind, hint)
     }
 }
 

@@ -12,13 +12,13 @@ use rustix::process::Signal;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_util::sync::CancellationToken;
 
-use super::DockerRuntime;
+use super::DockerBackend;
 use super::engine::Connected;
 use super::error::EngineError;
 use super::leftover::{Traces, belongs_to};
 use crate::backend::command::{CommandOutcome, CommandRequest, CommandResult, OUTPUT_LIMIT_BYTES};
+use crate::backend::exit::ExitStatus;
 use crate::backend::instance::InstancePlace;
-use crate::backend::shim_protocol::ExitStatus;
 use crate::backend::signal;
 use crate::procfs::ProcessTable;
 
@@ -27,9 +27,12 @@ const FIRST_PAUSE: Duration = Duration::from_millis(2);
 /// And at last.
 const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
-impl DockerRuntime {
+impl DockerBackend {
     /// Ends what commands of a killed clnrm still run in a container.
-    pub async fn end_commands_in(&self, place: &InstancePlace) -> Result<(), EngineError> {
+    pub(super) async fn end_commands_of_killed(
+        &self,
+        place: &InstancePlace,
+    ) -> Result<(), EngineError> {
         let Some(container) = self.of(place).await? else {
             return Ok(());
         };

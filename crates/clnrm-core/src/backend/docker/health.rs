@@ -9,7 +9,7 @@ use std::time::Duration;
 use bollard::models::{ContainerConfig, ContainerInspectResponse, HealthStatusEnum};
 use tokio_util::sync::CancellationToken;
 
-use super::DockerRuntime;
+use super::DockerBackend;
 use super::error::EngineError;
 use crate::backend::command::{CommandOutcome, CommandRequest};
 use crate::backend::instance::Health;
@@ -17,7 +17,7 @@ use crate::backend::instance::Health;
 /// What Docker gives a check whose image does not say.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(30);
 
-impl DockerRuntime {
+impl DockerBackend {
     /// What the engine has found, and where it has not found that the check passes or fails, what it gives now.
     pub(super) async fn health_now(
         &self,

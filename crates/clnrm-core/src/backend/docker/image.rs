@@ -1,8 +1,6 @@
 //! Images: looked at, and pulled only when they are not there.
 
 use std::collections::HashMap;
-use std::fmt;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bollard::auth::DockerCredentials;
@@ -12,9 +10,11 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::DockerRuntime;
-use super::error::{ContainerError, EngineError};
+use super::DockerBackend;
+use super::container_error::ContainerError;
+use super::error::EngineError;
 use super::registry::PullFault;
+use crate::backend::pull::{OnPull, PullProgress};
 use crate::config::definition::PullPolicy;
 
 /// A credential helper may unlock a key ring; one that waits for a person must not hold up a test for ever.
@@ -68,39 +68,7 @@ pub struct WantedImage<'a> {
     pub pull: PullPolicy,
 }
 
-/// How far a pull is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PullProgress {
-    /// The image.
-    pub image: String,
-    /// Bytes downloaded so far, as far as the engine tells.
-    pub downloaded_bytes: u64,
-}
-
-/// Told how a pull goes on.
-#[derive(Clone, Default)]
-pub struct OnPull(Option<Arc<dyn Fn(PullProgress) + Send + Sync>>);
-
-impl OnPull {
-    /// Calls `tell` for every step of a pull.
-    pub fn new(tell: impl Fn(PullProgress) + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(tell)))
-    }
-
-    fn tell(&self, progress: PullProgress) {
-        if let Some(tell) = &self.0 {
-            tell(progress);
-        }
-    }
-}
-
-impl fmt::Debug for OnPull {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("OnPull").finish_non_exhaustive()
-    }
-}
-
-impl DockerRuntime {
+impl DockerBackend {
     /// Looks at an image, and pulls it first where it is not there or the file always wants that; `cancel` ends the pull.
     pub async fn image(
         &self,
@@ -155,13 +123,11 @@ impl DockerRuntime {
         facts.ok_or_else(|| absent(image, missing, PullFault::Other))
     }
 
-    /// What the name of an image means now; `None` = there is no such image here.
-    pub async fn image_id(&self, image: &str) -> Result<Option<String>, EngineError> {
-        let found = self.look_at_image(image).await?;
-        Ok(found.map(|facts| facts.id))
-    }
-
-    async fn look_at_image(&self, image: &str) -> Result<Option<ImageFacts>, EngineError> {
+    /// `None` = there is no such image here.
+    pub(super) async fn look_at_image(
+        &self,
+        image: &str,
+    ) -> Result<Option<ImageFacts>, EngineError> {
         let found = self
             .engine
             .ask("look at an image", async |client| {
@@ -211,7 +177,7 @@ impl DockerRuntime {
     }
 }
 
-impl DockerRuntime {
+impl DockerBackend {
     /// The login for an image's registry, looked up where a credential helper may take its time.
     async fn login_for(&self, image: &str) -> Result<Option<DockerCredentials>, String> {
         let (logins, name) = (self.logins.clone(), image.to_owned());

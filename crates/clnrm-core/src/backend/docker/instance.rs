@@ -2,71 +2,152 @@
 
 use std::collections::HashMap;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::models::ContainerInspectResponse;
-use bollard::query_parameters::{RemoveContainerOptions, StopContainerOptions};
-use tokio::sync::watch;
-use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use super::container::{
-    ContainerList, Listed, ListedState, cpus, exit_of, has_health_check, main_pid,
-};
+use super::container::exit_of;
 use super::error::EngineError;
 use super::labels::{LOG_LIMIT, PROJECT};
-use super::{DockerRuntime, log};
-use crate::backend::command::{CommandError, CommandRequest, CommandResult};
+use super::list::{ContainerList, Listed, ListedState};
+use super::{DockerBackend, log};
+use crate::backend::command::{CommandRequest, CommandResult};
+use crate::backend::contract::Backend;
+use crate::backend::error::BackendError;
+use crate::backend::exit::ExitRecord;
+use crate::backend::folder::log_path;
 use crate::backend::instance::{
-    Condition, Ended, FetchedLog, Health, InstanceError, InstancePlace, Loss, Observed, Patience,
-    Running, Runtime, Supervisor, TreeState,
+    Condition, Ended, FetchedLog, Health, InstancePlace, Loss, Observed, Patience, Running, Survey,
+    TreeState,
 };
-use crate::backend::process::log_path;
-use crate::backend::shim_protocol::ExitRecord;
-
-/// Where another command removes the same container, it is waited for.
-const REMOVAL_PAUSE: Duration = Duration::from_millis(20);
-const REMOVAL_LOOKS: usize = 250;
+use crate::backend::probe::Probe;
+use crate::backend::start::{Intent, PrepareError, StartOrder};
+use crate::clock::Timestamp;
+use crate::config::definition::{CommandLine, ContainerLaunch, Launch, ServiceDefinition};
+use crate::config::placeholder::InstanceBinding;
 
 #[async_trait]
-impl Runtime for DockerRuntime {
-    async fn observe(&self, places: &[InstancePlace]) -> Vec<Result<Observed, InstanceError>> {
-        if places.is_empty() {
-            return Vec::new();
-        }
-        let listed = self.containers().await;
-        self.observe_in(listed.as_ref(), places).await
+impl Backend for DockerBackend {
+    fn name(&self) -> &'static str {
+        "container"
     }
 
-    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, InstanceError> {
-        let Some(found) = self.of(place).await? else {
-            return Ok(None);
+    fn starts(&self, definition: &ServiceDefinition) -> bool {
+        matches!(definition.launch, Launch::Container(_))
+    }
+
+    fn has_inside(&self) -> bool {
+        true
+    }
+
+    async fn prepare(self: Arc<Self>, order: StartOrder<'_>) -> Result<Intent, PrepareError> {
+        let Launch::Container(container) = &order.definition.launch else {
+            let not_ours = EngineError::Refused {
+                action: "start a process",
+                status: 0,
+                message: "it has no image".to_owned(),
+            };
+            return Err(BackendError::from(not_ours).into());
         };
-        if !is_running(&found) {
-            return Ok(None);
-        }
-        let id = found.id.clone().unwrap_or_default();
-        let (sender, state) = watch::channel(TreeState::Running);
-        tokio::spawn(self.watch(&found, sender));
-        Ok(Some(Running {
-            main_pid: main_pid(&found),
-            published: Some(self.published(&found).await?),
-            cpus: cpus(&found),
-            has_health_check: has_health_check(&found),
-            warnings: Vec::new(),
-            supervisor: Supervisor::Container(id),
-            log: log_path(&place.dir),
-            lines_seen: watch::channel(Vec::new()).1,
-            state,
-        }))
+        self.intent(order, container)
     }
 
-    async fn end(
+    fn port_probe(&self, address: String, own: &InstanceBinding, running: &Running) -> Probe {
+        let inside = own.inside.as_ref();
+        match inside.and_then(|inside| Some((inside, inside.port?))) {
+            Some((inside, port)) => Probe::Listens {
+                main_pid: running.main_pid,
+                port,
+                address,
+                ip: inside.ip.as_ref().and_then(|ip| ip.parse().ok()),
+            },
+            None => Probe::Tcp(address),
+        }
+    }
+
+    /// An error says that there is no such image here, or nobody who could tell.
+    async fn image_id(
+        &self,
+        definition: &ServiceDefinition,
+    ) -> Result<Option<String>, BackendError> {
+        let image = definition.launch.image().unwrap_or_default();
+        let missing = EngineError::Refused {
+            action: "look at an image",
+            status: 404,
+            message: format!("there is no image `{image}`"),
+        };
+        let facts = self.look_at_image(image).await?;
+        Ok(Some(facts.ok_or(missing)?.id))
+    }
+
+    /// Where a string command met an entry point of its image.
+    async fn what_ran(&self, definition: &ServiceDefinition) -> Option<String> {
+        let Launch::Container(ContainerLaunch {
+            image,
+            entry_point: None,
+            command: Some(CommandLine::Shell(_)),
+            ..
+        }) = &definition.launch
+        else {
+            return None;
+        };
+        let facts = self.look_at_image(image).await.ok()??;
+        let entry_point = facts.entry_point.join(" ");
+        (!entry_point.is_empty()).then(|| format!("{entry_point} sh -c …"))
+    }
+
+    async fn survey(&self, places: &[InstancePlace]) -> Survey {
+        let listed = self.containers().await;
+        Survey {
+            observed: self.observe_in(listed.as_ref(), places).await,
+            ids: listed
+                .map(|listed| listed.instance_ids())
+                .map_err(BackendError::from),
+        }
+    }
+
+    async fn adopt(&self, place: &InstancePlace) -> Result<Option<Running>, BackendError> {
+        match self.of(place).await?.filter(is_running) {
+            Some(found) => Ok(Some(self.running(&found, place, TreeState::Running).await)),
+            None => Ok(None),
+        }
+    }
+
+    async fn started_anew(
         &self,
         place: &InstancePlace,
-        patience: &Patience,
-    ) -> Result<Ended, InstanceError> {
+        main_pid: Option<i32>,
+        before: &InstanceBinding,
+    ) -> Option<Running> {
+        let found = self.with_another_main_process(place, main_pid).await?;
+        let published = self.published(&found).await.ok()?;
+        // One that was reached at its own address still is.
+        let is_as_published = before.port.is_none() || before.host == published.host;
+        let elsewhere = published.at_its_own_address().filter(|_| !is_as_published);
+        let reached = elsewhere.unwrap_or(published).binding(before)?;
+        let running = self.running(&found, place, TreeState::Running).await;
+        Some(Running {
+            reached: Some(reached),
+            ..running
+        })
+    }
+
+    /// An engine that restarts is asked once it is back.
+    async fn has_gone(&self, place: &InstancePlace, running: &Running, _is_own: bool) -> bool {
+        let observed = self.observe(std::slice::from_ref(place)).await;
+        match observed.first() {
+            Some(Ok(Observed::Ended(_) | Observed::Lost(_) | Observed::Unknown(_))) => true,
+            Some(Ok(Observed::Alive(_))) => {
+                let anew = self.with_another_main_process(place, running.main_pid);
+                anew.await.is_some()
+            }
+            _ => false,
+        }
+    }
+
+    async fn end(&self, place: &InstancePlace, patience: &Patience) -> Result<Ended, BackendError> {
         self.engine.wait_while_away().await;
         let Some(container) = self.of(place).await? else {
             let recorded = ExitRecord::read(&place.dir).ok().flatten();
@@ -99,8 +180,8 @@ impl Runtime for DockerRuntime {
         })
     }
 
-    async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, EngineError> {
-        self.end_ours(|instance| ids.contains(instance)).await
+    async fn end_survivors(&self, ids: &[String]) -> Result<Vec<String>, BackendError> {
+        Ok(self.end_ours(|instance| ids.contains(instance)).await?)
     }
 
     async fn run_in(
@@ -108,7 +189,7 @@ impl Runtime for DockerRuntime {
         place: &InstancePlace,
         request: &CommandRequest,
         cancel: &CancellationToken,
-    ) -> Result<CommandResult, CommandError> {
+    ) -> Result<CommandResult, BackendError> {
         let name = match &place.container {
             Some(recorded) => &recorded.id,
             None => &self.project.container_name(&place.id),
@@ -116,11 +197,22 @@ impl Runtime for DockerRuntime {
         Ok(self.exec(name, request, cancel).await?)
     }
 
+    async fn end_commands_in(&self, place: &InstancePlace) {
+        // Best effort: what cannot be ended ends with its container.
+        let _ = self.end_commands_of_killed(place).await;
+    }
+
+    async fn left_running_in(&self, place: &InstancePlace) -> Option<String> {
+        let container = place.container.as_ref()?;
+        let left = self.left_running.lock().await;
+        left.get(&container.id).cloned()
+    }
+
     async fn health(
         &self,
         place: &InstancePlace,
         cancel: &CancellationToken,
-    ) -> Result<Health, CommandError> {
+    ) -> Result<Health, BackendError> {
         let container = self.of(place).await?;
         Ok(match container {
             None => Health::NotChecked,
@@ -132,7 +224,7 @@ impl Runtime for DockerRuntime {
         &self,
         place: &InstancePlace,
         lines: usize,
-    ) -> Result<FetchedLog, EngineError> {
+    ) -> Result<FetchedLog, BackendError> {
         let Some(container) = self.of(place).await? else {
             // Kept when it ended.
             return Ok(FetchedLog::at(log_path(&place.dir)));
@@ -150,13 +242,56 @@ impl Runtime for DockerRuntime {
         place: &InstancePlace,
         fetched: &FetchedLog,
         cancel: &CancellationToken,
-    ) -> Result<(), EngineError> {
+    ) -> Result<(), BackendError> {
         let Some(container) = self.of(place).await? else {
             return Ok(());
         };
         let id = container.id.unwrap_or_default();
         let connected = self.engine.connected().await?;
-        log::follow(connected, &id, &fetched.path, fetched.until, cancel).await
+        let following = log::follow(connected, &id, &fetched.path, fetched.until, cancel);
+        Ok(following.await?)
+    }
+
+    fn may_hold_strays(&self) -> bool {
+        self.had_network()
+    }
+
+    fn begin_use(&self) {
+        self.need_network();
+    }
+
+    async fn make_ready(&self) {
+        self.prepare_network().await;
+    }
+
+    async fn end_use(&self) {
+        self.release_network().await;
+    }
+
+    async fn tidy(&self) {
+        // Best effort: a network that stays is found by the next command.
+        let _ = self.remove_idle_network().await;
+    }
+
+    async fn end_abandoned(&self, now: Timestamp) -> Vec<String> {
+        // Best effort: whoever needs the engine is told what is wrong with it.
+        self.end_expired(now).await.unwrap_or_default()
+    }
+
+    async fn end_forgotten(
+        &self,
+        is_forgotten: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Vec<String>, BackendError> {
+        match self.end_without_history(is_forgotten).await {
+            Ok(ended) => {
+                let sentence =
+                    |container| format!("{container}: its history was deleted, and it was removed");
+                Ok(ended.into_iter().map(sentence).collect())
+            }
+            // Where there is no engine at all, there are no containers.
+            Err(EngineError::Absent { .. }) => Ok(Vec::new()),
+            Err(error) => Err(error.into()),
+        }
     }
 }
 
@@ -165,13 +300,12 @@ fn own_log_path(place: &InstancePlace) -> PathBuf {
     place.dir.join(format!("output.{}.log", std::process::id()))
 }
 
-impl DockerRuntime {
-    /// [`Runtime::observe`] for whoever has asked the engine already.
-    pub async fn observe_in(
+impl DockerBackend {
+    async fn observe_in(
         &self,
         listed: Result<&ContainerList, &EngineError>,
         places: &[InstancePlace],
-    ) -> Vec<Result<Observed, InstanceError>> {
+    ) -> Vec<Result<Observed, BackendError>> {
         let mut observed = Vec::with_capacity(places.len());
         for place in places {
             let looked = match listed {
@@ -179,10 +313,10 @@ impl DockerRuntime {
                     let listed = containers.iter().find(|listed| is_of(listed, place));
                     self.observe_one(place, listed).await
                 }
-                Err(error) => Ok(Observed::Unknown(error.clone())),
+                Err(error) => Ok(Observed::Unknown(error.clone().into())),
             };
             observed.push(match looked {
-                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error)),
+                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error.into())),
                 looked => looked.map_err(Into::into),
             });
         }
@@ -226,73 +360,6 @@ impl DockerRuntime {
         }
     }
 
-    async fn stop_patiently(&self, name: &str, patience: &Patience) -> Result<(), EngineError> {
-        let stopped = patience
-            .hurry
-            .run_until_cancelled(self.stop(name, patience.grace));
-        match stopped.await {
-            Some(stopped) => stopped,
-            // The engine goes on with what it was asked before; this one kills at once.
-            None => self.stop(name, Duration::ZERO).await,
-        }
-    }
-
-    async fn stop(&self, name: &str, grace: Duration) -> Result<(), EngineError> {
-        let seconds = grace.as_secs() + u64::from(grace.subsec_nanos() > 0);
-        let options = StopContainerOptions {
-            t: Some(i32::try_from(seconds).unwrap_or(i32::MAX)),
-            ..StopContainerOptions::default()
-        };
-        let stopped = self
-            .engine
-            .have_done("stop a container", grace, async |client| {
-                client.stop_container(name, Some(options)).await
-            })
-            .await;
-        match stopped {
-            // 304: it had ended meanwhile.
-            Ok(())
-            | Err(EngineError::Refused {
-                status: 304 | 404, ..
-            }) => Ok(()),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// Removes a container with its anonymous volumes; it is gone when this returns.
-    pub(super) async fn remove(&self, name: &str) -> Result<(), EngineError> {
-        let options = RemoveContainerOptions {
-            force: true,
-            v: true,
-            ..RemoveContainerOptions::default()
-        };
-        let removed = self
-            .engine
-            .have_done("remove a container", Duration::ZERO, async |client| {
-                client.remove_container(name, Some(options)).await
-            })
-            .await;
-        match removed {
-            Ok(()) | Err(EngineError::Refused { status: 404, .. }) => Ok(()),
-            Err(EngineError::Refused { status: 409, .. }) => self.wait_for_removal(name).await,
-            Err(error) => Err(error),
-        }
-    }
-
-    async fn wait_for_removal(&self, name: &str) -> Result<(), EngineError> {
-        for _ in 0..REMOVAL_LOOKS {
-            if self.inspect(name).await?.is_none() {
-                return Ok(());
-            }
-            sleep(REMOVAL_PAUSE).await;
-        }
-        Err(EngineError::Refused {
-            action: "remove a container",
-            status: 409,
-            message: format!("{name} is being removed by somebody else, and does not go"),
-        })
-    }
-
     /// Best effort: a log that cannot be kept must not keep its container alive.
     async fn keep_log(&self, place: &InstancePlace, container: &ContainerInspectResponse) {
         let (Some(connected), Some(id)) = (self.engine.connected_now(), container.id.as_ref())
@@ -312,7 +379,7 @@ fn is_of(listed: &Listed, place: &InstancePlace) -> bool {
     }
 }
 
-fn is_running(container: &ContainerInspectResponse) -> bool {
+pub(super) fn is_running(container: &ContainerInspectResponse) -> bool {
     container.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 

@@ -38,19 +38,22 @@ pub(super) fn of_container(
     request: &ContainerRequest,
     project: &ProjectMark,
 ) -> HashMap<String, String> {
-    let mut labels: HashMap<_, _> = request.settings.labels.clone().into_iter().collect();
+    let mut labels: HashMap<_, _> = request.launch.settings.labels.clone().into_iter().collect();
     labels.extend(project.labels());
     let owner = &request.owner;
     labels.extend([
-        (SERVICE.to_owned(), request.service.clone()),
+        (SERVICE.to_owned(), request.definition.name.clone()),
         (INSTANCE.to_owned(), request.place.id.clone()),
-        (DIGEST.to_owned(), request.digest.clone()),
+        (DIGEST.to_owned(), request.definition.digest().0),
         (
             OWNER.to_owned(),
             format!("{} {} {}", owner.pid, owner.start_ticks, owner.boot_id),
         ),
         (EXPIRES.to_owned(), request.expires_at.to_string()),
-        (LOG_LIMIT.to_owned(), request.log_limit_bytes.to_string()),
+        (
+            LOG_LIMIT.to_owned(),
+            request.definition.log_limit_bytes.to_string(),
+        ),
     ]);
     labels.extend(request.run.clone().map(|run| (RUN.to_owned(), run)));
     labels

@@ -10,11 +10,10 @@ use bollard::models::ExecConfig;
 use rustix::process::Signal;
 use tokio::time::sleep;
 
-use super::DockerRuntime;
+use super::DockerBackend;
 use super::container::main_pid;
 use super::engine::Connected;
 use super::error::EngineError;
-use crate::backend::instance::InstancePlace;
 use crate::backend::signal;
 use crate::procfs::{ProcessStat, ProcessTable};
 
@@ -94,7 +93,7 @@ impl Traces {
     }
 }
 
-impl DockerRuntime {
+impl DockerBackend {
     /// Ends what a command has left, and remembers what does not end.
     pub(super) async fn end_leftovers(&self, mut traces: Traces) -> Result<(), EngineError> {
         let Some(container) = self.inspect(&traces.container).await? else {
@@ -115,13 +114,6 @@ impl DockerRuntime {
             left.insert(traces.container, survivors);
         }
         Ok(())
-    }
-
-    /// What commands of ours have left running in an instance's container and could not be ended.
-    pub async fn left_running_in(&self, place: &InstancePlace) -> Option<String> {
-        let container = place.container.as_ref()?;
-        let left = self.left_running.lock().await;
-        left.get(&container.id).cloned()
     }
 
     /// Nobody could look for what a command has left.

@@ -6,7 +6,9 @@
 mod address;
 mod client_config;
 mod container;
+mod container_error;
 mod data_folder;
+mod end;
 pub mod engine;
 pub mod error;
 mod exec;
@@ -15,13 +17,16 @@ mod image;
 mod instance;
 pub mod labels;
 mod leftover;
+mod list;
 mod log;
 mod moment;
 mod network;
+mod prepare;
 mod project_mark;
 mod published;
 mod registry;
 mod request;
+mod start;
 mod state_words;
 mod stats;
 mod subnet;
@@ -37,19 +42,14 @@ use tokio::sync::Mutex;
 
 use registry::Logins;
 
-pub use address::NamedBy;
-pub use container::ContainerList;
-pub use engine::{Engine, EngineMark};
-pub use error::{ContainerError, EngineError};
-pub use image::{ImageFacts, OnPull, PullProgress, WantedImage};
+pub use engine::Engine;
+pub use error::{EngineError, NamedBy};
 pub use project_mark::ProjectMark;
-pub use registry::PullFault;
-pub use request::{ContainerRequest, DATA_DIR_INSIDE, NetworkNames, RenderedHealthCheck};
 pub use stats::{EngineStats, MemoryParts, StatsStream, follow_stats};
 
 /// Starts containers of one project.
 #[derive(Debug)]
-pub struct DockerRuntime {
+pub struct DockerBackend {
     engine: Arc<Engine>,
     project: ProjectMark,
     state_dir: PathBuf,
@@ -66,7 +66,7 @@ pub struct DockerRuntime {
     left_running: Mutex<BTreeMap<String, String>>,
 }
 
-impl DockerRuntime {
+impl DockerBackend {
     /// The containers of the project whose state is in `state_dir`, on the engine that `environment` means. Connects
     /// to nothing yet. `host` is where what it publishes is reached, where the user knows better.
     pub fn new(
@@ -85,11 +85,6 @@ impl DockerRuntime {
             needs_network: AtomicBool::new(false),
             left_running: Mutex::default(),
         }
-    }
-
-    /// The name of an instance's container.
-    pub fn container_name(&self, instance: &str) -> String {
-        self.project.container_name(instance)
     }
 
     /// The engine.

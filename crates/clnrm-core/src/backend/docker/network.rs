@@ -16,8 +16,9 @@ use std::time::Duration;
 use bollard::models::{Ipam, IpamConfig, Network, NetworkCreateRequest};
 use bollard::query_parameters::ListNetworksOptions;
 
-use super::DockerRuntime;
-use super::error::{ContainerError, EngineError};
+use super::DockerBackend;
+use super::container_error::ContainerError;
+use super::error::EngineError;
 use super::labels::{PROJECT, STATE_DIR};
 use super::project_mark::{is_network_name, new_network_name};
 use super::subnet::{self, Range};
@@ -27,8 +28,8 @@ use crate::config::placeholder::HOST_GATEWAY;
 /// Ranges of our own choosing that are tried before the engine chooses.
 const RANGES_TRIED: usize = 8;
 
-impl DockerRuntime {
-    /// Containers will be made: until [`DockerRuntime::release_network`] this command does not remove their network.
+impl DockerBackend {
+    /// Containers will be made: until [`DockerBackend::release_network`] this command does not remove their network.
     pub fn need_network(&self) {
         self.needs_network.store(true, Ordering::Release);
     }

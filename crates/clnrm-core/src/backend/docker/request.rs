@@ -1,7 +1,6 @@
 //! What a container is started from, and what the engine is told of it. Pure.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::PathBuf;
 use std::time::Duration;
 
 use bollard::models::{
@@ -13,112 +12,54 @@ use super::image::{ImageFacts, WantedImage};
 use super::labels;
 use super::project_mark::ProjectMark;
 use crate::backend::instance::InstancePlace;
+use crate::backend::names::NetworkNames;
 use crate::clock::Timestamp;
 use crate::config::definition::{
-    ContainerSettings, LogPattern, PortMapping, StopSignal, StopSpec, VolumeMount,
+    ContainerLaunch, ContainerSettings, HealthCheck, PortMapping, ServiceDefinition, StopSignal,
 };
-use crate::config::placeholder::HOST_GATEWAY;
+use crate::config::placeholder::{HOST_GATEWAY, InstanceBinding, needs_data_dir};
 use crate::procfs::ProcessIdentity;
 
 /// The folder inside a container that belongs to the service itself; `{data_dir}`.
-pub const DATA_DIR_INSIDE: &str = "/clnrm-data";
+pub(super) const DATA_DIR_INSIDE: &str = "/clnrm-data";
 
 /// A container to start, with every placeholder filled in.
-#[derive(Debug, Clone)]
-pub struct ContainerRequest {
-    /// The instance.
-    pub place: InstancePlace,
-    /// Its service's name.
-    pub service: String,
-    /// Of the definition that it is started from.
-    pub digest: String,
+#[derive(Debug)]
+pub(super) struct ContainerRequest {
+    pub(super) place: InstancePlace,
+    pub(super) definition: ServiceDefinition,
+    pub(super) launch: ContainerLaunch,
     /// The run that wants it.
-    pub run: Option<String>,
+    pub(super) run: Option<String>,
     /// The command that starts it.
-    pub owner: ProcessIdentity,
+    pub(super) owner: ProcessIdentity,
     /// When whoever finds it without its project may remove it.
-    pub expires_at: Timestamp,
-    /// The image reference.
-    pub image: String,
+    pub(super) expires_at: Timestamp,
     /// Replaces the image's entry point; empty = none, `None` = the image's own.
-    pub entry_point: Option<Vec<String>>,
+    pub(super) entry_point: Option<Vec<String>>,
     /// Replaces the image's command, not its entry point; `None` = the image's own.
-    pub command: Option<Vec<String>>,
+    pub(super) command: Option<Vec<String>>,
     /// Added to the image's environment.
-    pub env: BTreeMap<String, String>,
-    /// Inside the container; `None` = the image's own.
-    pub working_dir: Option<PathBuf>,
-    /// Limit of CPU in cores; `None` = none.
-    pub cpus: Option<f64>,
-    /// Limit of memory in bytes, swap included; `None` = none.
-    pub memory_bytes: Option<u64>,
+    pub(super) env: BTreeMap<String, String>,
     /// Ports inside, each with the port of 127.0.0.1 that it is bound to; `None` = the engine chooses.
-    pub ports: Vec<PortMapping>,
-    /// Bind mounts.
-    pub volumes: Vec<VolumeMount>,
-    /// What the file says beyond that.
-    pub settings: ContainerSettings,
-    /// Whether it has a volume of its own at [`DATA_DIR_INSIDE`].
-    pub data_volume: bool,
+    pub(super) ports: Vec<PortMapping>,
     /// How it and others find each other.
-    pub names: NetworkNames,
-    /// How it is asked to stop.
-    pub stop: StopSpec,
-    /// Cap of the log that is kept.
-    pub log_limit_bytes: u64,
-    /// Lines of its output that are waited for; where there are any, the log file is written from the start.
-    pub log_patterns: Vec<LogPattern>,
-    /// In place of the image's own check.
-    pub health_check: Option<RenderedHealthCheck>,
-}
-
-/// A command that the engine executes inside again and again.
-#[derive(Debug, Clone)]
-pub struct RenderedHealthCheck {
-    /// Program and arguments.
-    pub argv: Vec<String>,
-    /// The pause between two.
-    pub interval: Duration,
-    /// Longest time of one.
-    pub timeout: Duration,
-    /// Failures in a row.
-    pub retries: u32,
-}
-
-impl RenderedHealthCheck {
-    fn config(&self) -> HealthConfig {
-        let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
-        let kind = ["CMD".to_owned()];
-        HealthConfig {
-            test: Some(kind.into_iter().chain(self.argv.iter().cloned()).collect()),
-            interval: Some(nanoseconds(self.interval)),
-            timeout: Some(nanoseconds(self.timeout)),
-            retries: Some(i64::from(self.retries)),
-            ..HealthConfig::default()
-        }
-    }
+    pub(super) names: NetworkNames,
+    /// What the engine executes inside again and again, in place of the image's own check.
+    pub(super) health_check: Option<Vec<String>>,
+    /// What is known of where it will be.
+    pub(super) own: InstanceBinding,
 }
 
 impl ContainerRequest {
     /// The image that it is started from.
-    pub fn wanted_image(&self) -> WantedImage<'_> {
+    pub(super) fn wanted_image(&self) -> WantedImage<'_> {
         WantedImage {
-            name: &self.image,
-            platform: self.settings.platform.as_deref(),
-            pull: self.settings.pull,
+            name: &self.launch.image,
+            platform: self.launch.settings.platform.as_deref(),
+            pull: self.launch.settings.pull,
         }
     }
-}
-
-/// How a container and others of the project's network find each other.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct NetworkNames {
-    /// What others look for in the network; empty = the container's own name.
-    pub own: String,
-    /// Names that it may use, each with the name in the network that it stands for: several tests may have a `db` each.
-    pub links: BTreeMap<String, String>,
-    /// Where those are now that run already, for an engine that knows no such names.
-    pub addresses: BTreeMap<String, String>,
 }
 
 /// The network that a container is on.
@@ -131,6 +72,19 @@ pub(super) struct Attachment {
     pub(super) host_gateway: String,
     /// Whether the engine resolves [`NetworkNames::links`].
     pub(super) has_links: bool,
+}
+
+/// How the engine looks whether a container is well.
+fn health_config(check: &HealthCheck, argv: &[String]) -> HealthConfig {
+    let nanoseconds = |time: Duration| i64::try_from(time.as_nanos()).unwrap_or(i64::MAX);
+    let kind = ["CMD".to_owned()];
+    HealthConfig {
+        test: Some(kind.into_iter().chain(argv.iter().cloned()).collect()),
+        interval: Some(nanoseconds(check.interval)),
+        timeout: Some(nanoseconds(check.timeout)),
+        retries: Some(i64::from(check.retries)),
+        ..HealthConfig::default()
+    }
 }
 
 /// What the engine is told.
@@ -148,15 +102,15 @@ pub(super) fn body(
         };
         (key(port), Some(vec![binding]))
     });
-    let settings = &request.settings;
-    let memory = request
+    let (definition, settings) = (&request.definition, &*request.launch.settings);
+    let memory = definition
         .memory_bytes
         .and_then(|bytes| i64::try_from(bytes).ok());
     let host_config = HostConfig {
         network_mode: Some(attachment.network_id.clone()),
-        log_config: Some(log_config(request.log_limit_bytes)),
+        log_config: Some(log_config(definition.log_limit_bytes)),
         port_bindings: Some(bindings.collect::<HashMap<_, _>>()),
-        nano_cpus: request.cpus.map(nano_cpus),
+        nano_cpus: definition.cpus.map(nano_cpus),
         memory,
         // The same value means "no swap": a limit of memory must be one.
         memory_swap: memory,
@@ -171,7 +125,7 @@ pub(super) fn body(
         ..of_settings(settings)
     };
     ContainerCreateBody {
-        image: Some(request.image.clone()),
+        image: Some(request.launch.image.clone()),
         entrypoint: request.entry_point.clone().map(as_engines_write_it),
         cmd: request.command.clone(),
         user: settings.user.clone(),
@@ -183,7 +137,7 @@ pub(super) fn body(
                 .map(|(name, value)| format!("{name}={value}"))
                 .collect(),
         ),
-        working_dir: request
+        working_dir: definition
             .working_dir
             .as_ref()
             .map(|path| path.display().to_string()),
@@ -194,12 +148,11 @@ pub(super) fn body(
         ),
         exposed_ports: Some(request.ports.iter().map(key).collect()),
         // The image's own choice stands unless the file states another.
-        stop_signal: (request.stop.signal != StopSignal::Term)
-            .then(|| signal_name(request.stop.signal).to_owned()),
-        healthcheck: request
-            .health_check
-            .as_ref()
-            .map(RenderedHealthCheck::config),
+        stop_signal: (definition.stop.signal != StopSignal::Term)
+            .then(|| signal_name(definition.stop.signal).to_owned()),
+        healthcheck: (request.launch.health_check.as_ref())
+            .zip(request.health_check.as_ref())
+            .map(|(check, argv)| health_config(check, argv)),
         labels: Some(labels::of_container(request, project)),
         networking_config: Some(networking(&request.names, attachment)),
         host_config: Some(host_config),
@@ -278,7 +231,7 @@ fn networking(names: &NetworkNames, attachment: &Attachment) -> NetworkingConfig
 fn extra_hosts(request: &ContainerRequest, attachment: &Attachment) -> Vec<String> {
     let addresses = request.names.addresses.iter();
     let addresses = addresses.filter(|_| !attachment.has_links);
-    let stated = &request.settings.extra_hosts;
+    let stated = &request.launch.settings.extra_hosts;
     let is_stated = |name: &String| stated.iter().any(|(stated, _)| stated == name);
     let links = request.names.links.iter();
     let processes = links.filter(|(name, target)| *target == HOST_GATEWAY && !is_stated(name));
@@ -302,14 +255,14 @@ fn nano_cpus(cpus: f64) -> i64 {
 
 fn mounts(request: &ContainerRequest) -> Vec<Mount> {
     // A `mount` of a path that does not exist is an error; a `bind` would create it, as root.
-    let binds = request.volumes.iter().map(|volume| Mount {
+    let binds = request.launch.volumes.iter().map(|volume| Mount {
         typ: Some(MountType::BIND),
         source: Some(volume.host.display().to_string()),
         target: Some(volume.container.display().to_string()),
         read_only: Some(volume.read_only),
         ..Mount::default()
     });
-    let data = request.data_volume.then(|| Mount {
+    let data = needs_data_dir(&request.definition).then(|| Mount {
         typ: Some(MountType::VOLUME),
         target: Some(DATA_DIR_INSIDE.to_owned()),
         ..Mount::default()

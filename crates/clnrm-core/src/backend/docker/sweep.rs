@@ -6,24 +6,24 @@ use std::time::Duration;
 use bollard::models::ContainerSummary;
 use tokio::time::timeout;
 
-use super::container::has_name;
-use super::error::{ContainerError, EngineError};
+use super::error::EngineError;
+use super::list::has_name;
 use super::network::is_named_as_ours;
 use super::project_mark::container_name;
-use super::{DockerRuntime, labels};
+use super::{DockerBackend, labels};
 use crate::clock::Timestamp;
 
 /// A command that needs no container waits for an engine no longer than this.
 const GLANCE_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl DockerRuntime {
+impl DockerBackend {
     /// Removes every container of this project, and its network: for one whose history was deleted. `is_forgotten` is
     /// asked once more when they are known: whoever makes a history meanwhile does so before any container of it.
     ///
     /// An engine that is slow to say what it has is not waited for.
-    pub async fn end_forgotten(
+    pub(super) async fn end_without_history(
         &self,
-        is_forgotten: impl Fn() -> bool,
+        is_forgotten: &(dyn Fn() -> bool + Sync),
     ) -> Result<Vec<String>, EngineError> {
         let looking = async {
             let containers = self.containers().await?.instance_ids();
@@ -50,16 +50,11 @@ impl DockerRuntime {
         Ok(ended)
     }
 
-    /// Removes the project's network if nothing hangs on it.
-    pub async fn tidy(&self) -> Result<(), ContainerError> {
-        self.remove_idle_network().await
-    }
-
     /// Removes containers and networks of this user's projects whose folder was deleted, containers once they have
-    /// expired; returns what they were.
+    /// expired; says so in a sentence each.
     ///
     /// Only on an engine of this machine: elsewhere a folder that is not here may well be there.
-    pub async fn end_abandoned(&self, now: Timestamp) -> Result<Vec<String>, EngineError> {
+    pub(super) async fn end_expired(&self, now: Timestamp) -> Result<Vec<String>, EngineError> {
         if !self.engine.is_here().await? {
             return Ok(Vec::new());
         }
@@ -74,7 +69,10 @@ impl DockerRuntime {
                 labels::has_expired(labels, now) && self.project.knows_to_be_gone(labels)
             }) {
                 self.remove(id).await?;
-                ended.push(format!("container {} of a deleted project", short(id)));
+                ended.push(format!(
+                    "container {} of a deleted project: it had expired, and was removed",
+                    short(id)
+                ));
                 projects.insert(project);
             }
         }

@@ -10,15 +10,14 @@ use futures_util::StreamExt;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::DockerRuntime;
-use super::container::{KILLED, exit_of};
+use super::DockerBackend;
+use super::container::{KILLED, exit_of, main_pid as main_pid_of};
 use super::engine::{Connected, ENGINE_PATIENCE};
+use super::instance::is_running;
 use super::leftover::belongs_to;
 use super::state_words::understood;
-use crate::backend::instance::{
-    InstanceError, InstancePlace, Loss, Running, Runtime as _, TreeState,
-};
-use crate::backend::shim_protocol::{ExitRecord, ExitStatus};
+use crate::backend::exit::{ExitRecord, ExitStatus};
+use crate::backend::instance::{InstancePlace, Loss, TreeState};
 
 const RETRY_PAUSE: Duration = Duration::from_millis(100);
 /// What somebody stops in order to start it again is up again by then.
@@ -30,7 +29,7 @@ const LATE_NEWS_MS: i64 = 300;
 /// Signals that programs take for something else than the wish to end: HUP, USR1, USR2, WINCH.
 const NOT_FATAL: [&str; 4] = ["1", "10", "12", "28"];
 
-impl DockerRuntime {
+impl DockerBackend {
     /// Reports the end of a container, once; `found` is how it is now.
     pub(super) fn watch(
         &self,
@@ -53,21 +52,21 @@ impl DockerRuntime {
         }
     }
 
-    /// The container of an instance, where another process is its main one than that of `main_pid`: somebody has started
-    /// it again.
-    pub async fn started_anew(
+    /// The living container of an instance, where another process is its main one than that of `main_pid`: somebody has
+    /// started it again.
+    pub(super) async fn with_another_main_process(
         &self,
         place: &InstancePlace,
         main_pid: Option<i32>,
-    ) -> Result<Option<Running>, InstanceError> {
-        let (Some(container), Some(pid)) = (&place.container, main_pid) else {
-            return Ok(None);
-        };
+    ) -> Option<ContainerInspectResponse> {
+        let (container, pid) = (place.container.as_ref()?, main_pid?);
         if belongs_to(pid, &container.id) {
-            return Ok(None);
+            return None;
         }
-        let running = self.adopt(place).await?;
-        Ok(running.filter(|running| running.main_pid.is_some_and(|now| now != pid)))
+        // What cannot be looked at more closely stays as recorded.
+        let found = self.of(place).await.ok()??;
+        let now = main_pid_of(&found).filter(|_| is_running(&found))?;
+        (now != pid).then_some(found)
     }
 }
 

@@ -128,6 +128,21 @@ pub struct InsideBinding {
 }
 
 impl InstanceBinding {
+    /// `host:port`; `None` = it has no main port.
+    pub fn address(&self) -> Option<String> {
+        Some(format!("{}:{}", self.host, self.port?))
+    }
+
+    /// What others may know of a job that is done: its folder. Where it listened, nobody does.
+    #[must_use]
+    pub(crate) fn of_done(self) -> Self {
+        Self {
+            host: self.host,
+            data_dir: self.data_dir,
+            ..Self::default()
+        }
+    }
+
     /// What a container's own name for this instance stands for in its network; `None` = nobody can be reached there.
     pub(crate) fn link(&self) -> Option<&str> {
         match &self.inside {

@@ -4,13 +4,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::shim_protocol::ExitStatus;
-use crate::backend::{CommandOutcome, CommandRequest};
+use crate::backend::{CommandOutcome, ExitStatus};
 use crate::config::definition::CommandLine;
-use crate::config::placeholder::{PlaceholderError, render_command};
+use crate::lifecycle::command_place::CommandPlace;
+use crate::lifecycle::live::LiveInstance;
 use crate::lifecycle::project::Project;
-use crate::lifecycle::start::{HOST, LiveInstance};
-use crate::store::RuntimeKind;
 use crate::text::one_line;
 
 /// Ends what hangs a little before its caller gives up, so that nothing of it is left.
@@ -24,11 +22,14 @@ impl Project {
         step: &'static str,
         command: &CommandLine,
     ) -> Result<String, String> {
-        let request = self
-            .cleaning_request(instance, step, command)
+        let definition = &instance.definition;
+        let bindings = self.own_bindings(&definition.name, &instance.binding);
+        let backend = &*instance.backend;
+        let place = CommandPlace::of(self, backend, definition, &bindings, &instance.env);
+        let request = place
+            .request(format!("{step}-{}", instance.id), command, TIMEOUT)
             .map_err(|error| error.to_string())?;
-        let result = self
-            .runtime(instance.kind())
+        let result = backend
             .run_in(&instance.place(), &request, &CancellationToken::new())
             .await
             .map_err(|error| one_line(&error))?;
@@ -43,37 +44,6 @@ impl Project {
         Err(match output.trim().lines().last() {
             Some(line) => format!("{problem} ({line})"),
             None => problem,
-        })
-    }
-
-    fn cleaning_request(
-        &self,
-        instance: &LiveInstance,
-        step: &'static str,
-        command: &CommandLine,
-    ) -> Result<CommandRequest, PlaceholderError> {
-        let definition = &instance.definition;
-        let id = format!("{step}-{}", instance.id);
-        let bindings = self.own_bindings(&definition.name, &instance.binding);
-        if instance.kind() == RuntimeKind::Container {
-            let inside = bindings.seen_from_container(&definition.name, HOST);
-            return Ok(CommandRequest {
-                id,
-                argv: render_command(command, &inside)?,
-                env: std::collections::BTreeMap::new(),
-                working_dir: None,
-                timeout: TIMEOUT,
-            });
-        }
-        let mut env = self.inherited_environment();
-        env.extend(instance.env.clone());
-        let working_dir = definition.working_dir.as_ref();
-        Ok(CommandRequest {
-            id,
-            argv: render_command(command, &bindings)?,
-            env,
-            working_dir: Some(working_dir.unwrap_or(&definition.base_dir).clone()),
-            timeout: TIMEOUT,
         })
     }
 }

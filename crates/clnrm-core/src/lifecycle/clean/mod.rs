@@ -10,8 +10,8 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio::time::{Instant, timeout};
 
+use super::live::LiveInstance;
 use super::project::Project;
-use super::start::LiveInstance;
 use crate::config::definition::{CommandLine, ServerSpec, ServiceDefinition};
 use crate::servers::{self, Cleaner, Server};
 use crate::text::short_digest;
@@ -141,7 +141,7 @@ impl Project {
                 self.verify(verify, instance).await?
             }
         };
-        if let Some(left) = self.containers.left_running_in(&instance.place()).await {
+        if let Some(left) = instance.backend.left_running_in(&instance.place()).await {
             return Err(CleanError::LeftRunning { left });
         }
         match difference(fresh, &now) {

@@ -13,14 +13,14 @@ use tokio::task::JoinHandle;
 use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::live::LiveInstance;
 use super::project::Project;
-use super::start::LiveInstance;
-use crate::backend::Supervisor;
+use crate::backend::root::Root;
 use crate::clock::Timestamp;
 use crate::config::definition::{MetricsSpec, PAGE, ServiceDefinition};
 use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
 use crate::metrics::rates::{InstanceSample, combine, instance_sample};
-use crate::metrics::{Collector, ContainerRoot, Reading, Root, Target};
+use crate::metrics::{Collector, Reading, Target};
 use crate::procfs::boot_id;
 use crate::servers;
 use crate::services::service_manager::{ServiceMetrics, Sources};
@@ -130,7 +130,7 @@ impl Sampler {
         let collector = Collector::new(
             Arc::clone(&project.clock),
             servers::source,
-            Some(Arc::clone(project.containers.engine())),
+            project.backends.engine().cloned(),
         );
         Self {
             project,
@@ -150,7 +150,7 @@ impl Sampler {
                 instance.service,
                 &instance.definition,
                 &instance.id,
-                root(&instance.running.supervisor, instance.running.main_pid),
+                instance.running.root.clone(),
                 &instance.binding,
                 self.project.empty_bindings(),
             ) {
@@ -406,17 +406,6 @@ pub fn watched(
 
 fn every_port(main: Option<u16>, named: &BTreeMap<String, u16>) -> Vec<u16> {
     main.into_iter().chain(named.values().copied()).collect()
-}
-
-/// Where an instance's usage is read.
-pub(super) fn root(supervisor: &Supervisor, main_pid: Option<i32>) -> Root {
-    match supervisor {
-        Supervisor::Shim(shim) => Root::ProcessTree(shim.clone()),
-        Supervisor::Container(container_id) => Root::Container(ContainerRoot {
-            container_id: container_id.clone(),
-            main_pid,
-        }),
-    }
 }
 
 fn stored_reading((id, watched): (&InstanceId, &Watched)) -> Option<(InstanceId, StoredReading)> {

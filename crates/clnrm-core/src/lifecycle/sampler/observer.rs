@@ -12,13 +12,11 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, root,
-    watched,
+    Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, watched,
 };
-use crate::backend::Supervisor;
 use crate::config::placeholder::PlaceholderError;
 use crate::lifecycle::neighbours::binding;
-use crate::lifecycle::project::Project;
+use crate::lifecycle::project::{Project, root};
 use crate::metrics::Reading;
 use crate::metrics::rates::instance_sample;
 use crate::procfs::boot_id;
@@ -122,7 +120,7 @@ impl Sampler {
         let mut refused = Vec::new();
         for row in new {
             let service = services.iter().find(|one| one.id == row.start.service);
-            let (Some(service), Some(supervisor)) = (service, supervisor(row)) else {
+            let (Some(service), Some(root)) = (service, root(row)) else {
                 continue;
             };
             let id = &row.start.id;
@@ -130,7 +128,7 @@ impl Sampler {
                 service.id,
                 &service.definition,
                 id,
-                root(&supervisor, row.main_pid),
+                root,
                 &binding(row),
                 self.project.empty_bindings(),
             ) {
@@ -211,9 +209,4 @@ impl Inner {
         }
         any
     }
-}
-
-fn supervisor(row: &InstanceRow) -> Option<Supervisor> {
-    let shim = row.shim.clone().map(Supervisor::Shim);
-    shim.or_else(|| row.container_id.clone().map(Supervisor::Container))
 }

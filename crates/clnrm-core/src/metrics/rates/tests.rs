@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::backend::root::{ContainerRoot, Root};
 use crate::metrics::reading::{
     CollectorId, Counter, NetworkCounter, ResourceUsage, ResponseCounter, ServiceCounters,
     ServiceReading, Traffic,
 };
-use crate::metrics::root::{ContainerRoot, Root};
 use crate::procfs::ProcessIdentity;
 
 fn process_tree(start_ticks: u64) -> Root {

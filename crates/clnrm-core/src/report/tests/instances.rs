@@ -19,7 +19,7 @@ fn instance(service: &str, id: &str, state: InstanceState) -> InstanceStatus {
         service: service.to_owned(),
         id: id.to_owned(),
         state,
-        runtime: "process",
+        runtime: "process".to_owned(),
         pid: Some(4_242),
         container_id: None,
         address: Some("127.0.0.1:40123".to_owned()),

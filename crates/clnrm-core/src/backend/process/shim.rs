@@ -1,6 +1,6 @@
 //! The supervisor of one process tree: this binary, executed again.
 //!
-//! It becomes a session leader and child subreaper, marks itself ([`super::mark`]), spawns the program, writes its
+//! It becomes a session leader and child subreaper, marks itself (`mark`), spawns the program, writes its
 //! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM, or
 //! SIGQUIT for at once), when its program has ended, its folder is gone, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
 //!
@@ -21,13 +21,12 @@ use tokio::net::unix::pipe;
 use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::log_file::CappedLog;
 use super::mark::{mark_of, mark_self};
-use super::shim_protocol::{
-    ExitRecord, ExitStatus, ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure,
-};
-use super::signal;
-use super::wanted_lines::LineCounter;
+use super::shim_protocol::{ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure};
+use crate::backend::exit::{ExitRecord, ExitStatus};
+use crate::backend::log_file::CappedLog;
+use crate::backend::signal;
+use crate::backend::wanted_lines::LineCounter;
 use crate::clock::{Clock, SystemClock};
 use crate::procfs::{ProcessIdentity, ProcessTable};
 

@@ -6,17 +6,16 @@
 
 use std::collections::HashSet;
 use std::fs;
-use std::path::Path;
 use std::time::Duration;
 
 use rustix::process::Signal;
 use tokio::time::{Instant, sleep};
 
+use super::error::StopError;
 use super::mark::{mark_of, mark_on};
-use super::process::{ProcessRuntime, StopError};
-use super::shim_protocol::{INSTANCE_VARIABLE, SHIM_SUBCOMMAND};
-use super::signal;
-use crate::procfs::{ProcessIdentity, ProcessStat, ProcessTable};
+use super::shim_protocol::INSTANCE_VARIABLE;
+use crate::backend::signal;
+use crate::procfs::{ProcessStat, ProcessTable};
 
 /// Processes that hang in the kernel longer than this after SIGKILL are reported as survivors.
 const KILL_PATIENCE: Duration = Duration::from_secs(5);
@@ -25,7 +24,7 @@ const KILL_ROUND: Duration = Duration::from_millis(10);
 /// Kills every process of an instance whose shim is dead; returns what it found, as `name (pid 12)`.
 ///
 /// `shim_pid` is the session that the shim led; 0 when it is not known.
-pub async fn end_leftovers(id: &str, shim_pid: i32) -> Result<Vec<String>, StopError> {
+pub(super) async fn end_leftovers(id: &str, shim_pid: i32) -> Result<Vec<String>, StopError> {
     let give_up = Instant::now() + KILL_PATIENCE;
     let mut found: Vec<String> = Vec::new();
     loop {
@@ -55,7 +54,7 @@ pub async fn end_leftovers(id: &str, shim_pid: i32) -> Result<Vec<String>, StopE
 }
 
 /// Living processes that carry a mark of this instance.
-pub fn leftovers(id: &str, shim_pid: i32) -> Vec<ProcessStat> {
+pub(super) fn leftovers(id: &str, shim_pid: i32) -> Vec<ProcessStat> {
     let Ok(table) = ProcessTable::scan() else {
         return Vec::new();
     };
@@ -91,7 +90,7 @@ fn names_instance(pid: i32, id: &str) -> bool {
 }
 
 /// Ends whatever still carries the mark of an instance that was recorded as ended; names it with its instance.
-pub async fn end_survivors(ids: &[String]) -> Vec<String> {
+pub(super) async fn end_survivors(ids: &[String]) -> Vec<String> {
     let mut leaked = Vec::new();
     for id in ids_with_survivors(ids) {
         match end_leftovers(&id, 0).await {
@@ -104,48 +103,6 @@ pub async fn end_survivors(ids: &[String]) -> Vec<String> {
         }
     }
     leaked
-}
-
-/// Ends the trees whose folders below `instances_dir` were deleted under them, and says which. Their shims would do so
-/// within seconds; whoever begins anew in the same place need not meet them.
-pub async fn end_abandoned(instances_dir: &Path) -> Vec<String> {
-    let mut notes = Vec::new();
-    for (id, shim) in abandoned(instances_dir) {
-        let patience = Duration::from_secs(2).into();
-        let stopped = ProcessRuntime::stop(&id, &instances_dir.join(&id), &shim, &patience).await;
-        notes.push(match stopped {
-            Ok(_) => format!("{id}: its folder had been deleted while it ran, and it was ended"),
-            Err(error) => format!("{id}: its folder was deleted while it runs; {error}"),
-        });
-    }
-    notes
-}
-
-/// Shims whose working directory, their instance's folder, was deleted.
-fn abandoned(instances_dir: &Path) -> Vec<(String, ProcessIdentity)> {
-    let Ok(table) = ProcessTable::scan() else {
-        return Vec::new();
-    };
-    let shims = table.iter().filter(|process| is_shim(process.pid));
-    shims
-        .filter_map(|process| {
-            let folder = fs::read_link(format!("/proc/{}/cwd", process.pid)).ok()?;
-            let id = deleted_below(&folder, instances_dir)?;
-            Some((id, ProcessIdentity::of(process.pid).ok()??))
-        })
-        .collect()
-}
-
-fn is_shim(pid: i32) -> bool {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    line.split(|byte| *byte == 0).nth(1) == Some(SHIM_SUBCOMMAND.as_bytes())
-}
-
-/// The name of a folder of `parent` that is gone, from how the kernel shows it.
-fn deleted_below(shown: &Path, parent: &Path) -> Option<String> {
-    let name = shown.strip_prefix(parent).ok()?.to_str()?;
-    let id = name.strip_suffix(" (deleted)")?;
-    (!id.contains('/')).then(|| id.to_owned())
 }
 
 /// One look at all processes for any number of instances.
@@ -162,22 +119,4 @@ fn ids_with_survivors(ids: &[String]) -> Vec<String> {
         .filter(|id| marks.contains(&mark_of(id)))
         .cloned()
         .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_deleted_folder_is_told_from_a_living_one_and_from_one_elsewhere() {
-        let deleted =
-            |shown: &str| deleted_below(Path::new(shown), Path::new("/p/.clnrm/instances"));
-        assert_eq!(
-            deleted("/p/.clnrm/instances/web-1f (deleted)"),
-            Some("web-1f".to_owned())
-        );
-        assert_eq!(deleted("/p/.clnrm/instances/web-1f"), None);
-        assert_eq!(deleted("/p/.clnrm/instances/web-1f/data (deleted)"), None);
-        assert_eq!(deleted("/q/.clnrm/instances/web-1f (deleted)"), None);
-    }
 }

@@ -17,7 +17,7 @@ const MARK_BASE: u64 = 1 << 60;
 const MARK_BITS: u32 = 48;
 
 /// The mark of an instance: the same for the same id, different for any two that matter.
-pub fn mark_of(instance_id: &str) -> u64 {
+pub(super) fn mark_of(instance_id: &str) -> u64 {
     let digest = Sha256::digest(instance_id.as_bytes());
     let bits = digest
         .iter()
@@ -30,7 +30,7 @@ pub fn mark_of(instance_id: &str) -> u64 {
 ///
 /// Fails without harm where a lower hard limit is in force already (clnrm run below another clnrm without
 /// privileges); the environment mark and the session remain.
-pub fn mark_self(mark: u64) -> rustix::io::Result<()> {
+pub(super) fn mark_self(mark: u64) -> rustix::io::Result<()> {
     setrlimit(
         Resource::Rttime,
         Rlimit {
@@ -41,7 +41,7 @@ pub fn mark_self(mark: u64) -> rustix::io::Result<()> {
 }
 
 /// The mark that a process carries; `None` when it has none or is gone.
-pub fn mark_on(pid: i32) -> Option<u64> {
+pub(super) fn mark_on(pid: i32) -> Option<u64> {
     let limits = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     parse_mark(&limits)
 }
