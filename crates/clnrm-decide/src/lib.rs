@@ -15,6 +15,7 @@ pub mod refill;
 #[cfg(test)]
 #[path = "../tests/decisions/rolled_up.rs"]
 mod rolled_up;
+pub mod rollup;
 pub mod service_manager;
 pub mod source;
 pub mod sources;
@@ -33,13 +34,14 @@ pub use forecast::{
     PathStep, Series, Skill, StepForecast, Steps, UsedForecast, Window, choose,
 };
 pub use health::{Health, HealthLimits, HealthStatus};
-pub use history::{MetricsHistory, Rollup, Summary, Tier, Unread, Wanted};
+pub use history::{MetricsHistory, Unread, Wanted};
 pub use memory::{LimitedMemory, MemoryAlert, MemoryKills};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{
     LeaseSpan, PoolAdvice, PoolDemand, PoolReport, PoolUsage, PoolWorth, ResourcePool, WarmPool,
 };
 pub use refill::PoolSlots;
+pub use rollup::{Rollup, Summary, Tier};
 pub use service_manager::{Assessment, ManagedService, Requested, ServiceManager};
 pub use source::Source;
 pub use sources::Sources;

@@ -7,7 +7,8 @@ use super::forecast::Range;
 use crate::Timestamp;
 
 /// Every metric stands here once: its variant, its name (of the field, in JSON, of the column), what it is, and the
-/// largest value that makes sense. The words for people are a table of `report`.
+/// largest value that makes sense. The words for people are a table of `report`. A new one comes last, because the place of
+/// each is on record, and needs a column of its own in `raw_samples`, last as well; rollups need nothing.
 macro_rules! metrics {
     ($($(#[$doc:meta])* $variant:ident = $field:ident, at most $most:expr;)*) => {
         /// One sample of one service. A field that could not be measured is `None`, never zero.

@@ -11,10 +11,11 @@ use super::autoscale::{AutoScaleConfig, Fleet, ScalingDecision, ScalingInputs, d
 use super::cost::{self, Allotment, CostKind, CostRecommendation, recommend};
 use super::forecast::{Auto, LoadPrediction, NotEnoughData};
 use super::health::{Health, HealthLimits, Trouble};
-use super::history::{MetricsHistory, Tier, Wanted};
+use super::history::{MetricsHistory, Wanted};
 use super::memory::{LimitedMemory, MemoryAlert};
 use super::metrics::{Metric, ServiceMetrics};
 use super::pool::PoolReport;
+use super::rollup::Tier;
 use super::time_to_limit::{self, Alert, alerts};
 use crate::Timestamp;
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::error::BUSY_TIMEOUT;
-use super::rings::{Rings, slot};
+use super::rings::Rings;
 use super::rows::ServiceId;
 use super::samples::LEAST_SAMPLE_GAP;
 use super::sql_types::{tier_word, time};
@@ -124,8 +124,8 @@ pub(super) fn follow(
         move_by_millis: 0,
         is_new: true,
     };
-    if rings.raw > 0 {
-        placing = place(rings.newest_at, at, step);
+    if rings.raw.written > 0 {
+        placing = place(rings.raw.newest_at, at, step);
     }
     let Placing {
         move_by_millis,
@@ -150,37 +150,26 @@ fn move_all(
     rings: &mut Rings,
     millis: i64,
 ) -> rusqlite::Result<()> {
-    rings.newest_at = rings.newest_at.moved_by(millis);
+    rings.raw.newest_at = rings.raw.newest_at.moved_by(millis);
     transaction
         .prepare_cached(
             "UPDATE raw_samples SET sampled_at = sampled_at + ?2 WHERE service_id = ?1",
         )?
         .execute(params![service, millis])?;
-    for (tier, written) in [
-        (Tier::Minute, rings.minute),
-        (Tier::QuarterHour, rings.quarter_hour),
-    ] {
-        let (Some(width), true) = (tier.width(), written > 0) else {
+    for tier in Tier::ROLLED_UP {
+        let open = Rollup::bucket_start(tier, rings.raw.newest_at);
+        let ring = rings.of_mut(tier);
+        let (Some(width), true) = (tier.width(), ring.written > 0) else {
             continue;
         };
-        let last: Timestamp = transaction
-            .prepare_cached(
-                "SELECT start_at FROM rollups WHERE service_id = ?1 AND tier = ?2 AND slot = ?3",
-            )?
-            .query_row(
-                params![service, tier_word(tier), slot(written - 1)],
-                |row| time(row, 0),
-            )?;
-        let open = Rollup::bucket_start(tier, rings.newest_at);
+        let step = whole_widths(millis, width, (ring.newest_at, open));
+        ring.newest_at = ring.newest_at.moved_by(step);
+        rings.write(transaction, service, tier)?;
         transaction
             .prepare_cached(
                 "UPDATE rollups SET start_at = start_at + ?3 WHERE service_id = ?1 AND tier = ?2",
             )?
-            .execute(params![
-                service,
-                tier_word(tier),
-                whole_widths(millis, width, (last, open))
-            ])?;
+            .execute(params![service, tier_word(tier), step])?;
     }
     Ok(())
 }

@@ -1,16 +1,15 @@
 //! Reading what was measured, and no more of it than is looked at: of a long history the rollups are the most.
 
-use std::ops::Range;
-
 use rusqlite::{Connection, params};
 
-use super::rings::{Rings, slot, slots};
+use super::rings::{Rings, slot};
+use super::rollups::read_rollups;
 use super::rows::{ServiceId, TierSpan};
 use super::samples::{READING, raw_in_order, rollups_in_order};
 use super::sql_types::{tier_word, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
-use crate::services::service_manager::{Metric, MetricsHistory, Rollup, Tier, Unread, Wanted};
+use crate::services::service_manager::{MetricsHistory, Rollup, Tier, Unread, Wanted};
 
 impl Store {
     /// What one tier of a service holds; `None` = nothing.
@@ -38,7 +37,7 @@ impl Store {
             };
             let raw = raw_in_order(connection, service, &rings)?;
             let mut unread = Unread::default();
-            for tier in [Tier::Minute, Tier::QuarterHour] {
+            for tier in Tier::ROLLED_UP {
                 let span = span(connection, service, &rings, tier)?;
                 unread.note_span(tier, span.oldest, span.newest);
             }
@@ -52,10 +51,10 @@ impl Store {
                 if is_wanted {
                     history.add_rollups(tier, rollups_in_order(connection, service, &rings, tier)?);
                 } else if wanted.peaks {
-                    let peaks = peaks(connection, service, tier, rings.kept(tier))?;
-                    peaks
-                        .into_iter()
-                        .for_each(|(metric, peak)| history.unread.note_peak(metric, peak));
+                    // Those of the open bucket are in the raw samples and the closed minutes.
+                    for rollup in read_rollups(connection, service, tier, rings.kept(tier))? {
+                        history.unread.note_peaks(&rollup);
+                    }
                 }
             }
             Ok(history)
@@ -70,10 +69,7 @@ fn span(
     tier: Tier,
 ) -> rusqlite::Result<TierSpan> {
     let kept = rings.kept(tier);
-    let newest = match tier {
-        Tier::Raw => rings.newest_at,
-        Tier::Minute | Tier::QuarterHour => Rollup::bucket_start(tier, rings.newest_at),
-    };
+    let newest = Rollup::bucket_start(tier, rings.raw.newest_at);
     let oldest: Timestamp = match tier {
         _ if kept.is_empty() => newest,
         Tier::Raw => connection
@@ -95,29 +91,6 @@ fn span(
         oldest,
         newest,
     })
-}
-
-/// The peaks of CPU and memory, the two that allotments rest on, in the closed rollups with these numbers. Those of the
-/// open one are in the raw samples and the closed minutes.
-fn peaks(
-    connection: &Connection,
-    service: ServiceId,
-    tier: Tier,
-    numbers: Range<i64>,
-) -> rusqlite::Result<Vec<(Metric, f64)>> {
-    let mut found = Vec::new();
-    let mut statement = connection.prepare_cached(
-        "SELECT max(cpu_percent_max), max(memory_mb_max) FROM rollups
-         WHERE service_id = ?1 AND tier = ?2 AND slot BETWEEN ?3 AND ?4",
-    )?;
-    for slots in slots(numbers) {
-        let key = params![service, tier_word(tier), slots.start(), slots.end()];
-        let (cpu, memory): (Option<f64>, Option<f64>) =
-            statement.query_row(key, |row| Ok((row.get(0)?, row.get(1)?)))?;
-        found.extend(cpu.map(|peak| (Metric::CpuPercent, peak)));
-        found.extend(memory.map(|peak| (Metric::MemoryMb, peak)));
-    }
-    Ok(found)
 }
 
 #[cfg(test)]

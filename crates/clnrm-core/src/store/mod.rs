@@ -17,6 +17,7 @@ mod leases;
 mod memory_kills;
 mod open;
 mod pool;
+mod raw;
 mod rings;
 mod rollups;
 mod rows;

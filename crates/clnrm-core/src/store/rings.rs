@@ -2,24 +2,24 @@
 
 use std::ops::{Range, RangeInclusive};
 
-use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
+use rusqlite::{Connection, Transaction, params};
 
 use super::rows::ServiceId;
-use super::sql_types::time;
+use super::sql_types::{tier, tier_word, time};
 use crate::clock::Timestamp;
 use crate::services::service_manager::Tier;
 
-/// How many samples each tier keeps per service.
+/// How many entries each tier keeps per service.
 pub const RING_LENGTH: u32 = 1000;
 
 const LENGTH: i64 = RING_LENGTH as i64;
 
-/// The slot of the sample with this number.
+/// The slot of the entry with this number.
 pub(super) fn slot(number: i64) -> i64 {
     number.rem_euclid(LENGTH)
 }
 
-/// The slots of consecutive samples, at most a ring of them; where they wrap around, in two parts.
+/// The slots of consecutive entries, at most a ring of them; where they wrap around, in two parts.
 pub(super) fn slots(numbers: Range<i64>) -> impl Iterator<Item = RangeInclusive<i64>> {
     let (first, length) = (slot(numbers.start), numbers.end - numbers.start);
     let before_the_wrap = length.min(LENGTH - first);
@@ -31,21 +31,23 @@ pub(super) fn slots(numbers: Range<i64>) -> impl Iterator<Item = RangeInclusive<
     .filter(|part| !part.is_empty())
 }
 
-/// A row of the table `rings`; all zero before the first sample.
+/// A row of the table `rings`; all zero before the first entry.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Ring {
+    /// Entries ever written.
+    pub(super) written: i64,
+    /// Number of the first entry of the next finer tier that is in no entry of this one.
+    pub(super) open_from: i64,
+    /// Time of the entry written last.
+    pub(super) newest_at: Timestamp,
+}
+
+/// The rings of one service.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Rings {
-    /// Time of the newest raw sample.
-    pub(super) newest_at: Timestamp,
-    /// Raw samples ever written.
-    pub(super) raw: i64,
-    /// Closed minutes ever written.
-    pub(super) minute: i64,
-    /// Number of the first raw sample of the open minute.
-    pub(super) minute_from: i64,
-    /// Closed quarters of an hour ever written.
-    pub(super) quarter_hour: i64,
-    /// Number of the first minute of the open quarter of an hour.
-    pub(super) quarter_hour_from: i64,
+    pub(super) raw: Ring,
+    minute: Ring,
+    quarter_hour: Ring,
 }
 
 impl Rings {
@@ -54,65 +56,71 @@ impl Rings {
         connection: &Connection,
         service: ServiceId,
     ) -> rusqlite::Result<Option<Self>> {
-        connection
-            .prepare_cached(
-                "SELECT newest_at, raw_written, minute_written, minute_from, quarter_hour_written, quarter_hour_from
-                 FROM rings WHERE service_id = ?1",
-            )?
-            .query_row([service], |row| {
-                Ok(Self {
-                    newest_at: time(row, 0)?,
-                    raw: row.get(1)?,
-                    minute: row.get(2)?,
-                    minute_from: row.get(3)?,
-                    quarter_hour: row.get(4)?,
-                    quarter_hour_from: row.get(5)?,
-                })
-            })
-            .optional()
+        let mut rings = Self::default();
+        let mut statement = connection.prepare_cached(
+            "SELECT tier, written, open_from, newest_at FROM rings WHERE service_id = ?1",
+        )?;
+        let mut rows = statement.query([service])?;
+        while let Some(row) = rows.next()? {
+            let ring = Ring {
+                written: row.get(1)?,
+                open_from: row.get(2)?,
+                newest_at: time(row, 3)?,
+            };
+            *rings.of_mut(tier(row, 0)?) = ring;
+        }
+        Ok((rings.raw.written > 0).then_some(rings))
+    }
+
+    pub(super) fn of(&self, tier: Tier) -> &Ring {
+        match tier {
+            Tier::Raw => &self.raw,
+            Tier::Minute => &self.minute,
+            Tier::QuarterHour => &self.quarter_hour,
+        }
+    }
+
+    pub(super) fn of_mut(&mut self, tier: Tier) -> &mut Ring {
+        match tier {
+            Tier::Raw => &mut self.raw,
+            Tier::Minute => &mut self.minute,
+            Tier::QuarterHour => &mut self.quarter_hour,
+        }
     }
 
     pub(super) fn write(
         &self,
         transaction: &Transaction<'_>,
         service: ServiceId,
+        tier: Tier,
     ) -> rusqlite::Result<()> {
+        let ring = self.of(tier);
         transaction
             .prepare_cached(
-                "INSERT OR REPLACE INTO rings (service_id, newest_at, raw_written, minute_written, minute_from,
-                                               quarter_hour_written, quarter_hour_from)
-                 VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+                "INSERT OR REPLACE INTO rings (service_id, tier, written, open_from, newest_at)
+                 VALUES (?1, ?2, ?3, ?4, ?5)",
             )?
             .execute(params![
                 service,
-                self.newest_at.as_millis(),
-                self.raw,
-                self.minute,
-                self.minute_from,
-                self.quarter_hour,
-                self.quarter_hour_from,
+                tier_word(tier),
+                ring.written,
+                ring.open_from,
+                ring.newest_at.as_millis()
             ])
             .map(drop)
     }
 
-    /// The written samples of a tier that a reader gets. An open bucket takes the place of the oldest one.
+    /// The written entries of a tier that a reader gets. An open bucket takes the place of the oldest one.
     pub(super) fn kept(&self, tier: Tier) -> Range<i64> {
-        let (written, open) = match tier {
-            Tier::Raw => (self.raw, 0),
-            Tier::Minute => (self.minute, 1),
-            Tier::QuarterHour => (self.quarter_hour, 1),
-        };
+        let open = i64::from(tier != Tier::Raw);
+        let written = self.of(tier).written;
         (written + open - LENGTH).max(0)..written
     }
 
-    /// The raw samples of the open minute.
-    pub(super) fn open_minute(&self) -> Range<i64> {
-        self.minute_from.max(self.raw - LENGTH)..self.raw
-    }
-
-    /// The closed minutes of the open quarter of an hour.
-    pub(super) fn open_quarter_hour(&self) -> Range<i64> {
-        self.quarter_hour_from.max(self.minute - LENGTH)..self.minute
+    /// The entries of the next finer tier that are in the open bucket of this one.
+    pub(super) fn open(&self, tier: Tier) -> Range<i64> {
+        let finer = self.of(tier.finer()).written;
+        self.of(tier).open_from.max(finer - LENGTH)..finer
     }
 }
 
@@ -121,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn consecutive_samples_are_in_at_most_two_runs_of_slots() {
+    fn consecutive_entries_are_in_at_most_two_runs_of_slots() {
         let parts = |numbers| slots(numbers).collect::<Vec<_>>();
         assert_eq!(parts(0..0), []);
         assert_eq!(parts(5..6), [5..=5]);

@@ -3,16 +3,15 @@
 //! A tick costs one row per service: a rollup is made from the samples below it when its bucket closes, and an open
 //! bucket is made by whoever reads it. The samples are still there then: a minute holds at most 100, a ring 1000.
 
-use std::ops::Range;
 use std::time::Duration;
 
-use rusqlite::{Connection, Transaction, params};
+use rusqlite::{Connection, Transaction};
 
 use super::clocks::{ClockSetting, follow};
-use super::rings::{Rings, slot, slots};
-use super::rollups::{merge, read_rollups, write_rollup};
+use super::raw::{read_raw, write_raw};
+use super::rings::Rings;
+use super::rollups::{read_rollups, write_rollup};
 use super::rows::ServiceId;
-use super::sql_types::time;
 use super::{Store, StoreError};
 use crate::services::service_manager::{Rollup, ServiceMetrics, Tier};
 
@@ -67,7 +66,7 @@ impl Store {
                     }
                     recorded.push(is_new);
                 }
-                rings.write(transaction, *service)?;
+                rings.write(transaction, *service, Tier::Raw)?;
             }
             Ok(recorded)
         })
@@ -101,64 +100,50 @@ fn append(
     rings: &mut Rings,
     sample: &ServiceMetrics,
 ) -> rusqlite::Result<()> {
-    let opens = |rings: &Rings, tier| {
-        rings.raw > 0
-            && Rollup::bucket_start(tier, sample.sampled_at)
-                != Rollup::bucket_start(tier, rings.newest_at)
-    };
-    if opens(rings, Tier::Minute) {
-        let minute = open_minute(transaction, service, rings)?;
-        write_rollup(transaction, service, Tier::Minute, rings.minute, &minute)?;
-        let quarter_hour = opens(rings, Tier::QuarterHour)
-            .then(|| open_quarter_hour(transaction, service, rings, &minute))
-            .transpose()?;
-        rings.minute += 1;
-        rings.minute_from = rings.raw;
-        if let Some(quarter_hour) = quarter_hour {
-            let number = rings.quarter_hour;
-            write_rollup(
-                transaction,
-                service,
-                Tier::QuarterHour,
-                number,
-                &quarter_hour,
-            )?;
-            rings.quarter_hour += 1;
-            rings.quarter_hour_from = rings.minute;
+    for tier in Tier::ROLLED_UP {
+        let [before, after] =
+            [rings.raw.newest_at, sample.sampled_at].map(|at| Rollup::bucket_start(tier, at));
+        if rings.raw.written == 0 || before == after {
+            break;
         }
+        let closed = open_rollup(transaction, service, rings, tier)?;
+        write_rollup(transaction, service, tier, rings.of(tier).written, &closed)?;
+        let open_from = rings.of(tier.finer()).written;
+        let ring = rings.of_mut(tier);
+        ring.written += 1;
+        ring.open_from = open_from;
+        ring.newest_at = closed.start;
+        rings.write(transaction, service, tier)?;
     }
-    write_raw(transaction, service, rings.raw, sample)?;
-    rings.raw += 1;
-    rings.newest_at = sample.sampled_at;
+    write_raw(transaction, service, rings.raw.written, sample)?;
+    rings.raw.written += 1;
+    rings.raw.newest_at = sample.sampled_at;
     Ok(())
 }
 
-/// The minute of the newest sample.
-fn open_minute(
+/// The bucket of the newest sample, as far as it is filled; empty where it has just been closed.
+fn open_rollup(
     connection: &Connection,
     service: ServiceId,
     rings: &Rings,
+    tier: Tier,
 ) -> rusqlite::Result<Rollup> {
-    let mut minute = Rollup::empty(Rollup::bucket_start(Tier::Minute, rings.newest_at));
-    for sample in read_raw(connection, service, rings.open_minute())? {
-        minute.fold(&sample);
+    let mut open = Rollup::empty(Rollup::bucket_start(tier, rings.raw.newest_at));
+    let parts = rings.open(tier);
+    match tier.finer() {
+        Tier::Raw => {
+            for sample in read_raw(connection, service, parts)? {
+                open.fold(&sample);
+            }
+        }
+        finer => {
+            for closed in read_rollups(connection, service, finer, parts)? {
+                open.merge(&closed);
+            }
+            open.merge(&open_rollup(connection, service, rings, finer)?);
+        }
     }
-    Ok(minute)
-}
-
-/// The quarter of an hour of the newest sample; `open_minute` is its last part.
-fn open_quarter_hour(
-    connection: &Connection,
-    service: ServiceId,
-    rings: &Rings,
-    open_minute: &Rollup,
-) -> rusqlite::Result<Rollup> {
-    let mut quarter_hour = Rollup::empty(Rollup::bucket_start(Tier::QuarterHour, rings.newest_at));
-    for minute in read_rollups(connection, service, Tier::Minute, rings.open_quarter_hour())? {
-        merge(&mut quarter_hour, &minute);
-    }
-    merge(&mut quarter_hour, open_minute);
-    Ok(quarter_hour)
+    Ok(open)
 }
 
 /// Recorded order is time's order.
@@ -180,75 +165,8 @@ pub(super) fn rollups_in_order(
         return Ok(Vec::new());
     }
     let mut rollups = read_rollups(connection, service, tier, rings.kept(tier))?;
-    let minute = open_minute(connection, service, rings)?;
-    rollups.push(match tier {
-        Tier::QuarterHour => open_quarter_hour(connection, service, rings, &minute)?,
-        Tier::Raw | Tier::Minute => minute,
-    });
+    rollups.push(open_rollup(connection, service, rings, tier)?);
     Ok(rollups)
-}
-
-fn write_raw(
-    transaction: &Transaction<'_>,
-    service: ServiceId,
-    number: i64,
-    sample: &ServiceMetrics,
-) -> rusqlite::Result<()> {
-    transaction
-        .prepare_cached(
-            "INSERT OR REPLACE INTO raw_samples
-                 (service_id, slot, sampled_at, instances, cpu_percent, memory_mb, memory_total_mb,
-                  network_mb_per_s, active_connections, request_rate, response_time_ms, error_rate)
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
-        )?
-        .execute(params![
-            service,
-            slot(number),
-            sample.sampled_at.as_millis(),
-            sample.instances,
-            sample.cpu_percent,
-            sample.memory_mb,
-            sample.memory_total_mb,
-            sample.network_mb_per_s,
-            sample.active_connections,
-            sample.request_rate,
-            sample.response_time_ms,
-            sample.error_rate,
-        ])
-        .map(drop)
-}
-
-/// The raw samples with these numbers, in their order.
-fn read_raw(
-    connection: &Connection,
-    service: ServiceId,
-    numbers: Range<i64>,
-) -> rusqlite::Result<Vec<ServiceMetrics>> {
-    let length = numbers.end - numbers.start;
-    let mut samples = Vec::with_capacity(usize::try_from(length).unwrap_or_default());
-    let mut statement = connection.prepare_cached(
-        "SELECT sampled_at, instances, cpu_percent, memory_mb, memory_total_mb,
-                network_mb_per_s, active_connections, request_rate, response_time_ms, error_rate
-         FROM raw_samples WHERE service_id = ?1 AND slot BETWEEN ?2 AND ?3 ORDER BY slot",
-    )?;
-    for slots in slots(numbers) {
-        let mut rows = statement.query(params![service, slots.start(), slots.end()])?;
-        while let Some(row) = rows.next()? {
-            samples.push(ServiceMetrics {
-                sampled_at: time(row, 0)?,
-                instances: row.get(1)?,
-                cpu_percent: row.get(2)?,
-                memory_mb: row.get(3)?,
-                memory_total_mb: row.get(4)?,
-                network_mb_per_s: row.get(5)?,
-                active_connections: row.get(6)?,
-                request_rate: row.get(7)?,
-                response_time_ms: row.get(8)?,
-                error_rate: row.get(9)?,
-            });
-        }
-    }
-    Ok(samples)
 }
 
 #[cfg(test)]

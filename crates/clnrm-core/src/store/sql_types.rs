@@ -107,12 +107,28 @@ pub(super) const fn tier_word(tier: Tier) -> &'static str {
     }
 }
 
+/// A column with such a word.
+pub(super) fn tier(row: &Row<'_>, column: usize) -> rusqlite::Result<Tier> {
+    let word = row.get_ref(column)?.as_str()?;
+    let tier = Tier::ALL.into_iter().find(|tier| tier_word(*tier) == word);
+    tier.ok_or_else(|| unreadable(column, Type::Text, format!("`{word}` is no tier")))
+}
+
+/// A column that holds what this program cannot read.
+pub(super) fn unreadable(
+    column: usize,
+    kind: Type,
+    why: impl Into<Box<dyn std::error::Error + Send + Sync>>,
+) -> rusqlite::Error {
+    rusqlite::Error::FromSqlConversionFailure(column, kind, why.into())
+}
+
 /// A JSON column.
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: &str) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;
     serde_json::from_str(text).map_err(|source| {
         let index = row.as_ref().column_index(column).unwrap_or_default();
-        rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(source))
+        unreadable(index, Type::Text, source)
     })
 }
 

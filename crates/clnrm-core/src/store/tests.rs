@@ -247,8 +247,11 @@ fn a_newer_history_is_reported_and_left_untouched() {
     service(&mut store, "cache");
     // Not checkpointed: the version is in the write-ahead log only, as after a newer clnrm was killed.
     let newer = Connection::open(dir.path().join("state.db")).unwrap();
+    let later = super::open::SCHEMA + 1;
     newer
-        .execute_batch("CREATE TABLE later (x); PRAGMA user_version = 7")
+        .execute_batch(&format!(
+            "CREATE TABLE later (x); PRAGMA user_version = {later}"
+        ))
         .unwrap();
     let copy = tempfile::tempdir().unwrap();
     for name in ["state.db", "state.db-wal"] {
@@ -263,7 +266,7 @@ fn a_newer_history_is_reported_and_left_untouched() {
         assert_eq!(
             error.to_string(),
             format!(
-                "{} was written by a newer clnrm (schema 7, this one knows {})",
+                "{} was written by a newer clnrm (schema {later}, this one knows {})",
                 path.display(),
                 super::open::SCHEMA
             )

@@ -8,8 +8,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::wild::Proportion;
 use super::{Auto, Basis, ModelName, ModelScore, NotEnoughData, SAMPLES_NEEDED, Series};
 use crate::Timestamp;
-use crate::history::{HORIZONS_COVERED, MetricsHistory, Rollup, Summary, Tier};
+use crate::history::{HORIZONS_COVERED, MetricsHistory};
 use crate::metrics::{Metric, ServiceMetrics};
+use crate::rollup::{Rollup, Summary, Tier};
 
 /// Over some twenty origins that overlap, a gain of a few percent can be chance: pure random walks show it. What acts
 /// must have done clearly better.

@@ -4,7 +4,7 @@
 //! Deliberately absent: smoothing, and a say in anything but forecasts. One or two values are an accident; what comes a
 //! third time is load, and so is what stays.
 
-use crate::history::Summary;
+use crate::rollup::Summary;
 
 /// At most so many values are left out.
 const MOST: usize = 2;
@@ -145,6 +145,7 @@ mod tests {
             max,
             last: mean,
             count,
+            variance: None,
         };
         assert!(bounds.is_broken_by(&seen(18.0, 16_686.0, 1e6, 60)));
         assert!(!bounds.is_broken_by(&seen(900.0, 1_000.0, 1_100.0, 60)));

@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
 use super::metrics::{Metric, ServiceMetrics};
+use super::rollup::{Rollup, Summary, Tier};
 use crate::Timestamp;
 
 /// Most entries that one tier keeps (fixed by the specification).
@@ -15,124 +14,6 @@ pub const TIER_CAPACITY: usize = 1000;
 
 /// A history that covers this many horizons is long enough to forecast from.
 pub(crate) const HORIZONS_COVERED: u32 = 4;
-
-/// One resolution of the history.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Tier {
-    /// As sampled.
-    Raw,
-    /// One entry per minute.
-    Minute,
-    /// One entry per quarter of an hour.
-    QuarterHour,
-}
-
-impl Tier {
-    /// Every tier, finest first.
-    pub const ALL: [Self; 3] = [Self::Raw, Self::Minute, Self::QuarterHour];
-
-    /// The time that one entry spans; `None` for raw samples, which come as they come.
-    pub const fn width(self) -> Option<Duration> {
-        match self {
-            Self::Raw => None,
-            Self::Minute => Some(Duration::from_secs(60)),
-            Self::QuarterHour => Some(Duration::from_secs(15 * 60)),
-        }
-    }
-}
-
-/// One metric over one [`Rollup`]. Units are those of the metric.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Summary {
-    /// Smallest value.
-    pub min: f64,
-    /// Arithmetic mean.
-    pub mean: f64,
-    /// Largest value.
-    pub max: f64,
-    /// The value that was folded in last.
-    pub last: f64,
-    /// How many samples had this metric; at least 1.
-    pub count: u32,
-}
-
-impl Summary {
-    pub(super) fn of(value: f64) -> Self {
-        Self {
-            min: value,
-            mean: value,
-            max: value,
-            last: value,
-            count: 1,
-        }
-    }
-
-    pub(super) fn fold(&mut self, value: f64) {
-        self.count = self.count.saturating_add(1);
-        self.min = self.min.min(value);
-        self.max = self.max.max(value);
-        // The running form keeps the mean of equal values exactly equal to them.
-        self.mean += (value - self.mean) / f64::from(self.count);
-        self.last = value;
-    }
-}
-
-/// All samples of one minute, or of one quarter of an hour, folded into one entry.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
-pub struct Rollup {
-    /// Where the span begins: a multiple of the tier's width.
-    pub start: Timestamp,
-    /// How many samples were folded in.
-    pub count: u32,
-    /// The most instances that any of them covered.
-    pub instances_max: u32,
-    summaries: [Option<Summary>; Metric::ALL.len()],
-}
-
-impl Rollup {
-    /// A span in which nothing has been measured yet.
-    pub fn empty(start: Timestamp) -> Self {
-        Self {
-            start,
-            count: 0,
-            instances_max: 0,
-            summaries: [None; Metric::ALL.len()],
-        }
-    }
-
-    /// Where the entry of `tier` begins that `at` falls into. Raw samples stand for themselves.
-    pub fn bucket_start(tier: Tier, at: Timestamp) -> Timestamp {
-        let Some(width) = tier.width() else { return at };
-        let width = i64::try_from(width.as_millis()).unwrap_or(i64::MAX);
-        Timestamp::from_millis(at.as_millis().div_euclid(width).saturating_mul(width))
-    }
-
-    /// Adds one sample. The caller has checked that it falls into this span.
-    pub fn fold(&mut self, sample: &ServiceMetrics) {
-        self.count = self.count.saturating_add(1);
-        self.instances_max = self.instances_max.max(sample.instances);
-        for (metric, summary) in Metric::ALL.into_iter().zip(&mut self.summaries) {
-            match (sample.get(metric), summary) {
-                (Some(value), Some(summary)) => summary.fold(value),
-                (Some(value), summary) => *summary = Some(Summary::of(value)),
-                (None, _) => {}
-            }
-        }
-    }
-
-    /// What was seen of one metric; `None` = it was not measured in this span.
-    pub fn get(&self, metric: Metric) -> Option<Summary> {
-        self.summaries.get(metric.index()).copied().flatten()
-    }
-
-    /// Replaces what was seen of one metric.
-    pub fn set(&mut self, metric: Metric, summary: Option<Summary>) {
-        if let Some(slot) = self.summaries.get_mut(metric.index()) {
-            *slot = summary;
-        }
-    }
-}
 
 /// The samples of one service: raw, per minute and per quarter of an hour, each at most [`TIER_CAPACITY`], oldest first.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -164,7 +45,8 @@ impl Wanted {
     };
 }
 
-/// What is known of rollups that were left in the store: what they span, and the peaks among them.
+/// What is known of rollups that were left in the store: what they span, and the peaks of CPU and memory, the two that
+/// allotments rest on.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Unread {
     minute: Duration,
@@ -183,10 +65,14 @@ impl Unread {
         }
     }
 
-    /// The largest value of a metric is at least this.
-    pub fn note_peak(&mut self, metric: Metric, value: f64) {
-        let held = self.peaks.entry(metric).or_insert(value);
-        *held = held.max(value);
+    /// The largest values are at least those of a rollup.
+    pub fn note_peaks(&mut self, rollup: &Rollup) {
+        for metric in [Metric::CpuPercent, Metric::MemoryMb] {
+            if let Some(Summary { max, .. }) = rollup.get(metric) {
+                let held = self.peaks.entry(metric).or_insert(max);
+                *held = held.max(max);
+            }
+        }
     }
 
     fn span(&self, tier: Tier) -> Duration {

@@ -27,24 +27,6 @@ fn every_tier_keeps_at_most_its_capacity_and_drops_the_oldest() {
 }
 
 #[test]
-fn a_rollup_keeps_min_mean_max_last_and_count() {
-    let mut rollup = Rollup::empty(Timestamp::from_millis(0));
-    for (second, value) in [(1, Some(4.0)), (2, None), (3, Some(1.0)), (4, Some(7.0))] {
-        rollup.fold(&sample(second, value));
-    }
-    assert_eq!(rollup.count, 4);
-    let expected = Summary {
-        min: 1.0,
-        mean: 4.0,
-        max: 7.0,
-        last: 7.0,
-        count: 3,
-    };
-    assert_eq!(rollup.get(Metric::CpuPercent), Some(expected));
-    assert_eq!(rollup.get(Metric::MemoryMb), None);
-}
-
-#[test]
 fn gaps_survive_in_every_tier() {
     let mut samples: Vec<_> = (0..60).map(|n| sample(n, Some(n as f64))).collect();
     samples.extend([sample(70, None), sample(300, Some(3.0))]);

@@ -15,17 +15,22 @@ use std::path::{Path, PathBuf};
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, MAIN_DB, OpenFlags, Transaction, TransactionBehavior};
 
-use super::error::{BUSY_TIMEOUT, StoreError};
+use crate::store::error::{BUSY_TIMEOUT, StoreError};
+use crate::store::rollups::pack_wide_rollups;
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 6] = [
-    include_str!("migrations/0001_init.sql"),
-    include_str!("migrations/0002_containers.sql"),
-    include_str!("migrations/0003_pools.sql"),
-    include_str!("migrations/0004_clock.sql"),
-    include_str!("migrations/0005_container_identity.sql"),
-    include_str!("migrations/0006_memory.sql"),
+const MIGRATIONS: [&str; 7] = [
+    include_str!("../migrations/0001_init.sql"),
+    include_str!("../migrations/0002_containers.sql"),
+    include_str!("../migrations/0003_pools.sql"),
+    include_str!("../migrations/0004_clock.sql"),
+    include_str!("../migrations/0005_container_identity.sql"),
+    include_str!("../migrations/0006_memory.sql"),
+    include_str!("../migrations/0007_narrow_rollups.sql"),
 ];
+
+/// The step that SQL alone cannot take.
+const NARROW_ROLLUPS: usize = 6;
 
 /// The version that this program writes.
 pub(super) const SCHEMA: i32 = MIGRATIONS.len() as i32;
@@ -207,13 +212,22 @@ fn build(path: &Path) -> rusqlite::Result<()> {
 
 /// Takes every step that is missing, all or none. The caller holds the lock.
 pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
+    migrate_to(connection, SCHEMA)
+}
+
+/// The same, up to a version.
+fn migrate_to(connection: &mut Connection, schema: i32) -> rusqlite::Result<()> {
     let transaction = Transaction::new(connection, TransactionBehavior::Immediate)?;
-    let taken = usize::try_from(version(&transaction)?).unwrap_or_default();
-    for step in MIGRATIONS.iter().skip(taken) {
+    let as_count = |version| usize::try_from(version).unwrap_or_default();
+    let (taken, wanted) = (as_count(version(&transaction)?), as_count(schema));
+    for (number, step) in MIGRATIONS.iter().enumerate().take(wanted).skip(taken) {
         transaction.execute_batch(step)?;
+        if number == NARROW_ROLLUPS {
+            pack_wide_rollups(&transaction)?;
+        }
     }
     transaction.pragma_update(None, "application_id", APPLICATION_ID)?;
-    transaction.pragma_update(None, "user_version", SCHEMA)?;
+    transaction.pragma_update(None, "user_version", schema)?;
     transaction.commit()
 }
 
@@ -243,3 +257,6 @@ pub(super) fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
     name.push(suffix);
     PathBuf::from(name)
 }
+
+#[cfg(test)]
+mod tests;
