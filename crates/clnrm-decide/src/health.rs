@@ -2,8 +2,6 @@
 //!
 //! Deliberately absent: probabilities. The score is the specification's weighted sum and nothing more.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::metrics::{Metric, ServiceMetrics};
@@ -55,17 +53,6 @@ impl HealthStatus {
         } else {
             Self::Unhealthy
         }
-    }
-}
-
-impl fmt::Display for HealthStatus {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Healthy => "Healthy",
-            Self::Degraded => "Degraded",
-            Self::Unhealthy => "Unhealthy",
-            Self::Unknown => "Unknown",
-        })
     }
 }
 

@@ -1,6 +1,5 @@
 //! Memory that is limited: how near a service is to its limit, and what the limit has cost it.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -26,7 +25,7 @@ pub struct LimitedMemory {
     pub kills: Option<MemoryKills>,
 }
 
-/// There is too little memory, or soon may be. Displays as a sentence.
+/// There is too little memory, or soon may be.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MemoryAlert {
@@ -59,65 +58,43 @@ impl LimitedMemory {
     }
 }
 
-impl fmt::Display for MemoryAlert {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::TooLittle { limit_mb, kills } => {
-                match limit_mb {
-                    Some(limit_mb) => write!(f, "{limit_mb:.0} MB is too little: ")?,
-                    None => f.write_str("the machine has too little memory: ")?,
-                }
-                let killed = match kills.kills {
-                    1 => "1 process was".to_owned(),
-                    many => format!("{many} processes were"),
-                };
-                let seconds = kills.within.as_secs_f64().ceil();
-                write!(f, "{killed} killed for lack of memory in {seconds:.0} s")
-            }
-            Self::NearLimit { limit_mb, used_mb } => write!(
-                f,
-                "memory is {used_mb:.0} MB of its limit of {limit_mb:.0} MB ({:.0}%)",
-                100.0 * used_mb / limit_mb
-            ),
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn sentence(limit_mb: Option<f64>, kills: Option<u64>, used_mb: Option<f64>) -> Option<String> {
-        let memory = LimitedMemory {
-            limit_mb,
-            kills: kills.map(|kills| MemoryKills {
-                kills,
-                within: Duration::from_millis(29_700),
-            }),
-        };
-        memory.alert(used_mb).map(|alert| alert.to_string())
+    fn alert(
+        limit_mb: Option<f64>,
+        kills: Option<MemoryKills>,
+        used_mb: f64,
+    ) -> Option<MemoryAlert> {
+        LimitedMemory { limit_mb, kills }.alert(Some(used_mb))
     }
 
     #[test]
     fn kills_say_more_than_what_is_in_use() {
-        assert_eq!(
-            sentence(Some(64.0), Some(14), Some(1.0)).unwrap(),
-            "64 MB is too little: 14 processes were killed for lack of memory in 30 s"
-        );
-        assert_eq!(
-            sentence(None, Some(1), None).unwrap(),
-            "the machine has too little memory: 1 process was killed for lack of memory in 30 s"
-        );
+        let kills = MemoryKills {
+            kills: 14,
+            within: Duration::from_millis(29_700),
+        };
+        for limit_mb in [Some(64.0), None] {
+            let said = MemoryAlert::TooLittle { limit_mb, kills };
+            assert_eq!(alert(limit_mb, Some(kills), 1.0), Some(said));
+        }
     }
 
     #[test]
     fn near_the_limit_is_said_before_anybody_is_killed() {
-        assert_eq!(
-            sentence(Some(64.0), None, Some(51.2)).unwrap(),
-            "memory is 51 MB of its limit of 64 MB (80%)"
-        );
-        assert_eq!(sentence(Some(64.0), None, Some(51.1)), None);
-        assert_eq!(sentence(None, None, Some(1e9)), None);
-        assert_eq!(sentence(Some(64.0), None, None), None);
+        let said = MemoryAlert::NearLimit {
+            limit_mb: 64.0,
+            used_mb: 51.2,
+        };
+        assert_eq!(alert(Some(64.0), None, 51.2), Some(said));
+        assert_eq!(alert(Some(64.0), None, 51.1), None);
+        assert_eq!(alert(None, None, 1e9), None);
+        let unknown = LimitedMemory {
+            limit_mb: Some(64.0),
+            kills: None,
+        };
+        assert_eq!(unknown.alert(None), None);
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! Deliberately absent: which instance is whose. The store hands them out, in one transaction each.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -61,7 +60,7 @@ impl ResourcePool {
     }
 }
 
-/// What to do about a pool's size. Displays as the specification words it.
+/// What to do about a pool's size.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolAdvice {
@@ -69,15 +68,6 @@ pub enum PoolAdvice {
     Reduce,
     /// Nearly all are in use.
     Increase,
-}
-
-impl fmt::Display for PoolAdvice {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Reduce => "Consider reducing pool size (low utilization)",
-            Self::Increase => "Consider increasing pool size (high utilization)",
-        })
-    }
 }
 
 /// When a lease was held.

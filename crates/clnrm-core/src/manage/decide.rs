@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::error::ManageError;
 use super::evidence;
 use super::pass::{ManageOptions, finished};
+use crate::backend::Condition;
 use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::recover::Conditions;
 use crate::services::service_manager::{Assessment, Requested, ServiceManager, Sources};
 use crate::store::{
-    ActionId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
+    ActionId, InstanceId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
 };
 
 /// For so many services, a connection and a thread of their own save more than opening it costs.
@@ -27,8 +28,8 @@ pub(super) struct Decided {
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
     pub(super) sources: Option<Sources>,
-    /// One sentence for each instance that does not serve.
-    pub(super) impaired: Vec<String>,
+    /// The instances that do not serve.
+    pub(super) impaired: Vec<(InstanceId, Condition)>,
 }
 
 /// A service that is to be decided about.

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::decide::{Decided, Decider, Undecided};
+use crate::backend::Condition;
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::project::CostRates;
@@ -14,7 +15,9 @@ use crate::services::service_manager::{
     MemoryKills, MetricsHistory, PastAction, PoolDemand, PoolReport, PoolUsage, ResourcePool,
     WarmPool,
 };
-use crate::store::{ActionRow, InstanceRow, InstanceState, ServiceRow, Store, StoreError};
+use crate::store::{
+    ActionRow, InstanceId, InstanceRow, InstanceState, ServiceRow, Store, StoreError,
+};
 
 /// Kills for lack of memory that are older say nothing about now.
 const KILLS_LOOK_BACK: Duration = Duration::from_secs(5 * 60);
@@ -155,12 +158,10 @@ fn limited_memory(
     })
 }
 
-fn impaired(live: &[InstanceRow], conditions: &Conditions) -> Vec<String> {
-    let sentence = |instance: &InstanceRow| {
-        let id = &instance.start.id;
-        Some(format!("{id} is {}", conditions.get(id)?))
-    };
-    live.iter().filter_map(sentence).collect()
+fn impaired(live: &[InstanceRow], conditions: &Conditions) -> Vec<(InstanceId, Condition)> {
+    let ids = live.iter().map(|instance| &instance.start.id);
+    ids.filter_map(|id| Some((id.clone(), *conditions.get(id)?)))
+        .collect()
 }
 
 fn allotment(definition: &ServiceDefinition, live: &[InstanceRow], cost: &CostRates) -> Allotment {

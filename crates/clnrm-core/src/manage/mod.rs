@@ -2,13 +2,9 @@
 //!
 //! Deliberately absent: how an instance starts and ends (`lifecycle`), and anything that prints (`report`).
 
-mod assessment_view;
 mod decide;
 mod error;
 mod evidence;
-pub mod forecast_report;
-mod forecast_view;
-pub mod manage_report;
 mod pass;
 mod scale;
 pub mod selection;
@@ -16,4 +12,5 @@ pub mod services;
 pub mod status_report;
 
 pub use error::ManageError;
-pub use pass::{ManageOptions, manage};
+pub use pass::{ManageOptions, ManagePass, PassedService, manage};
+pub use scale::{ScalingError, ScalingOutcome};

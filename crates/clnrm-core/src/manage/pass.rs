@@ -1,18 +1,20 @@
 //! One pass of `ai-manage`: gather, decide, act, report.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::assessment_view;
 use super::decide::{Decided, decide};
 use super::error::ManageError;
-use super::manage_report::{ManageReport, Recommendation, ServiceReport, ServiceState};
-use super::scale::Scaling;
+use super::scale::{Scaling, ScalingOutcome};
 use super::selection::select;
+use crate::backend::Condition;
+use crate::clock::Timestamp;
 use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::sampler::{Observer, Warn};
-use crate::store::InstanceRow;
+use crate::services::service_manager::{Assessment, CostRecommendation, Sources, cost};
+use crate::store::InstanceId;
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -40,13 +42,61 @@ impl ManageOptions {
     }
 }
 
+/// What one pass saw, decided and did: records, for whoever words them.
+#[derive(Debug)]
+pub struct ManagePass {
+    /// When it began.
+    pub generated_at: Timestamp,
+    /// How far ahead it looked.
+    pub horizon: Duration,
+    /// Decisions were made, nothing was done.
+    pub dry_run: bool,
+    /// Of the project's prices.
+    pub currency: Option<String>,
+    /// By name.
+    pub services: Vec<PassedService>,
+    /// Of all services, most important first; `None` = resources were not looked at.
+    pub recommendations: Option<Vec<CostRecommendation>>,
+}
+
+/// One service in a pass.
+#[derive(Debug)]
+pub struct PassedService {
+    pub name: String,
+    /// The test file that declares it, where two services share the name.
+    pub file: Option<PathBuf>,
+    /// Live instances before anything was done.
+    pub instances: u32,
+    pub assessment: Assessment,
+    /// Where its metrics come from, or why they are absent.
+    pub sources: Sources,
+    /// The instances that do not serve.
+    pub impaired: Vec<(InstanceId, Condition)>,
+    /// What became of the decision about its instances; `None` = there was none to be made.
+    pub scaling: Option<ScalingOutcome>,
+}
+
+impl ManagePass {
+    /// A pass over nothing.
+    pub fn empty(options: &ManageOptions, generated_at: Timestamp) -> Self {
+        Self {
+            generated_at,
+            horizon: options.horizon,
+            dry_run: options.dry_run,
+            currency: options.cost.currency.clone(),
+            services: Vec::new(),
+            recommendations: options.optimize_resources.then(Vec::new),
+        }
+    }
+}
+
 /// Makes one pass over what `observer` sees. Notes about what had to be put in order go to `warn`.
 pub async fn manage(
     project: &Arc<Project>,
     options: &ManageOptions,
     observer: &Observer,
     warn: &Warn,
-) -> Result<ManageReport, ManageError> {
+) -> Result<ManagePass, ManageError> {
     let recovered = project.recover().await?;
     let conditions = recovered.conditions;
     recovered.notes.into_iter().for_each(warn);
@@ -61,33 +111,36 @@ pub async fn manage(
 
     let generated_at = project.now();
     let decided = decide(project, services, options, conditions, generated_at).await?;
-    let mut reports = Vec::new();
-    let mut recommendations = Vec::new();
-    let scalings = act(project, &decided, options).await;
+    let outcomes = act(project, &decided, options).await;
     let ambiguous = names_used_twice(&decided);
-    for (service, scaling) in decided.iter().zip(scalings) {
-        let file = ambiguous
+    let passed = |(service, scaling): (Decided, _)| PassedService {
+        instances: u32::try_from(service.live.len()).unwrap_or(u32::MAX),
+        file: ambiguous
             .contains(&service.row.name)
-            .then(|| service.row.file.display().to_string());
-        let mut report = assessment_view::service(service, file);
-        report.scaling = scaling.map(|scaling| assessment_view::beside_memory(scaling, service));
-        reports.push(report);
-        recommendations.extend(service.assessment.recommendations.iter().cloned());
-    }
-    crate::services::service_manager::cost::sort(&mut recommendations);
-    let currency = options.cost.currency.as_deref();
-    let recommendations: Vec<Recommendation> = recommendations
-        .iter()
-        .map(|found| assessment_view::recommendation(found, currency))
-        .collect();
-    Ok(ManageReport {
-        schema: ManageReport::SCHEMA,
-        generated_at,
-        horizon_minutes: options.horizon.as_secs() / 60,
-        dry_run: options.dry_run,
-        services: reports,
-        recommendations: options.optimize_resources.then_some(recommendations),
+            .then_some(service.row.file),
+        name: service.row.name,
+        assessment: service.assessment,
+        sources: service.sources.unwrap_or_default(),
+        impaired: service.impaired,
+        scaling,
+    };
+    let services: Vec<PassedService> = decided.into_iter().zip(outcomes).map(passed).collect();
+    Ok(ManagePass {
+        recommendations: options
+            .optimize_resources
+            .then(|| ranked_recommendations(&services)),
+        services,
+        ..ManagePass::empty(options, generated_at)
     })
+}
+
+fn ranked_recommendations(services: &[PassedService]) -> Vec<CostRecommendation> {
+    let found = services.iter();
+    let mut found: Vec<CostRecommendation> = found
+        .flat_map(|service| service.assessment.recommendations.iter().cloned())
+        .collect();
+    cost::sort(&mut found);
+    found
 }
 
 /// Act: carry out what was decided, all services at once.
@@ -95,28 +148,24 @@ async fn act(
     project: &Arc<Project>,
     decided: &[Decided],
     options: &ManageOptions,
-) -> Vec<Option<super::manage_report::ScalingReport>> {
+) -> Vec<Option<ScalingOutcome>> {
     let scalings = decided.iter().map(|service| {
         let project = Arc::clone(project);
-        let scaling = Scaling::of(service);
-        let (auto_scale, dry_run) = (options.auto_scale, options.dry_run);
+        let scaling = Scaling::of(service).filter(|_| options.acts());
+        let auto_scale = options.auto_scale;
         async move {
-            if !auto_scale {
-                return None;
-            }
             match scaling {
-                None => Some(assessment_view::nothing_to_scale()),
-                Some(scaling) if dry_run => Some(scaling.report),
                 Some(scaling) => Some(scaling.carry_out(&project).await),
+                None => auto_scale.then(ScalingOutcome::default),
             }
         }
     });
     let tasks: Vec<_> = scalings.map(tokio::spawn).collect();
-    let mut reports = Vec::with_capacity(tasks.len());
+    let mut outcomes = Vec::with_capacity(tasks.len());
     for task in tasks {
-        reports.push(finished(task.await));
+        outcomes.push(finished(task.await));
     }
-    reports
+    outcomes
 }
 
 /// What a task answered; its panic goes on here.
@@ -135,15 +184,4 @@ fn names_used_twice(decided: &[Decided]) -> Vec<String> {
         .filter(|pair| pair.first() == pair.last())
         .filter_map(|pair| Some((*pair.first()?).to_owned()))
         .collect()
-}
-
-impl ServiceReport {
-    /// Whether a service with these instances runs.
-    pub(super) fn state_of(live: &[InstanceRow]) -> ServiceState {
-        if live.is_empty() {
-            ServiceState::Stopped
-        } else {
-            ServiceState::Running
-        }
-    }
 }

@@ -3,22 +3,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::assessment_view;
 use super::decide::Decided;
-use super::manage_report::ScalingReport;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::lifecycle::StartPlan;
 use crate::lifecycle::neighbours::{names_like, neighbours};
 use crate::lifecycle::project::Project;
 use crate::lifecycle::start_failure::StartFailure;
+use crate::lifecycle::stop::EndError;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{
-    ActionId, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, StoreError,
+    ActionId, ActionRow, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, StoreError,
 };
+use crate::text::one_line;
 
 /// A decision together with what carrying it out takes.
 #[derive(Debug)]
@@ -28,14 +29,48 @@ pub(super) struct Scaling {
     live: Vec<InstanceRow>,
     decision: ScalingDecision,
     last_action: Option<ActionId>,
-    /// The decision as the report shows it, nothing done yet.
-    pub(super) report: ScalingReport,
 }
 
-/// What became of it.
-struct Outcome {
-    instances_after: u32,
-    error: Option<String>,
+/// What became of a decision.
+#[derive(Debug, Default)]
+pub struct ScalingOutcome {
+    /// Whether it was carried out.
+    pub performed: bool,
+    /// How long that took, readiness included.
+    pub took: Option<Duration>,
+    /// Instances that really run afterwards, where it was carried out (also in part).
+    pub instances_after: Option<u32>,
+    /// Why it could not be carried out.
+    pub error: Option<ScalingError>,
+}
+
+/// Why a decision was not carried out, or not to the end.
+#[derive(Debug, Error)]
+pub enum ScalingError {
+    /// Two commands never scale twice.
+    #[error(
+        "another command scaled this service at {} ({} → {}) since this was decided",
+        .0.at, .0.from_instances, .0.to_instances
+    )]
+    Superseded(ActionRow),
+    /// An instance did not start.
+    #[error("{}", sentence(.0))]
+    Start(Box<StartFailure>),
+    /// An instance did not stop.
+    #[error("{}", one_line(.0))]
+    Stop(EndError),
+    /// Fewer were idle than were to go.
+    #[error("every other instance is leased")]
+    AllLeased,
+    /// The history failed.
+    #[error(transparent)]
+    Store(StoreError),
+}
+
+/// How far it came.
+struct Reached {
+    instances: u32,
+    error: Option<ScalingError>,
 }
 
 impl Scaling {
@@ -46,48 +81,45 @@ impl Scaling {
             service: decided.row.id,
             definition: decided.row.definition.clone(),
             live: decided.live.clone(),
-            report: assessment_view::scaling(&decision),
             last_action: decided.last_action,
             decision,
         })
     }
 
     /// Does it, unless another command has acted since the decision was made.
-    pub(super) async fn carry_out(self, project: &Arc<Project>) -> ScalingReport {
+    pub(super) async fn carry_out(self, project: &Arc<Project>) -> ScalingOutcome {
+        let mut outcome = ScalingOutcome::default();
         if self.decision.action == ScalingAction::NoAction {
-            return self.report;
+            return outcome;
         }
-        let mut report = self.report.clone();
         let started = Instant::now();
         let action = match self.begin(project).await {
             Ok(ActionStart::Begun(action)) => action,
             Ok(ActionStart::Superseded(other)) => {
-                report.error = Some(format!(
-                    "another command scaled this service at {} ({} → {}) since this was decided",
-                    other.at, other.from_instances, other.to_instances
-                ));
-                report.instances_after = self.live_now(project).await;
-                return report;
+                outcome.error = Some(ScalingError::Superseded(other));
+                outcome.instances_after = self.live_now(project).await;
+                return outcome;
             }
             Err(error) => {
-                report.error = Some(error.to_string());
-                return report;
+                outcome.error = Some(ScalingError::Store(error));
+                return outcome;
             }
         };
-        let outcome = match self.decision.action {
+        let reached = match self.decision.action {
             ScalingAction::ScaleUp { by } => self.add(project, by).await,
             ScalingAction::ScaleDown { by } => self.remove(project, by).await,
-            ScalingAction::NoAction => return report,
+            ScalingAction::NoAction => return outcome,
         };
         let took = started.elapsed();
-        report.performed = outcome.error.is_none();
-        report.took_ms = Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX));
-        report.instances_after = Some(outcome.instances_after);
-        report.error = outcome.error;
-        if let Err(error) = record(project, action, report.error.clone(), took).await {
-            report.error.get_or_insert(error.to_string());
+        let message = reached.error.as_ref().map(ToString::to_string);
+        outcome.performed = reached.error.is_none();
+        outcome.took = Some(took);
+        outcome.instances_after = Some(reached.instances);
+        outcome.error = reached.error;
+        if let Err(error) = record(project, action, message, took).await {
+            outcome.error.get_or_insert(ScalingError::Store(error));
         }
-        report
+        outcome
     }
 
     async fn live_now(&self, project: &Project) -> Option<u32> {
@@ -108,7 +140,7 @@ impl Scaling {
             at: project.now(),
             from_instances: self.decision.from,
             to_instances: self.decision.to,
-            reason: self.decision.reason.to_string(),
+            reason: self.decision.reason.clone(),
             memory_mb_before: self.decision.memory_before_mb,
         };
         project
@@ -117,13 +149,13 @@ impl Scaling {
             .await
     }
 
-    async fn add(&self, project: &Arc<Project>, by: u32) -> Outcome {
+    async fn add(&self, project: &Arc<Project>, by: u32) -> Reached {
         let neighbours = match neighbours(project, &self.definition, self.live.first()).await {
             Ok(neighbours) => Arc::new(neighbours),
             Err(error) => {
-                return Outcome {
-                    instances_after: self.decision.from,
-                    error: Some(error.to_string()),
+                return Reached {
+                    instances: self.decision.from,
+                    error: Some(ScalingError::Store(error)),
                 };
             }
         };
@@ -153,20 +185,20 @@ impl Scaling {
         }
         let results = starting.join_all().await;
         let failed = results.iter().filter(|result| result.is_err()).count();
-        Outcome {
-            instances_after: self
+        Reached {
+            instances: self
                 .decision
                 .to
                 .saturating_sub(u32::try_from(failed).unwrap_or(u32::MAX)),
             error: results
                 .into_iter()
                 .find_map(Result::err)
-                .map(|failure| sentence(&failure)),
+                .map(|failure| ScalingError::Start(Box::new(failure))),
         }
     }
 
     /// Newest first: the older ones are what tests and people know.
-    async fn remove(&self, project: &Arc<Project>, by: u32) -> Outcome {
+    async fn remove(&self, project: &Arc<Project>, by: u32) -> Reached {
         let mut removed = 0;
         let mut error = None;
         let mut idle: Vec<&InstanceRow> = self
@@ -189,7 +221,7 @@ impl Scaling {
                 Ok(true) => {}
                 Ok(false) => continue,
                 Err(failure) => {
-                    error.get_or_insert(failure.to_string());
+                    error.get_or_insert(ScalingError::Store(failure));
                     break;
                 }
             }
@@ -200,16 +232,16 @@ impl Scaling {
                 Ok(_) => removed += 1,
                 // It is on record as stopping, and goes with the next command: no other one goes in its place.
                 Err(failure) => {
-                    error = Some(crate::text::one_line(&failure));
+                    error = Some(ScalingError::Stop(failure));
                     break;
                 }
             }
         }
         if removed < by {
-            error.get_or_insert_with(|| "every other instance is leased".to_owned());
+            error.get_or_insert(ScalingError::AllLeased);
         }
-        Outcome {
-            instances_after: self.decision.from.saturating_sub(removed),
+        Reached {
+            instances: self.decision.from.saturating_sub(removed),
             error,
         }
     }
@@ -221,7 +253,7 @@ fn sentence(failure: &StartFailure) -> String {
         .last()
         .map(|line| format!(" (last line of its log: {line})"))
         .unwrap_or_default();
-    format!("{}{log}", crate::text::one_line(failure))
+    format!("{}{log}", one_line(failure))
 }
 
 async fn record(

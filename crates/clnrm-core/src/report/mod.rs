@@ -9,6 +9,7 @@ pub mod human;
 pub mod json;
 pub mod junit;
 pub mod log_report;
+pub mod manage;
 mod narrow_terminal;
 pub mod progress;
 mod progress_lines;
@@ -29,11 +30,12 @@ use std::path::Path;
 use serde::Serialize;
 
 use crate::clock::Timestamp;
-use crate::manage::manage_report::ManageReport;
+use crate::manage::ManagePass;
 use crate::manage::status_report::{RestartReport, StatusReport, StopReport};
 use crate::report::file_report::{InitReport, ValidateReport};
 use crate::report::human::View;
 use crate::report::log_report::{FollowedLine, LogReport};
+use crate::report::manage::document::ManageReport;
 use crate::report::progress::Progress;
 use crate::report::style::Style;
 use crate::runner::result::RunReport;
@@ -90,22 +92,22 @@ impl<'w> Printer<'w> {
     }
 
     /// The report of `services ai-manage`.
-    pub fn manage(&mut self, report: &ManageReport, format: Format) -> io::Result<()> {
-        let view = self.view();
-        self.report(report, format, |out| {
-            human::manage::manage(out, report, view)
+    pub fn manage(&mut self, pass: &ManagePass, format: Format) -> io::Result<()> {
+        let (report, view) = (ManageReport::of(pass), self.view());
+        self.report(&report, format, |out| {
+            human::manage::manage(out, &report, view)
         })
     }
 
     /// One report of `services ai-manage --watch`: JSON takes one line each, so that a stream of them can be read.
-    pub fn manage_again(&mut self, report: &ManageReport, format: Format) -> io::Result<()> {
+    pub fn manage_again(&mut self, pass: &ManagePass, format: Format) -> io::Result<()> {
         match format {
             Format::Human => {
-                self.text(&format!("── {}\n", report.generated_at))?;
-                self.manage(report, format)?;
+                self.text(&format!("── {}\n", pass.generated_at))?;
+                self.manage(pass, format)?;
                 self.text("\n")
             }
-            Format::Json => self.buffered(|out| json::write_line(out, report)),
+            Format::Json => self.buffered(|out| json::write_line(out, &ManageReport::of(pass))),
         }
     }
 

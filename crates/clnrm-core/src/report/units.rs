@@ -4,16 +4,8 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 
-pub(crate) fn cpu(percent: f64) -> String {
-    format!("{percent:.1}%")
-}
-
 pub(crate) fn memory(megabytes: f64) -> String {
     format!("{megabytes:.0}MB")
-}
-
-pub(crate) fn rate(per_second: f64) -> String {
-    format!("{per_second:.1}")
 }
 
 /// `12 ms`, `4.2 s`, `3 min 12 s`, `5 h 3 min`, `2 d 4 h`.

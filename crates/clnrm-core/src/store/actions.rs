@@ -6,7 +6,7 @@ use rusqlite::{Connection, Row, params};
 
 use super::rings::RING_LENGTH;
 use super::rows::{ActionId, ActionOutcome, ActionRow, ActionStart, NewAction, ServiceId};
-use super::sql_types::time;
+use super::sql_types::{time, to_json};
 use super::{Store, StoreError};
 
 impl Store {
@@ -30,7 +30,7 @@ impl Store {
                         action.at.as_millis(),
                         action.from_instances,
                         action.to_instances,
-                        action.reason,
+                        to_json(&action.reason)?,
                         action.memory_mb_before,
                         ActionOutcome::Started,
                     ],
@@ -108,7 +108,6 @@ fn action_row(row: &Row<'_>) -> rusqlite::Result<ActionRow> {
         at: time(row, "at")?,
         from_instances: row.get("from_instances")?,
         to_instances: row.get("to_instances")?,
-        reason: row.get("reason")?,
         memory_mb_before: row.get("memory_mb_before")?,
         outcome: row.get("outcome")?,
         message: row.get("message")?,
@@ -120,6 +119,7 @@ fn action_row(row: &Row<'_>) -> rusqlite::Result<ActionRow> {
 mod tests {
     use super::super::tests::{at, service, store};
     use super::*;
+    use crate::services::service_manager::autoscale::Reason;
 
     fn begin(
         store: &mut Store,
@@ -132,7 +132,7 @@ mod tests {
             at: at(5),
             from_instances: 1,
             to_instances: 3,
-            reason: "CPU 85.2% > 70%".into(),
+            reason: Reason::AboveMaximum { max: 3 },
             memory_mb_before: Some(312.5),
         };
         store.begin_action(&action).unwrap()

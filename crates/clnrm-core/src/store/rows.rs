@@ -12,6 +12,7 @@ use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
 use crate::config::placeholder::InsideBinding;
 use crate::procfs::ProcessIdentity;
+use crate::services::service_manager::autoscale::Reason;
 
 macro_rules! row_id {
     ($(#[$doc:meta])* $name:ident) => {
@@ -327,8 +328,8 @@ pub struct NewAction {
     pub from_instances: u32,
     /// Instances wanted.
     pub to_instances: u32,
-    /// One sentence.
-    pub reason: String,
+    /// Kept as JSON. Older rows have a sentence there.
+    pub reason: Reason,
     /// Memory per instance before, in MB (10⁶ bytes): shows later whether memory divides over instances.
     pub memory_mb_before: Option<f64>,
 }
@@ -346,8 +347,6 @@ pub struct ActionRow {
     pub from_instances: u32,
     /// Instances wanted.
     pub to_instances: u32,
-    /// One sentence.
-    pub reason: String,
     /// See [`NewAction::memory_mb_before`].
     pub memory_mb_before: Option<f64>,
     /// How it went.

@@ -3,8 +3,6 @@
 //! Deliberately absent: precision that is not there. Without an allotment the savings are the specification's rules of
 //! thumb and are labelled so.
 
-use std::fmt;
-
 use serde::{Deserialize, Serialize};
 
 use super::history::MetricsHistory;
@@ -23,7 +21,7 @@ const SAMPLES_NEEDED: usize = 30;
 /// Hours of a month: 365 · 24 / 12.
 const HOURS_PER_MONTH: f64 = 730.0;
 
-/// What kind of saving it is. Displays as the specification words it.
+/// What kind of saving it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum CostKind {
@@ -38,22 +36,6 @@ pub enum CostKind {
 }
 
 impl CostKind {
-    /// What to do, in one or two sentences.
-    pub const fn description(self) -> &'static str {
-        match self {
-            Self::Downsize => {
-                "Service is significantly under-utilized. Consider reducing instance size."
-            }
-            Self::Optimize => {
-                "High error rate. Consider optimizing the service before adding resources."
-            }
-            Self::ServerlessMigration => {
-                "Low consistent load. Consider migrating to serverless architecture."
-            }
-            Self::PoolOptimization => "Low resource pool utilization. Consider reducing pool size.",
-        }
-    }
-
     /// The specification's saving in percent, a rule of thumb.
     const fn rule_of_thumb_percent(self) -> f64 {
         match self {
@@ -70,17 +52,6 @@ impl CostKind {
             Self::Optimize | Self::ServerlessMigration => 4,
             Self::PoolOptimization => 3,
         }
-    }
-}
-
-impl fmt::Display for CostKind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Downsize => "Downsize",
-            Self::Optimize => "Optimize",
-            Self::ServerlessMigration => "Serverless Migration",
-            Self::PoolOptimization => "Pool Optimization",
-        })
     }
 }
 

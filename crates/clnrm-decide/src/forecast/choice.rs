@@ -30,10 +30,7 @@ const CLEARLY_BETTER: f64 = 0.85;
 #[serde(rename_all = "snake_case")]
 pub enum Basis {
     /// Forecasts from past origins of this window were checked.
-    Tournament {
-        /// How many origins, at each step.
-        origins: u32,
-    },
+    Tournament,
     /// All values are the same; so are the forecasts.
     Constant,
     /// The window is too short to judge; the models' results in training decide.
@@ -154,7 +151,7 @@ fn judged(tournament: &Tournament<'_>, steps: &Steps) -> Chosen {
     Chosen {
         steps: interpolate(&made, steps),
         model: best.model,
-        basis: Basis::Tournament { origins },
+        basis: Basis::Tournament,
         skill: Some(Skill {
             origins,
             relative_error: best.relative_error,
@@ -251,7 +248,8 @@ mod tests {
         let chosen = chosen(repeating);
         assert!(chosen.is_earned() && !chosen.muted, "{:?}", chosen.table);
         assert!(chosen.skill.unwrap().relative_error < 0.2);
-        assert!(matches!(chosen.basis, Basis::Tournament { origins } if origins >= 15));
+        assert_eq!(chosen.basis, Basis::Tournament);
+        assert!(chosen.skill.unwrap().origins >= 15);
         // The newest value was 15, so 10, 90 and 20 come next; the first and the third are knots.
         let near = |place: usize, value: f64| (chosen.steps[place].point - value).abs() < 5.0;
         assert!(near(0, 10.5) && near(2, 20.5), "{:?}", chosen.steps);

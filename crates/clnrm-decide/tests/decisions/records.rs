@@ -173,7 +173,7 @@ prop_compose! {
         path in vec((moment(), number(), quantiles()), 0..3),
         model in model(),
         basis in option::of(prop_oneof![
-            any::<u32>().prop_map(|origins| Basis::Tournament { origins }),
+            Just(Basis::Tournament),
             select(vec![Basis::Constant, Basis::Prior, Basis::TooShort]),
         ]),
         skill in option::of(skill()),

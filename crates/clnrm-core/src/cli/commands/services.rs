@@ -19,10 +19,9 @@ use crate::lifecycle::Project;
 use crate::lifecycle::recover::Conditions;
 use crate::lifecycle::sampler::{Observer, Warn};
 use crate::lifecycle::stopped::LeakReport;
-use crate::manage::manage_report::{ManageReport, ServiceReport};
 use crate::manage::selection::SelectionError;
 use crate::manage::status_report::{StatusReport, StopReport};
-use crate::manage::{ManageOptions, manage};
+use crate::manage::{ManageOptions, ManagePass, PassedService, manage};
 use crate::report::{Format, Printer, unless_closed};
 
 const DEFAULT_HORIZON_MINUTES: u64 = 5;
@@ -142,7 +141,7 @@ pub(in crate::cli) async fn ai_manage(
         if !options.selection.is_empty() {
             return Err(no_match(options.selection).into());
         }
-        unless_closed(printer.manage(&empty(&options), format))?;
+        unless_closed(printer.manage(&ManagePass::empty(&options, SystemClock.now()), format))?;
         return Ok(Exit::Good);
     };
     project.ensure_guard().await?;
@@ -203,7 +202,7 @@ impl Passes {
         options: &ManageOptions,
         invocation: &Invocation,
         printer: &mut Printer<'_>,
-    ) -> Result<ManageReport, CliError> {
+    ) -> Result<ManagePass, CliError> {
         match self.next(options, printer).await {
             Err(error) if !options.acts() && !self.project.looks_only => {
                 if let Some(copy) = invocation.open_copy(error, printer)? {
@@ -223,7 +222,7 @@ impl Passes {
         &mut self,
         options: &ManageOptions,
         printer: &mut Printer<'_>,
-    ) -> Result<ManageReport, CliError> {
+    ) -> Result<ManagePass, CliError> {
         let report = manage(&self.project, options, &self.observer, self.warn.as_ref()).await?;
         while let Ok(note) = self.notes.try_recv() {
             unless_closed(printer.warning(&note))?;
@@ -239,7 +238,7 @@ impl Passes {
     }
 }
 
-fn has_failed(service: &ServiceReport) -> bool {
+fn has_failed(service: &PassedService) -> bool {
     service
         .scaling
         .as_ref()
@@ -256,17 +255,6 @@ fn manage_options(options: AiManageOptions, cost: CostRates) -> ManageOptions {
         dry_run: options.dry_run,
         selection: options.service,
         cost,
-    }
-}
-
-fn empty(options: &ManageOptions) -> ManageReport {
-    ManageReport {
-        schema: ManageReport::SCHEMA,
-        generated_at: SystemClock.now(),
-        horizon_minutes: options.horizon.as_secs() / 60,
-        dry_run: options.dry_run,
-        services: Vec::new(),
-        recommendations: options.optimize_resources.then(Vec::new),
     }
 }
 

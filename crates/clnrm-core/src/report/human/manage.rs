@@ -6,12 +6,12 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
-use crate::manage::manage_report::{
-    CurrentMetrics, HealthValue, ManageReport, ServiceReport, ServiceState,
-};
 use crate::report::human::{RULE, View, optimization, prediction, scaling, section};
+use crate::report::manage::document::{ManageReport, ServiceReport, ServiceState};
+use crate::report::manage::metric::words;
 use crate::report::text::safe_line;
 use crate::report::units;
+use crate::services::service_manager::{Health, Metric, ServiceMetrics};
 
 /// `ai-manage` takes a sample before it reports: a running service whose newest one is older than this could
 /// not be sampled, and the report says how old its numbers are.
@@ -47,14 +47,19 @@ pub(super) fn title(service: &ServiceReport) -> String {
 }
 
 /// A score with what it was made of.
-pub(super) fn score(health: &HealthValue) -> String {
+pub(super) fn score(health: &Health) -> String {
     let Some(score) = health.score else {
         return "n/a  (nothing was measured)".to_owned();
     };
     if health.used.is_empty() {
         return format!("{score:.1}/100");
     }
-    format!("{score:.1}/100  (from {})", health.used.join(", "))
+    let parts: Vec<&str> = health
+        .used
+        .iter()
+        .map(|metric| words(*metric).part)
+        .collect();
+    format!("{score:.1}/100  (from {})", parts.join(", "))
 }
 
 fn no_history(out: &mut dyn Write) -> io::Result<()> {
@@ -104,14 +109,10 @@ fn collected(
         return writeln!(out, "  ✗ {title} - no metrics: {reason}");
     };
     let mut absence = Absence::of(service);
-    let cpu = absence.explained("cpu_percent", current.cpu_percent, units::cpu);
-    let memory = absence.explained("memory_mb", current.memory_mb, units::memory);
-    let rate = absence.explained("request_rate", current.request_rate, units::rate);
+    let shown = [Metric::CpuPercent, Metric::MemoryMb, Metric::RequestRate]
+        .map(|metric| absence.explained(metric, current.get(metric)));
     let notes = notes(now, service, current);
-    writeln!(
-        out,
-        "  ✓ {title} - CPU: {cpu}, Memory: {memory}, RPS: {rate}{notes}"
-    )?;
+    writeln!(out, "  ✓ {title} - {}{notes}", shown.join(", "))?;
     if view.verbose {
         details(out, service, current, &mut absence)?;
     }
@@ -119,7 +120,7 @@ fn collected(
 }
 
 /// What the reader must know to read the numbers of the line rightly.
-fn notes(now: Timestamp, service: &ServiceReport, current: &CurrentMetrics) -> String {
+fn notes(now: Timestamp, service: &ServiceReport, current: &ServiceMetrics) -> String {
     let age = now.since(current.sampled_at);
     let ahead = current.sampled_at.since(now);
     let distance = if ahead > Duration::ZERO {
@@ -154,26 +155,24 @@ fn notes(now: Timestamp, service: &ServiceReport, current: &CurrentMetrics) -> S
 fn details(
     out: &mut dyn Write,
     service: &ServiceReport,
-    current: &CurrentMetrics,
+    current: &ServiceMetrics,
     absence: &mut Absence<'_>,
 ) -> io::Result<()> {
-    let milliseconds = |value: f64| format!("{value:.1} ms");
-    let response = absence.value("response_time_ms", current.response_time_ms, milliseconds);
-    let percent = |share: f64| format!("{:.1}%", share * 100.0);
-    let errors = absence.value("error_rate", current.error_rate, percent);
-    let whole = |value: f64| format!("{value:.0}");
-    let connections = absence.value("active_connections", current.active_connections, whole);
-    let throughput = |value: f64| format!("{value:.2} MB/s");
-    let network = absence.value("network_mb_per_s", current.network_mb_per_s, throughput);
-    writeln!(out, "     Response time: {response}, Errors: {errors}")?;
-    writeln!(out, "     Connections: {connections}, Network: {network}")?;
+    for line in [
+        [Metric::ResponseTimeMs, Metric::ErrorRate],
+        [Metric::ActiveConnections, Metric::NetworkMbPerS],
+    ] {
+        let shown = line.map(|metric| absence.value(metric, current.get(metric)));
+        writeln!(out, "     {}", shown.join(", "))?;
+    }
     writeln!(out, "     Health now: {}", score(&service.health.current))?;
-    if !service.sources.is_empty() {
-        let sources: Vec<String> = service
-            .sources
-            .iter()
-            .map(|(metric, source)| format!("{metric} from {source}"))
-            .collect();
+    let mut sources: Vec<String> = service
+        .sources
+        .measured()
+        .map(|(metric, source)| format!("{} from {source}", metric.name()))
+        .collect();
+    if !sources.is_empty() {
+        sources.sort_unstable();
         writeln!(out, "     Sources: {}", safe_line(&sources.join(", ")))?;
     }
     Ok(())
@@ -199,7 +198,7 @@ fn alerts(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<
 /// Prints `n/a` with its reason.
 struct Absence<'a> {
     service: &'a ServiceReport,
-    said: BTreeSet<&'a str>,
+    said: BTreeSet<String>,
 }
 
 impl<'a> Absence<'a> {
@@ -210,28 +209,33 @@ impl<'a> Absence<'a> {
         }
     }
 
-    /// Always with the reason.
-    fn explained(
-        &mut self,
-        metric: &str,
-        value: Option<f64>,
-        unit: impl Fn(f64) -> String,
-    ) -> String {
-        value.map(unit).unwrap_or_else(|| {
-            let reason = self.service.absent.get(metric);
-            let reason = reason.map_or("the reason was not recorded", String::as_str);
-            self.said.insert(reason);
-            format!("n/a ({})", safe_line(reason))
-        })
+    fn reason(&self, metric: Metric) -> Option<String> {
+        let mut absent = self.service.sources.absent();
+        let (_, reason) = absent.find(|(of, _)| *of == metric)?;
+        Some(reason.to_string())
     }
 
-    /// With the reason, where there is one that was not said before.
-    fn value(&mut self, metric: &str, value: Option<f64>, unit: impl Fn(f64) -> String) -> String {
-        match (value, self.service.absent.get(metric)) {
-            (None, Some(reason)) if !self.said.contains(reason.as_str()) => {
-                self.explained(metric, value, unit)
+    /// With its label, and always with the reason.
+    fn explained(&mut self, metric: Metric, value: Option<f64>) -> String {
+        let words = words(metric);
+        let value = value.map(|value| words.value(value)).unwrap_or_else(|| {
+            let reason = self.reason(metric);
+            let reason = reason.unwrap_or_else(|| "the reason was not recorded".to_owned());
+            let shown = format!("n/a ({})", safe_line(&reason));
+            self.said.insert(reason);
+            shown
+        });
+        format!("{}: {value}", words.label)
+    }
+
+    /// With its label, and with the reason where there is one that was not said before.
+    fn value(&mut self, metric: Metric, value: Option<f64>) -> String {
+        match (value, self.reason(metric)) {
+            (None, None) => format!("{}: n/a", words(metric).label),
+            (None, Some(reason)) if self.said.contains(&reason) => {
+                format!("{}: n/a", words(metric).label)
             }
-            _ => value.map_or_else(|| "n/a".to_owned(), unit),
+            _ => self.explained(metric, value),
         }
     }
 }

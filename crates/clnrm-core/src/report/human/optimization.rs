@@ -2,10 +2,12 @@
 
 use std::io::{self, Write};
 
-use crate::manage::manage_report::{ManageReport, PoolSummary, Recommendation};
 use crate::report::human::manage::title;
 use crate::report::human::{View, section};
+use crate::report::manage::advice::title as kind;
+use crate::report::manage::document::{ManageReport, PoolSummary, Recommendation};
 use crate::report::text::safe_line;
+use crate::services::service_manager::cost::SavingsBasis;
 
 /// Writes the pools; nothing without `--optimize-resources`.
 pub(super) fn pools(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
@@ -36,7 +38,7 @@ fn pool(out: &mut dyn Write, pool: &PoolSummary) -> io::Result<()> {
         None => writeln!(out, "     Utilization: n/a (no instance)")?,
     }
     if let Some(advice) = &pool.advice {
-        writeln!(out, "     💡 {}", safe_line(advice))?;
+        writeln!(out, "     💡 {advice}")?;
     }
     if let Some(size) = pool.size {
         writeln!(out, "     Warm: {size} wanted{}", worth(pool))?;
@@ -92,13 +94,14 @@ fn advice(out: &mut dyn Write, number: usize, advice: &Recommendation) -> io::Re
         out,
         "  {number}. {} - {} (Priority: {}/5)",
         safe_line(&advice.service_name),
-        safe_line(&advice.title),
+        kind(advice.kind),
         advice.priority
     )?;
-    writeln!(out, "     {}", safe_line(&advice.description))?;
-    let basis = match &advice.arithmetic {
-        Some(arithmetic) => safe_line(arithmetic),
-        None => safe_line(&advice.basis.replace('_', " ")),
+    writeln!(out, "     {}", advice.description)?;
+    let basis = match (&advice.arithmetic, advice.basis) {
+        (Some(arithmetic), _) => safe_line(arithmetic),
+        (None, SavingsBasis::RuleOfThumb) => "rule of thumb".to_owned(),
+        (None, SavingsBasis::Computed) => "computed".to_owned(),
     };
     let money = match advice.estimated_savings_per_month {
         Some(money) => format!("; {money:.2} per month"),

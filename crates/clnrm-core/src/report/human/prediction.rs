@@ -2,15 +2,13 @@
 
 use std::io::{self, Write};
 
-use crate::manage::manage_report::{
-    ForecastBasis, ForecastReport, HealthBand, ManageReport, PredictedValue, Prediction,
-    ServiceReport, SkillReport,
-};
 use crate::report::human::manage::{score, title};
 use crate::report::human::{View, section};
-use crate::report::text::safe_line;
-use crate::report::units;
-use crate::services::service_manager::forecast::ModelName;
+use crate::report::manage::document::{ManageReport, ServiceReport};
+use crate::report::manage::forecast::{ForecastReport, PredictedValue, Prediction, SkillReport};
+use crate::report::manage::metric::words;
+use crate::services::service_manager::forecast::{Basis, ModelName};
+use crate::services::service_manager::{HealthStatus, LoadPrediction, Metric, ServiceMetrics};
 
 /// Writes the section; nothing without `--predict-load`.
 pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
@@ -53,48 +51,25 @@ fn values(
     service: &ServiceReport,
     forecast: &ForecastReport,
 ) -> io::Result<()> {
-    let current = service.current.as_ref();
-    let lines = [
-        Line {
-            label: "CPU",
-            now: current.and_then(|current| current.cpu_percent),
-            predicted: forecast.cpu_percent.as_ref(),
-            unit: units::cpu,
-            bound: units::rate,
-        },
-        Line {
-            label: "Memory",
-            now: current.and_then(|current| current.memory_mb),
-            predicted: forecast.memory_mb.as_ref(),
-            unit: units::memory,
-            bound: |megabytes| format!("{megabytes:.0}"),
-        },
-        Line {
-            label: "RPS",
-            now: current.and_then(|current| current.request_rate),
-            predicted: forecast.request_rate.as_ref(),
-            unit: units::rate,
-            bound: units::rate,
-        },
-    ];
-    for line in lines {
-        writeln!(out, "     {}: {}", line.label, line.text())?;
+    for metric in [Metric::CpuPercent, Metric::MemoryMb, Metric::RequestRate] {
+        let line = Line {
+            metric,
+            now: service
+                .current
+                .as_ref()
+                .and_then(|current: &ServiceMetrics| current.get(metric)),
+            predicted: forecast.metrics.get(&metric),
+        };
+        writeln!(out, "     {}: {}", words(metric).label, line.text())?;
     }
     Ok(())
 }
 
 /// `--verbose`: how all models did, metric by metric.
 fn tournament(out: &mut dyn Write, forecast: &ForecastReport) -> io::Result<()> {
-    let metrics = [
-        ("CPU", &forecast.cpu_percent),
-        ("Memory", &forecast.memory_mb),
-        ("RPS", &forecast.request_rate),
-        ("Response time", &forecast.response_time_ms),
-        ("Errors", &forecast.error_rate),
-    ];
-    let judged = metrics.iter().filter_map(|(label, predicted)| {
-        let predicted = predicted.as_ref()?;
-        (!predicted.models.is_empty()).then_some((label, predicted))
+    let judged = LoadPrediction::METRICS.iter().filter_map(|metric| {
+        let predicted = forecast.metrics.get(metric)?;
+        (!predicted.models.is_empty()).then_some((words(*metric).label, predicted))
     });
     let mut judged = judged.peekable();
     if judged.peek().is_none() {
@@ -109,10 +84,11 @@ fn tournament(out: &mut dyn Write, forecast: &ForecastReport) -> io::Result<()> 
             .models
             .iter()
             .map(|compared| {
-                let error = compared
-                    .relative_error
-                    .map_or_else(|| "n/a".to_owned(), |error| format!("{error:.2}"));
-                format!("{} {error}", safe_line(&compared.model))
+                let error = match compared.relative_error {
+                    error if error.is_finite() => format!("{error:.2}"),
+                    _ => "n/a".to_owned(),
+                };
+                format!("{} {error}", compared.model)
             })
             .collect();
         let origins = predicted.skill.map_or_else(String::new, |skill| {
@@ -129,11 +105,11 @@ fn short_history(
     forecast: &ForecastReport,
     horizon_minutes: u64,
 ) -> io::Result<()> {
-    let seconds = forecast.history_seconds;
-    if seconds >= horizon_minutes.saturating_mul(4 * 60) {
+    if !forecast.is_short {
         return Ok(());
     }
-    let history = humantime::format_duration(std::time::Duration::from_secs(seconds));
+    let history =
+        humantime::format_duration(std::time::Duration::from_secs(forecast.history_seconds));
     writeln!(
         out,
         "     Only {history} of history for a horizon of {horizon_minutes}min"
@@ -142,21 +118,19 @@ fn short_history(
 
 /// One metric, now and at the horizon.
 struct Line<'a> {
-    label: &'static str,
+    metric: Metric,
     now: Option<f64>,
     predicted: Option<&'a PredictedValue>,
-    /// With its unit.
-    unit: fn(f64) -> String,
-    /// Without: the unit stands on the same line already.
-    bound: fn(f64) -> String,
 }
 
 impl Line<'_> {
     fn text(&self) -> String {
-        let now = self.now.map_or_else(|| "n/a".to_owned(), self.unit);
+        let words = words(self.metric);
+        let now = self.now.map(|now| words.value(now));
+        let now = now.unwrap_or_else(|| "n/a".to_owned());
         match (self.now, self.predicted) {
             (_, Some(predicted)) => {
-                let value = (self.unit)(predicted.value);
+                let value = words.value(predicted.value);
                 format!("{now} → {value}  ({})", self.basis(predicted))
             }
             (Some(_), None) => format!("{now} → n/a  (too few measurements to predict it)"),
@@ -168,17 +142,18 @@ impl Line<'_> {
     fn basis(&self, predicted: &PredictedValue) -> String {
         let mut parts = Vec::new();
         if let (Some(lower), Some(upper)) = (predicted.lower, predicted.upper) {
+            let words = words(self.metric);
             parts.push(format!(
                 "90%: {}–{}",
-                (self.bound)(lower),
-                (self.bound)(upper)
+                words.bound(lower),
+                words.bound(upper)
             ));
         }
         parts.push(model(predicted));
         parts.push(match (predicted.muted, predicted.skill, predicted.basis) {
             (true, skill, _) => muted_text(skill),
             (false, Some(skill), _) => skill_text(skill),
-            (false, None, Some(ForecastBasis::Constant)) => "constant so far".to_owned(),
+            (false, None, Some(Basis::Constant)) => "constant so far".to_owned(),
             (false, None, _) => "not yet judged: too few samples".to_owned(),
         });
         match predicted.left_out_values {
@@ -192,12 +167,11 @@ impl Line<'_> {
 
 /// The last value is that of a whole step: it need not be the newest sample, which stands on the same line.
 fn model(predicted: &PredictedValue) -> String {
-    let model = safe_line(&predicted.model);
-    match predicted.step_seconds {
-        Some(seconds) if model == ModelName::LastValue.as_str() => {
+    match (predicted.model, predicted.step_seconds) {
+        (model @ ModelName::LastValue, Some(seconds)) => {
             format!("{model} (mean of {seconds:.0} s)")
         }
-        _ => model,
+        (model, _) => model.to_string(),
     }
 }
 
@@ -231,10 +205,10 @@ fn health(out: &mut dyn Write, service: &ServiceReport, view: View) -> io::Resul
         return writeln!(out, "     Predicted Health: ❓ Unknown  (no prediction)");
     };
     let band = match predicted.status {
-        HealthBand::Healthy => view.paint.good("✅ Healthy"),
-        HealthBand::Degraded => view.paint.warning("⚠️ Degraded"),
-        HealthBand::Unhealthy => view.paint.bad("❌ Unhealthy"),
-        HealthBand::Unknown => "❓ Unknown".to_owned(),
+        HealthStatus::Healthy => view.paint.good("✅ Healthy"),
+        HealthStatus::Degraded => view.paint.warning("⚠️ Degraded"),
+        HealthStatus::Unhealthy => view.paint.bad("❌ Unhealthy"),
+        HealthStatus::Unknown => "❓ Unknown".to_owned(),
     };
     match predicted.score {
         Some(score) => writeln!(out, "     Predicted Health: {band}  ({score:.1}/100)"),

@@ -3,13 +3,12 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::manage::manage_report::{
-    ManageReport, ScalingKind, ScalingReport, ServiceReport, ServiceState,
-};
 use crate::report::human::manage::title;
 use crate::report::human::{View, section};
+use crate::report::manage::document::{ManageReport, ScalingReport, ServiceReport, ServiceState};
 use crate::report::text::safe_line;
 use crate::report::units;
+use crate::services::service_manager::ScalingAction;
 
 /// Writes the section; nothing without `--auto-scale`.
 pub(super) fn section_of(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
@@ -40,15 +39,12 @@ fn decision(
     let title = title(service);
     let reason = safe_line(&scaling.reason);
     let (sign, direction) = match scaling.action {
-        ScalingKind::ScaleUp => ("📈", "UP"),
-        ScalingKind::ScaleDown => ("📉", "DOWN"),
-        ScalingKind::None if service.state == ServiceState::Stopped => {
+        ScalingAction::ScaleUp { .. } => ("📈", "UP"),
+        ScalingAction::ScaleDown { .. } => ("📉", "DOWN"),
+        ScalingAction::NoAction if service.state == ServiceState::Stopped => {
             return writeln!(out, "  ✓ {title} - Nothing to scale (stopped)");
         }
-        ScalingKind::None if reason.is_empty() => {
-            return writeln!(out, "  ✓ {title} - No scaling needed");
-        }
-        ScalingKind::None => {
+        ScalingAction::NoAction => {
             return writeln!(out, "  ✓ {title} - No scaling needed  ({reason})");
         }
     };
@@ -68,7 +64,7 @@ fn outcome(
     view: View,
 ) -> io::Result<()> {
     let from = scaling.from;
-    if scaling.action != ScalingKind::None {
+    if scaling.action != ScalingAction::NoAction {
         let after = scaling.instances_after;
         if scaling.performed && scaling.error.is_none() {
             let to = instances(after.unwrap_or(scaling.to));

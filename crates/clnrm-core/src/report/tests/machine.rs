@@ -3,12 +3,13 @@
 use serde_json::{Value, json};
 
 use super::NOW;
-use super::manage::{report as manage_report, service, with_prediction};
+use super::manage::{pass, service, with_prediction};
 use super::run_fixtures::{everything, failed, flaky, passed, report};
-use crate::manage::manage_report::{Prediction, SampleCounts};
 use crate::report::human::tests::rendered;
+use crate::report::manage::document::ManageReport;
 use crate::report::{json, junit, tap};
 use crate::runner::result::{RunReport, TestReport, TestStatus};
+use crate::services::service_manager::NotEnoughData;
 
 fn value_of(report: &impl serde::Serialize) -> Value {
     let text = rendered(|out| json::write(out, report));
@@ -19,13 +20,9 @@ fn value_of(report: &impl serde::Serialize) -> Value {
 #[test]
 fn the_manage_report_has_the_names_that_scripts_rely_on() {
     let mut little = service("little");
-    little.prediction = Some(Prediction::NotEnoughData {
-        not_enough_data: SampleCounts { have: 2, need: 3 },
-    });
-    let value = value_of(&manage_report(vec![
-        with_prediction(service("cache")),
-        little,
-    ]));
+    little.assessment.prediction = Some(Err(NotEnoughData { have: 2, need: 3 }));
+    let pass = pass(vec![with_prediction(service("cache")), little]);
+    let value = value_of(&ManageReport::of(&pass));
     assert_eq!(value["schema"], "clnrm.ai-manage/1");
     assert_eq!(value["generated_at"], "2026-11-23T10:00:00.000Z");
     assert_eq!(value["horizon_minutes"], 5);

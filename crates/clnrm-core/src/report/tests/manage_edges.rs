@@ -1,26 +1,38 @@
 //! The `ai-manage` report where something is missing, stopped, refused or hostile.
 
-use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
 
 use super::manage::{
-    health, no_scaling, predicted, report, scaling, service, unjudged, with_prediction,
+    decision, done, health, pass, pool, predicted, prediction, scaled, service, text_of, unjudged,
+    verbose_text_of, with_prediction,
 };
 use super::{NOW, milliseconds};
-use crate::manage::manage_report::{
-    ForecastBasis, ForecastReport, HealthBand, HealthReport, HealthValue, ManageReport,
-    PoolSummary, PredictedValue, Prediction, SampleCounts, ScalingKind, ScalingReport,
-    ServiceReport, ServiceState,
+use crate::backend::Condition;
+use crate::lifecycle::start_failure::{StartCause, StartFailure};
+use crate::manage::{ManagePass, PassedService, ScalingError, ScalingOutcome};
+use crate::services::service_manager::forecast::{Basis, ModelName};
+use crate::services::service_manager::{
+    Absent, Alert, Forecast, Health, HealthStatus, LimitKind, MemoryAlert, MemoryKills, Metric,
+    NotEnoughData, PoolDemand, PoolReport, PoolUsage, ServiceMetrics, WarmPool,
 };
-use crate::report::human::manage::manage;
-use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
+use crate::store::InstanceId;
 
-fn text_of(report: &ManageReport) -> String {
-    rendered(|out| manage(out, report, PLAIN))
+fn current(service: &mut PassedService) -> &mut ServiceMetrics {
+    service.assessment.current.as_mut().expect("a sample")
+}
+
+/// Nothing runs any more.
+fn stopped(name: &str) -> PassedService {
+    PassedService {
+        instances: 0,
+        ..service(name)
+    }
 }
 
 /// The lines of the section whose title begins so.
-fn section_of(report: &ManageReport, title: &str) -> String {
-    let text = text_of(report);
+fn section_of(pass: &ManagePass, title: &str) -> String {
+    let text = text_of(pass);
     let mut lines = text.lines().skip_while(|line| !line.starts_with(title));
     lines.next().expect("the section is there");
     let section: Vec<&str> = lines.skip(1).take_while(|line| !line.is_empty()).collect();
@@ -29,7 +41,7 @@ fn section_of(report: &ManageReport, title: &str) -> String {
 
 #[test]
 fn without_any_history_it_says_how_to_begin() {
-    insta::assert_snapshot!(text_of(&report(vec![])), @r#"
+    insta::assert_snapshot!(text_of(&pass(vec![])), @r#"
     🤖 AI Service Management
     ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
 
@@ -45,7 +57,7 @@ fn without_any_history_it_says_how_to_begin() {
 
 #[test]
 fn without_any_option_it_names_the_three() {
-    insta::assert_snapshot!(text_of(&report(vec![service("postgres")])), @r#"
+    insta::assert_snapshot!(text_of(&pass(vec![service("postgres")])), @r#"
     🤖 AI Service Management
     ━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━━
 
@@ -58,9 +70,9 @@ fn without_any_option_it_names_the_three() {
 
 #[test]
 fn an_option_silences_the_hint() {
-    let asked = ManageReport {
+    let asked = ManagePass {
         recommendations: Some(vec![]),
-        ..report(vec![service("postgres")])
+        ..pass(vec![service("postgres")])
     };
     let text = text_of(&asked);
     assert!(!text.contains("Ask for more"), "{text}");
@@ -73,39 +85,39 @@ fn an_option_silences_the_hint() {
 #[test]
 fn what_was_not_measured_says_why_once() {
     let mut cache = service("cache");
-    let current = cache.current.as_mut().expect("a sample");
-    current.request_rate = None;
-    current.response_time_ms = None;
-    current.error_rate = None;
-    cache.absent = ["request_rate", "response_time_ms", "error_rate"]
-        .map(|metric| (metric.to_owned(), "no metrics source".to_owned()))
-        .into();
-    let text = rendered(|out| manage(out, &report(vec![cache]), VERBOSE));
-    assert!(
-        text.contains("CPU: 45.2%, Memory: 312MB, RPS: n/a (no metrics source)\n"),
-        "{text}"
-    );
+    for metric in [
+        Metric::RequestRate,
+        Metric::ResponseTimeMs,
+        Metric::ErrorRate,
+    ] {
+        current(&mut cache)
+            .set(metric, None)
+            .expect("nothing is not infinite");
+        cache.sources.set(metric, Err(Absent::NoSource));
+    }
+    let text = verbose_text_of(&pass(vec![cache]));
+    let reason = Absent::NoSource.to_string();
+    let line = format!("CPU: 45.2%, Memory: 312MB, RPS: n/a ({reason})\n");
+    assert!(text.contains(&line), "{text}");
     assert!(text.contains("Response time: n/a, Errors: n/a\n"), "{text}");
-    assert_eq!(text.matches("no metrics source").count(), 1);
+    assert_eq!(text.matches(&reason).count(), 1);
 }
 
 #[test]
 fn on_the_line_of_a_sample_every_absence_has_its_reason() {
     let mut cache = service("cache");
-    let current = cache.current.as_mut().expect("a sample");
-    (current.cpu_percent, current.memory_mb) = (None, None);
-    cache.absent = ["cpu_percent", "memory_mb"]
-        .map(|metric| (metric.to_owned(), "first reading".to_owned()))
-        .into();
+    for metric in [Metric::CpuPercent, Metric::MemoryMb] {
+        current(&mut cache)
+            .set(metric, None)
+            .expect("nothing is not infinite");
+        cache.sources.set(metric, Err(Absent::FirstReading));
+    }
     let mut unknown = service("unknown");
-    unknown.absent = BTreeMap::new();
-    let current = unknown.current.as_mut().expect("a sample");
-    current.request_rate = None;
-    let text = text_of(&report(vec![cache, unknown]));
-    assert!(
-        text.contains("CPU: n/a (first reading), Memory: n/a (first reading), RPS: 75.3\n"),
-        "{text}"
-    );
+    current(&mut unknown).request_rate = None;
+    let text = text_of(&pass(vec![cache, unknown]));
+    let reason = Absent::FirstReading;
+    let line = format!("CPU: n/a ({reason}), Memory: n/a ({reason}), RPS: 75.3\n");
+    assert!(text.contains(&line), "{text}");
     assert!(
         text.contains("RPS: n/a (the reason was not recorded)\n"),
         "{text}"
@@ -114,11 +126,9 @@ fn on_the_line_of_a_sample_every_absence_has_its_reason() {
 
 #[test]
 fn a_sample_from_the_future_is_not_0_s_old() {
-    let mut ahead = service("ahead");
-    ahead.state = ServiceState::Stopped;
-    ahead.current.as_mut().expect("a sample").sampled_at =
-        NOW + std::time::Duration::from_secs(7_200);
-    let text = text_of(&report(vec![ahead]));
+    let mut ahead = stopped("ahead");
+    current(&mut ahead).sampled_at = NOW + Duration::from_secs(7_200);
+    let text = text_of(&pass(vec![ahead]));
     assert!(
         text.contains("(stopped; last sample 2026-11-23 12:00:00 UTC, 2 h ahead of this clock)"),
         "{text}"
@@ -127,21 +137,19 @@ fn a_sample_from_the_future_is_not_0_s_old() {
 
 #[test]
 fn old_numbers_say_how_old_they_are() {
-    let mut stopped = service("stopped");
-    stopped.state = ServiceState::Stopped;
-    stopped.instances = 0;
-    stopped.current.as_mut().expect("a sample").sampled_at = NOW - milliseconds(190_000);
+    let mut stopped_service = stopped("stopped");
+    current(&mut stopped_service).sampled_at = NOW - milliseconds(190_000);
     let mut unreachable = service("unreachable");
-    unreachable.current.as_mut().expect("a sample").sampled_at = NOW - milliseconds(31_000);
+    current(&mut unreachable).sampled_at = NOW - milliseconds(31_000);
     let mut fresh = service("fresh");
     fresh.instances = 3;
-    fresh.current.as_mut().expect("a sample").sampled_at = NOW - milliseconds(30_000);
+    current(&mut fresh).sampled_at = NOW - milliseconds(30_000);
     let mut unmeasured = service("unmeasured");
-    unmeasured.current = None;
-    let mut gone = unmeasured.clone();
-    gone.name = "gone".to_owned();
-    gone.state = ServiceState::Stopped;
-    let text = text_of(&report(vec![stopped, unreachable, fresh, unmeasured, gone]));
+    unmeasured.assessment.current = None;
+    let mut gone = stopped("gone");
+    gone.assessment.current = None;
+    let services = vec![stopped_service, unreachable, fresh, unmeasured, gone];
+    let text = text_of(&pass(services));
     let lines: Vec<&str> = text.lines().skip(4).take(5).collect();
     insta::assert_snapshot!(lines.join("\n"), @r#"
     ✓ stopped - CPU: 45.2%, Memory: 312MB, RPS: 75.3  (stopped; last sample 2026-11-23 09:56:50 UTC, 3 min ago)
@@ -155,49 +163,49 @@ fn old_numbers_say_how_old_they_are() {
 #[test]
 fn predictions_are_as_sure_as_they_may_be() {
     let mut little = service("little");
-    little.prediction = Some(Prediction::NotEnoughData {
-        not_enough_data: SampleCounts { have: 2, need: 3 },
-    });
+    little.assessment.prediction = Some(Err(NotEnoughData { have: 2, need: 3 }));
     let mut partly = service("partly");
-    partly.current.as_mut().expect("a sample").request_rate = None;
-    let mut by_training = predicted(52.8, (49.0, 57.1), 5.0);
-    by_training.skill = None;
-    by_training.basis = Some(ForecastBasis::Prior);
-    let mut point = predicted(89.1, (0.0, 0.0), 0.0);
-    point.lower = None;
-    partly.prediction = Some(Prediction::Forecast(Box::new(ForecastReport {
-        history_seconds: 35,
-        model: "ses".to_owned(),
-        cpu_percent: Some(by_training),
-        memory_mb: None,
-        request_rate: Some(point),
-        response_time_ms: None,
-        error_rate: None,
-    })));
-    partly.health.predicted = Some(health(55.0, HealthBand::Degraded));
-    let mut blind = with_prediction(service("blind"));
-    blind.current = None;
-    blind.health = HealthReport {
-        current: HealthValue {
-            score: None,
-            status: HealthBand::Unknown,
-            used: vec![],
-        },
-        predicted: Some(health(12.0, HealthBand::Unhealthy)),
+    current(&mut partly).request_rate = None;
+    let by_training = Forecast {
+        skill: None,
+        basis: Some(Basis::Prior),
+        ..predicted(52.8, (49.0, 57.1), 5.0)
     };
+    let point = Forecast {
+        quantiles: None,
+        ..predicted(89.1, (0.0, 0.0), 0.0)
+    };
+    let forecasts = [
+        (Metric::CpuPercent, by_training),
+        (Metric::RequestRate, point),
+    ];
+    let mut short = prediction(forecasts.into());
+    short.history = Duration::from_secs(35);
+    partly.assessment.prediction = Some(Ok(short));
+    partly.assessment.predicted_health = Some(health(55.0, HealthStatus::Degraded));
+    let mut blind = with_prediction(service("blind"));
+    blind.assessment.current = None;
+    blind.assessment.current_health = Health {
+        score: None,
+        status: HealthStatus::Unknown,
+        used: vec![],
+    };
+    blind.assessment.predicted_health = Some(health(12.0, HealthStatus::Unhealthy));
     let mut constant = with_prediction(service("constant"));
-    if let Some(Prediction::Forecast(forecast)) = &mut constant.prediction {
-        forecast.cpu_percent = Some(PredictedValue {
-            basis: Some(ForecastBasis::Constant),
-            left_out_values: 1,
+    if let Some(Ok(made)) = &mut constant.assessment.prediction {
+        let flat = Forecast {
+            basis: Some(Basis::Constant),
             ..unjudged(45.2)
-        });
-        forecast.memory_mb = Some(PredictedValue {
+        };
+        let never_erred = Forecast {
             skill: None,
             ..predicted(312.0, (312.0, 312.0), -9.0)
-        });
+        };
+        made.forecasts.insert(Metric::CpuPercent, flat);
+        made.forecasts.insert(Metric::MemoryMb, never_erred);
+        made.left_out.insert(Metric::CpuPercent, 1);
     }
-    let report = report(vec![little, partly, blind, constant]);
+    let report = pass(vec![little, partly, blind, constant]);
     insta::assert_snapshot!(section_of(&report, "🔮"), @r#"
     📦 little
        Not enough data: 2 of the 3 samples that a prediction takes
@@ -225,73 +233,70 @@ fn predictions_are_as_sure_as_they_may_be() {
     "#);
 }
 
+fn did_not_start() -> ScalingError {
+    ScalingError::Start(Box::new(StartFailure {
+        service: "api".to_owned(),
+        instance: None,
+        cause: StartCause::NoFreePort,
+        log_tail: vec!["listening".to_owned()],
+        log_file: None,
+        entry_point_ran: None,
+    }))
+}
+
 #[test]
 fn scaling_says_what_became_of_it() {
-    let failed = |action, from, to, after| ScalingReport {
-        performed: true,
-        instances_after: after,
-        error: Some("instance 2 never became ready".to_owned()),
-        ..scaling(action, from, to)
-    };
-    let not_done = ScalingReport {
+    let failed = |after| ScalingOutcome {
         performed: false,
-        took_ms: None,
-        instances_after: None,
-        error: Some("no test file is known".to_owned()),
-        ..scaling(ScalingKind::ScaleUp, 1, 2)
+        error: Some(did_not_start()),
+        ..done(after)
     };
-    let scaled = |name: &str, scaling: ScalingReport| ServiceReport {
-        scaling: Some(scaling),
-        ..service(name)
+    let up = || decision(1, 185.2);
+    let mut nothing = stopped("stopped");
+    nothing.scaling = Some(ScalingOutcome::default());
+    let refused = ScalingOutcome {
+        error: Some(ScalingError::AllLeased),
+        ..ScalingOutcome::default()
     };
-    let stopped = ServiceReport {
-        state: ServiceState::Stopped,
-        ..scaled("stopped", no_scaling("stopped"))
-    };
-    let report = report(vec![
-        scaled("down", scaling(ScalingKind::ScaleDown, 2, 1)),
-        scaled("partly", failed(ScalingKind::ScaleUp, 1, 3, Some(2))),
-        scaled("not-at-all", failed(ScalingKind::ScaleUp, 1, 3, Some(1))),
-        scaled("refused", not_done),
-        scaled(
-            "held",
-            no_scaling("cool-down: scaled up 12 s ago, 60 s apart"),
-        ),
-        stopped,
+    let report = pass(vec![
+        scaled(service("down"), decision(2, 5.0), done(1)),
+        scaled(service("partly"), up(), failed(2)),
+        scaled(service("not-at-all"), up(), failed(1)),
+        scaled(service("refused"), decision(2, 5.0), refused),
+        scaled(service("held"), decision(1, 5.0), ScalingOutcome::default()),
+        nothing,
     ]);
     insta::assert_snapshot!(section_of(&report, "⚡"), @r#"
     📉 down - Scale DOWN by 1 instance(s)
-       Reason: High resource utilization detected (CPU 85.2% > 70%)
+       Reason: Low resource utilization detected (CPU 5.0% < 30%, memory 80MB < 128MB over 60 s)
        Done: 2 → 1 instance in 38 ms
     📈 partly - Scale UP by 2 instance(s)
-       Reason: High resource utilization detected (CPU 85.2% > 70%)
+       Reason: High resource utilization detected (CPU 185.2% > 70%)
        Done in part: 1 → 2 instances (of 3 wanted) in 38 ms
-       Error: instance 2 never became ready
+       Error: service `api` did not start: no port of 127.0.0.1 is free (last line of its log: listening)
     📈 not-at-all - Scale UP by 2 instance(s)
-       Reason: High resource utilization detected (CPU 85.2% > 70%)
+       Reason: High resource utilization detected (CPU 185.2% > 70%)
        Not done: still 1 instance
-       Error: instance 2 never became ready
-    📈 refused - Scale UP by 1 instance(s)
-       Reason: High resource utilization detected (CPU 85.2% > 70%)
-       Not done: still 1 instance
-       Error: no test file is known
-    ✓ held - No scaling needed  (cool-down: scaled up 12 s ago, 60 s apart)
+       Error: service `api` did not start: no port of 127.0.0.1 is free (last line of its log: listening)
+    📉 refused - Scale DOWN by 1 instance(s)
+       Reason: Low resource utilization detected (CPU 5.0% < 30%, memory 80MB < 128MB over 60 s)
+       Not done: still 2 instances
+       Error: every other instance is leased
+    ✓ held - No scaling needed  (Holding: nothing measured asks for more, and the minimum of 1 instance(s) is running)
     ✓ stopped - Nothing to scale (stopped)
     "#);
 }
 
 #[test]
 fn a_dry_run_would_do_it() {
-    let mut postgres = service("postgres");
-    postgres.scaling = Some(ScalingReport {
-        performed: false,
-        took_ms: None,
-        instances_after: None,
-        ..scaling(ScalingKind::ScaleUp, 1, 3)
-    });
-    let report = ManageReport {
+    let postgres = scaled(
+        service("postgres"),
+        decision(1, 185.2),
+        ScalingOutcome::default(),
+    );
+    let report = ManagePass {
         dry_run: true,
-        ..report(vec![postgres])
+        ..pass(vec![postgres])
     };
     let section = section_of(&report, "⚡");
     assert!(
@@ -303,19 +308,8 @@ fn a_dry_run_would_do_it() {
 #[test]
 fn a_pool_without_instances_has_no_utilization() {
     let mut empty = service("empty");
-    empty.pool = Some(PoolSummary {
-        available: 0,
-        in_use: 0,
-        utilization: None,
-        advice: None,
-        advised_size: None,
-        advice_basis: None,
-        size: None,
-        hit_rate: None,
-        wait_saved_ms: None,
-        idle_memory_mb: None,
-    });
-    insta::assert_snapshot!(section_of(&report(vec![empty]), "🎯"), @r#"
+    empty.assessment.pool = Some(pool(0, 0));
+    insta::assert_snapshot!(section_of(&pass(vec![empty]), "🎯"), @r#"
     📦 empty Resource Pool:
        Size: 0 available, 0 in-use
        Utilization: n/a (no instance)
@@ -324,38 +318,83 @@ fn a_pool_without_instances_has_no_utilization() {
 
 #[test]
 fn a_warm_pool_says_what_it_was_worth() {
+    let usage = PoolUsage {
+        leases: 8,
+        warm: 6,
+        waits: 5,
+        waited: Some(milliseconds(10)),
+        start_time: Some(milliseconds(30)),
+        memory_mb: Some(8.0),
+    };
     let mut cache = service("cache");
-    cache.pool = Some(PoolSummary {
-        available: 3,
-        in_use: 2,
-        utilization: Some(0.4),
-        advice: None,
-        advised_size: Some(4),
-        advice_basis: Some("the arithmetic".to_owned()),
-        size: Some(5),
-        hit_rate: Some(0.75),
-        wait_saved_ms: Some(140.2),
-        idle_memory_mb: Some(24.0),
+    cache.assessment.pool = Some(PoolReport {
+        demand: PoolDemand {
+            leases: 8,
+            usually_leased: Some(3.0),
+            arrivals_per_second: Some(2.0),
+            start_time: Some(milliseconds(30)),
+        },
+        warm: Some(WarmPool {
+            size: 5,
+            worth: usage.worth(3),
+        }),
+        ..pool(3, 2)
     });
-    insta::assert_snapshot!(section_of(&report(vec![cache]), "🎯"), @r#"
+    insta::assert_snapshot!(section_of(&pass(vec![cache]), "🎯"), @r#"
     📦 cache Resource Pool:
        Size: 3 available, 2 in-use
        Utilization: 40.0%
        Warm: 5 wanted, 75% of leases found one, 140 ms of waiting saved, 24MB held by free ones
-       Advised size: 4  (the arithmetic)
+       Advised size: 4  (95th percentile of concurrent leases, resets included: 3 of 8 leases; plus 2.000 leases/s × 30 ms start time = 3.06, rounded up)
     "#);
 }
 
 #[test]
 fn alerts_stand_above_the_sections() {
     let mut api = with_prediction(service("api"));
-    api.file = Some("tests/a.clnrm.toml".to_owned());
-    api.alerts = vec!["CPU reaches 100% in 3 min (90%: 2–5)".to_owned()];
-    let report = report(vec![api]);
-    assert_eq!(
-        section_of(&report, "🚨"),
-        "  api (tests/a.clnrm.toml) - CPU reaches 100% in 3 min (90%: 2–5)"
-    );
+    api.file = Some(PathBuf::from("tests/a.clnrm.toml"));
+    api.impaired = vec![(InstanceId("api-1".to_owned()), Condition::Paused)];
+    api.assessment.memory = Some(MemoryAlert::TooLittle {
+        limit_mb: Some(64.0),
+        kills: MemoryKills {
+            kills: 14,
+            within: milliseconds(29_700),
+        },
+    });
+    let minutes = |minutes: u64| Some(Duration::from_secs(60 * minutes));
+    let alert = Alert {
+        kind: LimitKind::Metric,
+        metric: Metric::CpuPercent,
+        limit: 100.0,
+        current: 45.2,
+        reached_in: minutes(3),
+        earliest: minutes(2),
+        latest: minutes(5),
+        reach: Duration::from_secs(3_600),
+        model: Some(ModelName::Ses),
+        is_earned: true,
+    };
+    let may = Alert {
+        kind: LimitKind::Instances { max: 10 },
+        reached_in: None,
+        is_earned: false,
+        ..alert
+    };
+    let already = Alert {
+        metric: Metric::MemoryMb,
+        limit: 300.0,
+        reached_in: Some(Duration::ZERO),
+        ..alert
+    };
+    api.assessment.alerts = vec![alert, may, already];
+    let report = pass(vec![api]);
+    insta::assert_snapshot!(section_of(&report, "🚨"), @r#"
+    api (tests/a.clnrm.toml) - api-1 is paused
+    api (tests/a.clnrm.toml) - 64 MB is too little: 14 processes were killed for lack of memory in 30 s
+    api (tests/a.clnrm.toml) - CPU reaches 100% in 3 min (90%: 2–5)
+    api (tests/a.clnrm.toml) - load may need more than the 10 instance(s) allowed in 2 min (upper edge of 90%), when CPU is 100%; not yet judged: too few samples
+    api (tests/a.clnrm.toml) - memory is at its limit of 300 MB already
+    "#);
     let text = text_of(&report);
     assert!(text.find("🚨") < text.find("🔮"), "{text}");
 }
@@ -363,13 +402,13 @@ fn alerts_stand_above_the_sections() {
 #[test]
 fn hostile_text_cannot_act_or_forge_lines() {
     let mut hostile = service("cache\u{1b}[2J\n  ✓ forged");
-    hostile.current.as_mut().expect("a sample").request_rate = None;
-    hostile.absent = BTreeMap::from([(
-        "request_rate".to_owned(),
-        "\u{1b}]0;title\u{7}connection\rrefused".to_owned(),
-    )]);
-    let text = text_of(&report(vec![hostile]));
+    current(&mut hostile).request_rate = None;
+    let reason = Absent::NotFinite {
+        what: "\u{1b}]0;title\u{7}connection\rrefused".to_owned(),
+    };
+    hostile.sources.set(Metric::RequestRate, Err(reason));
+    let text = text_of(&pass(vec![hostile]));
     assert!(!text.contains(['\u{1b}', '\u{7}', '\r']), "{text:?}");
     assert!(text.contains("✓ cache\\n  ✓ forged - "), "{text}");
-    assert!(text.contains("(connection\\rrefused)"), "{text}");
+    assert!(text.contains("connection\\rrefused"), "{text}");
 }

@@ -3,7 +3,7 @@
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
 
-use super::manage::{report as manage_report, service};
+use super::manage::{pass, service};
 use super::run_fixtures::{everything, passed, report};
 use crate::report::style::{ColorChoice, Style, Surroundings};
 use crate::report::{Format, Printer, RunFormat, unless_closed};
@@ -37,7 +37,7 @@ fn reports_go_to_out_and_the_rest_to_err() {
     let (mut out, mut err) = (Vec::new(), Vec::new());
     let mut printer = Printer::new(&mut out, &mut err, plain(), false);
     printer
-        .manage(&manage_report(vec![service("cache")]), Format::Json)
+        .manage(&pass(vec![service("cache")]), Format::Json)
         .expect("writes to memory");
     printer.warning("careful").expect("writes to memory");
     printer.note("step\nby step").expect("writes to memory");

@@ -21,16 +21,19 @@ pub trait Forecaster: fmt::Debug + Sync {
 #[serde(rename_all = "snake_case")]
 pub enum ModelName {
     /// See [`super::LastValue`].
+    #[serde(rename = "last value")]
     LastValue,
     /// See [`super::Ema`].
     Ema,
     /// See [`super::Ses`].
     Ses,
     /// See [`super::DampedHolt`].
+    #[serde(rename = "damped holt")]
     DampedHolt,
     /// Direct robust regression for each step.
     Regression,
     /// See [`super::SeasonalRepeat`].
+    #[serde(rename = "seasonal repeat")]
     SeasonalRepeat,
     /// A small trained network over the others.
     Learned,

@@ -1,14 +1,17 @@
-//! What one pass of `ai-manage` found, decided and did. JSON is this very struct (schema `clnrm.ai-manage/1`).
+//! The report of `ai-manage`: what JSON shows, and what the text for people is rendered from.
 
 use std::collections::BTreeMap;
 
-use serde::Serialize;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
 
-pub use super::forecast_report::{
-    ComparedModel, ForecastBasis, ForecastReport, PathPoint, PredictedValue, Prediction, Quantiles,
-    SampleCounts, SkillReport, TimeToLimit,
-};
+use super::forecast::{Prediction, TimeToLimit};
+use super::metric::words;
 use crate::clock::{Timestamp, rfc3339};
+use crate::services::service_manager::cost::SavingsBasis;
+use crate::services::service_manager::{
+    CostKind, Health, HealthStatus, Metric, ScalingAction, ServiceMetrics, Source, Sources,
+};
 
 /// The whole report. Parts that were not asked for are `None` (`null` in JSON).
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -31,7 +34,6 @@ pub struct ManageReport {
 /// One service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceReport {
-    /// Its name.
     pub name: String,
     /// The test file that declares it, where two services share the name.
     pub file: Option<String>,
@@ -40,11 +42,11 @@ pub struct ServiceReport {
     /// Running instances.
     pub instances: u32,
     /// The newest sample; `None` when there never was one.
-    pub current: Option<CurrentMetrics>,
-    /// Metric → where it came from (`procfs`, `redis`, …).
-    pub sources: BTreeMap<String, String>,
-    /// Metric → why it is not there.
-    pub absent: BTreeMap<String, String>,
+    #[serde(serialize_with = "current")]
+    pub current: Option<ServiceMetrics>,
+    /// `sources`: metric → where it came from (`procfs`, `redis`, …); `absent`: metric → why it is not there.
+    #[serde(flatten, serialize_with = "sources_and_absences")]
+    pub sources: Sources,
     /// `None` without `--predict-load`.
     pub prediction: Option<Prediction>,
     /// Current and (with `--predict-load`) predicted health.
@@ -69,69 +71,23 @@ pub enum ServiceState {
     Stopped,
 }
 
-/// The newest sample, `null` where it could not be measured.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct CurrentMetrics {
-    /// When it was taken.
-    #[serde(serialize_with = "rfc3339::serialize")]
-    pub sampled_at: Timestamp,
-    /// Percent of the allotted CPU, mean per instance.
-    pub cpu_percent: Option<f64>,
-    /// Resident MB (10⁶ bytes), mean per instance.
-    pub memory_mb: Option<f64>,
-    /// Resident MB of all instances.
-    pub memory_total_mb: Option<f64>,
-    /// MB per second exchanged with clients.
-    pub network_mb_per_s: Option<f64>,
-    /// Open client connections.
-    pub active_connections: Option<f64>,
-    /// Requests per second, all instances.
-    pub request_rate: Option<f64>,
-    /// Mean over the sampling interval.
-    pub response_time_ms: Option<f64>,
-    /// Share of requests that failed, 0..=1.
-    pub error_rate: Option<f64>,
-}
-
 /// Health now and at the horizon.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HealthReport {
     /// Of the newest sample.
-    pub current: HealthValue,
+    #[serde(serialize_with = "health")]
+    pub current: Health,
     /// Of the forecast; `None` without `--predict-load` or without a forecast.
-    pub predicted: Option<HealthValue>,
-}
-
-/// A score and its band.
-#[derive(Debug, Clone, PartialEq, Serialize)]
-pub struct HealthValue {
-    /// 0..=100; `None` when nothing was measured.
-    pub score: Option<f64>,
-    /// The band.
-    pub status: HealthBand,
-    /// Which components the score was made of.
-    pub used: Vec<String>,
-}
-
-/// Bands of the health score.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum HealthBand {
-    /// Above 70.
-    Healthy,
-    /// 40 to 70.
-    Degraded,
-    /// Below 40.
-    Unhealthy,
-    /// Nothing was measured.
-    Unknown,
+    #[serde(serialize_with = "optional_health")]
+    pub predicted: Option<Health>,
 }
 
 /// The scaling decision and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScalingReport {
     /// What was decided.
-    pub action: ScalingKind,
+    #[serde(serialize_with = "action_name")]
+    pub action: ScalingAction,
     /// By how many instances; 0 for `none`.
     pub by: u32,
     /// Instances before.
@@ -154,18 +110,6 @@ pub struct ScalingReport {
     pub error: Option<String>,
 }
 
-/// Directions of scaling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ScalingKind {
-    /// Add instances.
-    ScaleUp,
-    /// Remove instances.
-    ScaleDown,
-    /// Leave them.
-    None,
-}
-
 /// The pool of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoolSummary {
@@ -176,7 +120,7 @@ pub struct PoolSummary {
     /// In use / all, 0..=1; `None` when there is no instance.
     pub utilization: Option<f64>,
     /// The seed's sentence, where one applies.
-    pub advice: Option<String>,
+    pub advice: Option<&'static str>,
     /// Advised number of instances, where the history allows one.
     pub advised_size: Option<u32>,
     /// The arithmetic behind it.
@@ -194,21 +138,15 @@ pub struct PoolSummary {
 /// One cost recommendation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
-    /// The service.
     pub service_name: String,
-    /// `downsize`, `optimize`, `serverless_migration` or `pool_optimization`.
-    pub kind: String,
-    /// The kind as reports print it, e.g. `Downsize`.
-    #[serde(skip)]
-    pub title: String,
+    pub kind: CostKind,
     /// One or two sentences.
-    pub description: String,
+    pub description: &'static str,
     /// Percent of the service's cost.
     pub estimated_savings_percent: f64,
     /// 1..=5, 5 first.
     pub priority: u8,
-    /// `rule_of_thumb` or `computed`.
-    pub basis: String,
+    pub basis: SavingsBasis,
     /// The arithmetic, where it was computed.
     pub arithmetic: Option<String>,
     /// Money per month, where the project states its prices.
@@ -218,4 +156,75 @@ pub struct Recommendation {
 impl ManageReport {
     /// The name and version of this report's JSON form.
     pub const SCHEMA: &'static str = "clnrm.ai-manage/1";
+}
+
+fn current<S: Serializer>(
+    sample: &Option<ServiceMetrics>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let Some(sample) = sample else {
+        return serializer.serialize_none();
+    };
+    let mut map = serializer.serialize_map(Some(1 + Metric::ALL.len()))?;
+    map.serialize_entry("sampled_at", &sample.sampled_at.to_string())?;
+    for metric in Metric::ALL {
+        map.serialize_entry(metric.name(), &sample.get(metric))?;
+    }
+    map.end()
+}
+
+fn sources_and_absences<S: Serializer>(
+    sources: &Sources,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    let measured = sources.measured();
+    let measured: BTreeMap<&str, &Source> = measured
+        .map(|(metric, source)| (metric.name(), source))
+        .collect();
+    let absent = sources.absent();
+    let absent: BTreeMap<&str, String> = absent
+        .map(|(metric, reason)| (metric.name(), reason.to_string()))
+        .collect();
+    let mut map = serializer.serialize_map(Some(2))?;
+    map.serialize_entry("sources", &measured)?;
+    map.serialize_entry("absent", &absent)?;
+    map.end()
+}
+
+fn health<S: Serializer>(health: &Health, serializer: S) -> Result<S::Ok, S::Error> {
+    #[derive(Serialize)]
+    struct Worded {
+        score: Option<f64>,
+        status: HealthStatus,
+        used: Vec<&'static str>,
+    }
+    let used = health
+        .used
+        .iter()
+        .map(|metric| words(*metric).part)
+        .collect();
+    Worded {
+        score: health.score,
+        status: health.status,
+        used,
+    }
+    .serialize(serializer)
+}
+
+fn optional_health<S: Serializer>(
+    predicted: &Option<Health>,
+    serializer: S,
+) -> Result<S::Ok, S::Error> {
+    match predicted {
+        Some(predicted) => health(predicted, serializer),
+        None => serializer.serialize_none(),
+    }
+}
+
+fn action_name<S: Serializer>(action: &ScalingAction, serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(match action {
+        ScalingAction::ScaleUp { .. } => "scale_up",
+        ScalingAction::ScaleDown { .. } => "scale_down",
+        ScalingAction::NoAction => "none",
+    })
 }
