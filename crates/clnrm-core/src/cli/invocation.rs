@@ -11,10 +11,10 @@ use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
 use super::error::{CliError, CommandFailure};
-use super::types::GlobalOptions;
+use super::types::GlobalArguments;
 use crate::backend::{BackendError, Backends};
 use crate::clock::SystemClock;
-use crate::config::project::{self, STATE_DIR_VARIABLE};
+use crate::config::project::{ProjectSettings, STATE_DIR_NAME, STATE_DIR_VARIABLE};
 use crate::lifecycle::Project;
 use crate::procfs::ProcessIdentity;
 use crate::report::style::{Style, Surroundings};
@@ -31,7 +31,7 @@ pub(super) struct Invocation {
 }
 
 impl Invocation {
-    pub(super) fn read(global: &GlobalOptions) -> Result<Self, CliError> {
+    pub(super) fn read(global: &GlobalArguments) -> Result<Self, CliError> {
         let system = |what| move |source| CommandFailure::System { what, source };
         // Variables that are not text cannot be passed on as text.
         let variables: BTreeMap<String, String> = env::vars_os()
@@ -60,15 +60,15 @@ impl Invocation {
     }
 
     /// The project of the current folder and its settings.
-    pub(super) fn settings(&self) -> Result<project::Project, CliError> {
-        Ok(project::Project::open(&self.current_dir, &self.variables)?)
+    pub(super) fn settings(&self) -> Result<ProjectSettings, CliError> {
+        Ok(ProjectSettings::open(&self.current_dir, &self.variables)?)
     }
 
     /// Opens the project's state, making it where there is none.
     /// `hurry` ends every grace period.
     pub(super) fn open(
         &self,
-        settings: &project::Project,
+        settings: &ProjectSettings,
         hurry: &CancellationToken,
     ) -> Result<Arc<Project>, CliError> {
         self.project(settings, Store::open(&settings.state_dir)?, hurry, false)
@@ -94,7 +94,7 @@ impl Invocation {
 
     fn project(
         &self,
-        settings: &project::Project,
+        settings: &ProjectSettings,
         store: Store,
         hurry: &CancellationToken,
         looks_only: bool,
@@ -132,7 +132,7 @@ impl Invocation {
     /// could not be looked for; where there is no engine at all, there are none.
     pub(super) async fn end_abandoned(
         &self,
-        settings: &project::Project,
+        settings: &ProjectSettings,
         printer: &mut Printer<'_>,
     ) -> Result<Option<BackendError>, CliError> {
         let state_dir = &settings.state_dir;
@@ -174,7 +174,7 @@ impl Invocation {
     /// The same, of what runs without a history nothing is asked.
     pub(super) fn open_if_there(
         &self,
-        settings: &project::Project,
+        settings: &ProjectSettings,
         hurry: &CancellationToken,
     ) -> Result<Option<Arc<Project>>, CliError> {
         if !settings.state_dir.exists() {
@@ -201,7 +201,7 @@ impl Invocation {
         let mut variables = self.variables.clone();
         variables.insert(
             STATE_DIR_VARIABLE.to_owned(),
-            dir.join(project::STATE_DIR_NAME).display().to_string(),
+            dir.join(STATE_DIR_NAME).display().to_string(),
         );
         Self {
             current_dir: dir,

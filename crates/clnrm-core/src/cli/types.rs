@@ -26,7 +26,7 @@ use crate::report::{Format, RunFormat};
 pub struct Cli {
     /// Options of every command.
     #[command(flatten)]
-    pub global: GlobalOptions,
+    pub global: GlobalArguments,
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
@@ -35,7 +35,7 @@ pub struct Cli {
 /// Options that every command takes.
 #[derive(Debug, Clone, Default, Args)]
 #[command(next_help_heading = "Global options")]
-pub struct GlobalOptions {
+pub struct GlobalArguments {
     /// Show what led to the results too
     #[arg(short, long, global = true)]
     pub verbose: bool,
@@ -88,29 +88,29 @@ pub enum FormatArgument {
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Run tests against their services
-    Run(RunOptions),
+    Run(RunArguments),
     /// Check test files without starting anything
-    Validate(ValidateOptions),
+    Validate(ValidateArguments),
     /// Write a first test file that runs as it stands
-    Init(InitOptions),
+    Init(InitArguments),
     /// Look at services, stop, restart and scale them
-    Services(ServicesOptions),
+    Services(ServicesArguments),
     /// Show the main job on small services that come with clnrm (under a minute)
-    Demo(DemoOptions),
+    Demo(DemoArguments),
     /// Print a completion script for a shell
-    Completions(CompletionsOptions),
+    Completions(CompletionsArguments),
     /// The supervisor of one instance; started by clnrm itself
     #[command(name = "__shim", hide = true)]
-    Shim(ShimOptions),
+    Shim(ShimArguments),
     /// Looks after warm instances; started by clnrm itself
     #[command(name = "__guard", hide = true)]
-    Guard(GuardOptions),
+    Guard(GuardArguments),
 }
 
 /// `clnrm run`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = help::RUN)]
-pub struct RunOptions {
+pub struct RunArguments {
     /// Test files, or folders to search for *.clnrm.toml (default: this folder)
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
@@ -131,7 +131,7 @@ pub struct RunOptions {
 /// `clnrm validate`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = help::VALIDATE)]
-pub struct ValidateOptions {
+pub struct ValidateArguments {
     /// Test files, or folders to search for *.clnrm.toml (default: this folder)
     #[arg(value_name = "PATHS")]
     pub paths: Vec<PathBuf>,
@@ -140,7 +140,7 @@ pub struct ValidateOptions {
 /// `clnrm init`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = help::INIT)]
-pub struct InitOptions {
+pub struct InitArguments {
     /// The file to write, or the folder to write it to (default: this folder)
     #[arg(value_name = "PATH")]
     pub path: Option<PathBuf>,
@@ -152,7 +152,7 @@ pub struct InitOptions {
 /// `clnrm services`.
 #[derive(Debug, Clone, Args)]
 #[command(subcommand_required = true, arg_required_else_help = true)]
-pub struct ServicesOptions {
+pub struct ServicesArguments {
     /// What to do with them.
     #[command(subcommand)]
     pub command: ServicesCommand,
@@ -165,19 +165,19 @@ pub enum ServicesCommand {
     #[command(after_help = help::STATUS)]
     Status,
     /// Show the end of a service's log
-    Logs(LogsOptions),
+    Logs(LogsArguments),
     /// Stop a service's instances and start fresh ones
-    Restart(RestartOptions),
+    Restart(RestartArguments),
     /// Stop services and check that nothing of them is left
-    Stop(StopOptions),
+    Stop(StopArguments),
     /// Predict load, scale services and advise on resources, from their measured history
-    AiManage(AiManageOptions),
+    AiManage(AiManageArguments),
 }
 
 /// `clnrm services logs`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = help::LOGS)]
-pub struct LogsOptions {
+pub struct LogsArguments {
     /// The service, by name or pattern, or one instance by its id
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -192,7 +192,7 @@ pub struct LogsOptions {
 /// `clnrm services restart`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = help::RESTART)]
-pub struct RestartOptions {
+pub struct RestartArguments {
     /// The service, by name or pattern, or one instance by its id
     #[arg(value_name = "NAME")]
     pub name: String,
@@ -202,7 +202,7 @@ pub struct RestartOptions {
 #[derive(Debug, Clone, Default, Args)]
 #[group(id = "what", required = true)]
 #[command(after_help = help::STOP)]
-pub struct StopOptions {
+pub struct StopArguments {
     /// The services to stop, by name or pattern
     #[arg(value_name = "NAME", conflicts_with = "all")]
     pub names: Vec<String>,
@@ -214,7 +214,7 @@ pub struct StopOptions {
 /// `clnrm services ai-manage`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = help::AI_MANAGE)]
-pub struct AiManageOptions {
+pub struct AiManageArguments {
     /// Enable auto-scaling based on load prediction
     #[arg(long)]
     pub auto_scale: bool,
@@ -244,7 +244,7 @@ pub struct AiManageOptions {
 /// `clnrm demo`.
 #[derive(Debug, Clone, Default, Args)]
 #[command(after_help = help::DEMO)]
-pub struct DemoOptions {
+pub struct DemoArguments {
     /// One part of it; `None` = the demonstration itself.
     #[command(subcommand)]
     pub part: Option<DemoPart>,
@@ -255,15 +255,15 @@ pub struct DemoOptions {
 pub enum DemoPart {
     /// A small HTTP server that burns CPU and memory per request and exports Prometheus text
     #[command(hide = true)]
-    Serve(DemoServeOptions),
+    Serve(DemoServeArguments),
     /// A load generator
     #[command(hide = true)]
-    Load(DemoLoadOptions),
+    Load(DemoLoadArguments),
 }
 
 /// `clnrm demo serve`.
 #[derive(Debug, Clone, Args)]
-pub struct DemoServeOptions {
+pub struct DemoServeArguments {
     /// Listen on this port of the loopback interface
     #[arg(long, value_name = "PORT")]
     pub port: u16,
@@ -274,7 +274,7 @@ pub struct DemoServeOptions {
 
 /// `clnrm demo load`.
 #[derive(Debug, Clone, Args)]
-pub struct DemoLoadOptions {
+pub struct DemoLoadArguments {
     /// What to request and how often per second, such as http://127.0.0.1:8080/work,rate=40..180; may be given again
     #[arg(long = "target", value_name = "URL,rate=RATE", required = true)]
     pub targets: Vec<String>,
@@ -295,7 +295,7 @@ pub struct DemoLoadOptions {
 /// `clnrm completions`.
 #[derive(Debug, Clone, Args)]
 #[command(after_help = help::COMPLETIONS)]
-pub struct CompletionsOptions {
+pub struct CompletionsArguments {
     /// The shell
     #[arg(value_enum, value_name = "SHELL")]
     pub shell: clap_complete::Shell,
@@ -303,7 +303,7 @@ pub struct CompletionsOptions {
 
 /// `clnrm __shim`: its arguments are read by the runtime that wrote them.
 #[derive(Debug, Clone, Args)]
-pub struct ShimOptions {
+pub struct ShimArguments {
     /// Passed on as they are.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     pub arguments: Vec<OsString>,
@@ -311,12 +311,12 @@ pub struct ShimOptions {
 
 /// `clnrm __guard`.
 #[derive(Debug, Clone, Args)]
-pub struct GuardOptions {
+pub struct GuardArguments {
     /// Where the project's state is.
     pub state_dir: PathBuf,
 }
 
-impl GlobalOptions {
+impl GlobalArguments {
     /// The colour choice of the flag, if it was given.
     pub fn color_choice(&self) -> Option<ColorChoice> {
         self.color.map(|color| match color {
@@ -367,9 +367,9 @@ mod tests {
         Cli::try_parse_from(line.split_whitespace())
     }
 
-    fn ai_manage(line: &str) -> AiManageOptions {
+    fn ai_manage(line: &str) -> AiManageArguments {
         match parse(line).expect("a valid command line").command {
-            Command::Services(ServicesOptions {
+            Command::Services(ServicesArguments {
                 command: ServicesCommand::AiManage(options),
             }) => options,
             other => panic!("not ai-manage: {other:?}"),
@@ -453,7 +453,7 @@ mod tests {
             shim.arguments,
             ["--dir", "/tmp/x", "--", "sh", "-c", "true"]
         );
-        let Command::Demo(DemoOptions {
+        let Command::Demo(DemoArguments {
             part: Some(DemoPart::Load(load)),
         }) = parse(
             "clnrm demo load --for 14s --target http://h/a,rate=1 --target http://h/b,rate=2..3",

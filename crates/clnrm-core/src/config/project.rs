@@ -26,7 +26,7 @@ pub const STATE_DIR_VARIABLE: &str = "CLNRM_STATE_DIR";
 
 /// A project and its settings.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Project {
+pub struct ProjectSettings {
     /// The directory that `clnrm.toml` and `.clnrm` are in.
     pub root: PathBuf,
     /// Where history and instances are kept.
@@ -63,7 +63,7 @@ pub struct CostRates {
 
 /// The project's settings cannot be used.
 #[derive(Debug, Error)]
-pub enum ProjectError {
+pub enum SettingsError {
     /// `clnrm.toml` is there but cannot be read.
     #[error(transparent)]
     File(#[from] ConfigError),
@@ -75,7 +75,7 @@ pub enum ProjectError {
     },
 }
 
-impl Fatal for ProjectError {
+impl Fatal for SettingsError {
     fn exit(&self) -> Exit {
         Exit::Usage
     }
@@ -142,12 +142,12 @@ const VARIABLES: [(&str, &str); 14] = [
 /// More than any machine runs; catches a slipped digit.
 const MOST_JOBS: u32 = 1024;
 
-impl Project {
+impl ProjectSettings {
     /// The project that `cwd` (absolute) is in, with `variables` as the environment.
     ///
     /// # Errors
     /// Every wrong setting at once, each with where it came from.
-    pub fn open(cwd: &Path, variables: &BTreeMap<String, String>) -> Result<Self, ProjectError> {
+    pub fn open(cwd: &Path, variables: &BTreeMap<String, String>) -> Result<Self, SettingsError> {
         let root = find_root(cwd);
         let stated = variables
             .get(STATE_DIR_VARIABLE)
@@ -171,7 +171,7 @@ pub fn find_root(cwd: &Path) -> PathBuf {
     cwd.ancestors().find(is_root).unwrap_or(cwd).to_owned()
 }
 
-fn load(root: &Path, variables: &BTreeMap<String, String>) -> Result<ProjectConfig, ProjectError> {
+fn load(root: &Path, variables: &BTreeMap<String, String>) -> Result<ProjectConfig, SettingsError> {
     let mut config = ProjectConfig::default();
     let mut problems = Vec::new();
     let file = root.join(FILE_NAME);
@@ -195,7 +195,7 @@ fn load(root: &Path, variables: &BTreeMap<String, String>) -> Result<ProjectConf
     if problems.is_empty() {
         Ok(config)
     } else {
-        Err(ProjectError::Invalid { problems })
+        Err(SettingsError::Invalid { problems })
     }
 }
 
@@ -314,7 +314,7 @@ mod tests {
             ("CLNRM_COST_CURRENCY", "\"$\""),
             ("CLNRM_SCALE_MEMORY_UP", "1GB"),
         ];
-        let project = Project::open(&below, &variables(&given)).unwrap();
+        let project = ProjectSettings::open(&below, &variables(&given)).unwrap();
         assert_eq!(project.root, root.path());
         assert_eq!(project.state_dir, root.path().join(".clnrm"));
         let config = project.config;
@@ -341,7 +341,7 @@ mod tests {
             ("CLNRM_SCALE_COOLDOWN", "60"),
             ("CLNRM_KEEP", "1\nkeep = true"),
         ];
-        let error = Project::open(root.path(), &variables(&given)).unwrap_err();
+        let error = ProjectSettings::open(root.path(), &variables(&given)).unwrap_err();
         let text = error
             .to_string()
             .replace(root.path().to_str().unwrap(), "ROOT");
@@ -359,7 +359,7 @@ mod tests {
     fn variables_are_checked_together() {
         let root = tempfile::tempdir().unwrap();
         let given = [("CLNRM_SCALE_MIN", "20"), ("CLNRM_SCALE_MAX", " 30 ")];
-        let project = Project::open(root.path(), &variables(&given)).unwrap();
+        let project = ProjectSettings::open(root.path(), &variables(&given)).unwrap();
         let scale = project.config.scale;
         assert_eq!((scale.min_instances, scale.max_instances), (20, 30));
     }
@@ -379,7 +379,8 @@ mod tests {
     fn the_state_directory_can_be_elsewhere() {
         let root = tempfile::tempdir().unwrap();
         fs::create_dir(root.path().join(".clnrm")).unwrap();
-        let open = |dir| Project::open(root.path(), &variables(&[(STATE_DIR_VARIABLE, dir)]));
+        let open =
+            |dir| ProjectSettings::open(root.path(), &variables(&[(STATE_DIR_VARIABLE, dir)]));
         assert_eq!(open("/state").unwrap().state_dir, Path::new("/state"));
         assert_eq!(open("state").unwrap().state_dir, root.path().join("state"));
         assert_eq!(open("").unwrap().state_dir, root.path().join(".clnrm"));

@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 use super::error::ManageError;
 use super::selection::select;
 use super::status_report::{
-    GuardStatus, InstanceState as ReportedState, InstanceStatus, Purpose, RestartReport,
-    RestartedInstance, StatusReport, StopReport,
+    GuardStatus, InstanceStatus, Purpose, ReportedState, RestartReport, RestartedInstance,
+    StatusReport, StopReport,
 };
 use crate::backend::folder::log_path;
 use crate::backend::{Condition, FetchedLog, OnPull, guard};

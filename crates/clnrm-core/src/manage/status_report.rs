@@ -55,7 +55,7 @@ pub struct InstanceStatus {
     /// Its id, unique in the project.
     pub id: String,
     /// Its state.
-    pub state: InstanceState,
+    pub state: ReportedState,
     /// `process` or `container`.
     pub runtime: String,
     /// The service's main process.
@@ -84,7 +84,7 @@ pub struct InstanceStatus {
 /// States of an instance, as reports name them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum InstanceState {
+pub enum ReportedState {
     /// Started, not ready yet.
     Starting,
     /// Ready.

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde::Serialize;
 
-use crate::manage::status_report::InstanceState;
+use crate::manage::status_report::ReportedState;
 use crate::text;
 
 /// The ends of the logs of one service's instances. JSON: schema `clnrm.logs/1`.
@@ -24,7 +24,7 @@ pub struct InstanceLog {
     /// The instance.
     pub id: String,
     /// Its state.
-    pub state: InstanceState,
+    pub state: ReportedState,
     /// Its log file.
     #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,

@@ -16,7 +16,7 @@ use super::services::Passes;
 use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::types::{DemoLoadOptions, DemoOptions, DemoPart, DemoServeOptions};
+use crate::cli::types::{DemoArguments, DemoLoadArguments, DemoPart, DemoServeArguments};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::config;
 use crate::config::project::CostRates;
@@ -36,7 +36,7 @@ const HORIZON: Duration = Duration::from_secs(60);
 
 /// Shows the main job, or runs the part of it that its test file asks for.
 pub(in crate::cli) async fn demo(
-    options: DemoOptions,
+    options: DemoArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
@@ -48,7 +48,7 @@ pub(in crate::cli) async fn demo(
     }
 }
 
-async fn serve_demo(options: DemoServeOptions) -> Result<Exit, CliError> {
+async fn serve_demo(options: DemoServeArguments) -> Result<Exit, CliError> {
     let shutdown = termination_signal().map_err(|source| CommandFailure::System {
         what: "listen for signals",
         source,
@@ -62,7 +62,10 @@ async fn serve_demo(options: DemoServeOptions) -> Result<Exit, CliError> {
     Ok(Exit::Good)
 }
 
-async fn load_demo(options: DemoLoadOptions, printer: &mut Printer<'_>) -> Result<Exit, CliError> {
+async fn load_demo(
+    options: DemoLoadArguments,
+    printer: &mut Printer<'_>,
+) -> Result<Exit, CliError> {
     let parse = |text: &String| {
         text.parse::<LoadTarget>()
             .map_err(|source| CommandFailure::DemoTarget {

@@ -8,14 +8,14 @@ use crate::backend::guard::GuardPost;
 use crate::cli::error::CliError;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::types::GuardOptions;
+use crate::cli::types::GuardArguments;
 use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::report::Printer;
 
 /// Guards a project as long as it has warm instances. What it has to tell goes to its log.
 pub(in crate::cli) async fn guard(
-    options: GuardOptions,
+    options: GuardArguments,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<Exit, CliError> {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::invocation::Invocation;
-use crate::cli::types::InitOptions;
+use crate::cli::types::InitArguments;
 use crate::config::template::FIRST_TEST;
 use crate::exit::Exit;
 use crate::report::file_report::InitReport;
@@ -15,7 +15,7 @@ const FILE_NAME: &str = "first.clnrm.toml";
 
 /// Writes a first test file that passes as it stands.
 pub(in crate::cli) fn init(
-    options: InitOptions,
+    options: InitArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,

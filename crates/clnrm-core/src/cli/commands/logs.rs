@@ -11,7 +11,7 @@ use crate::backend::log_file::{LogReader, tail};
 use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::types::LogsOptions;
+use crate::cli::types::LogsArguments;
 use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::manage::selection::SelectionError;
@@ -23,7 +23,7 @@ const FOLLOW_PAUSE: Duration = Duration::from_millis(100);
 
 /// Shows the end of a service's log, and what comes after it.
 pub(in crate::cli) async fn logs(
-    options: LogsOptions,
+    options: LogsArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,

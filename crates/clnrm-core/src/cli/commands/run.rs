@@ -9,11 +9,11 @@ use super::validate::sentences;
 use crate::cli::error::{CliError, CommandFailure};
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::types;
+use crate::cli::types::RunArguments;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::definition::TestDefinition;
 use crate::config::discovery::discover;
-use crate::config::project::ProjectConfig;
+use crate::config::project::{ProjectConfig, ProjectSettings};
 use crate::config::{self, ConfigError};
 use crate::exit::Exit;
 use crate::lifecycle::Project;
@@ -27,7 +27,7 @@ use crate::text::one_line;
 
 /// Runs tests against their services.
 pub(in crate::cli) async fn run(
-    options: types::RunOptions,
+    options: RunArguments,
     format: RunFormat,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
@@ -101,7 +101,7 @@ impl<E: Into<CliError>> From<E> for NoRun {
 }
 
 async fn plan_and_run(
-    options: &types::RunOptions,
+    options: &RunArguments,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
 ) -> Result<(RunReport, Option<StoreError>, Option<u8>), NoRun> {
@@ -121,7 +121,7 @@ async fn plan_and_run(
 /// All files are read before anything starts, and every mistake in them is told at once.
 fn load(
     files: &[PathBuf],
-    settings: &config::project::Project,
+    settings: &ProjectSettings,
     printer: &mut Printer<'_>,
 ) -> Result<Vec<TestDefinition>, NoRun> {
     let mut tests = Vec::new();
@@ -165,11 +165,7 @@ fn load(
 }
 
 /// Flag, then variable or project file, then default: keep, but stop where `CI` is set.
-fn resolve(
-    options: &types::RunOptions,
-    config: &ProjectConfig,
-    invocation: &Invocation,
-) -> RunOptions {
+fn resolve(options: &RunArguments, config: &ProjectConfig, invocation: &Invocation) -> RunOptions {
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = options
         .jobs

@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cli::error::CliError;
 use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
-use crate::cli::types::{AiManageOptions, RestartOptions, StopOptions};
+use crate::cli::types::{AiManageArguments, RestartArguments, StopArguments};
 use crate::clock::{Clock, SystemClock};
 use crate::config::project::CostRates;
 use crate::exit::Exit;
@@ -70,7 +70,7 @@ pub(super) async fn looking<T>(
 
 /// Stops services and proves that nothing of them is left.
 pub(in crate::cli) async fn stop(
-    options: StopOptions,
+    options: StopArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
@@ -104,7 +104,7 @@ pub(in crate::cli) async fn stop(
 
 /// Replaces a service's instances by fresh ones.
 pub(in crate::cli) async fn restart(
-    options: RestartOptions,
+    options: RestartArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
@@ -122,7 +122,7 @@ pub(in crate::cli) async fn restart(
 
 /// Predicts load, scales services and advises on resources, from what was measured.
 pub(in crate::cli) async fn ai_manage(
-    options: AiManageOptions,
+    options: AiManageArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,
@@ -245,7 +245,7 @@ fn has_failed(service: &PassedService) -> bool {
         .is_some_and(|scaling| scaling.error.is_some())
 }
 
-fn manage_options(options: AiManageOptions, cost: CostRates) -> ManageOptions {
+fn manage_options(options: AiManageArguments, cost: CostRates) -> ManageOptions {
     let minutes = options.horizon_minutes.unwrap_or(DEFAULT_HORIZON_MINUTES);
     ManageOptions {
         auto_scale: options.auto_scale,

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::error::CliError;
 use crate::cli::invocation::Invocation;
-use crate::cli::types::ValidateOptions;
+use crate::cli::types::ValidateArguments;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::discovery::discover;
 use crate::config::{self, ConfigError, step_variables};
@@ -17,7 +17,7 @@ use crate::text::one_line;
 
 /// Checks test files without starting anything.
 pub(in crate::cli) fn validate(
-    options: &ValidateOptions,
+    options: &ValidateArguments,
     format: Format,
     invocation: &Invocation,
     printer: &mut Printer<'_>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use crate::clock::Timestamp;
 use crate::manage::status_report::{
-    InstanceState, InstanceStatus, Purpose, RestartReport, StatusReport, StopReport,
+    InstanceStatus, Purpose, ReportedState, RestartReport, StatusReport, StopReport,
 };
 use crate::report::human::{View, run};
 use crate::report::style::Paint;
@@ -90,31 +90,31 @@ fn why(purpose: Option<&Purpose>, now: Timestamp) -> String {
     }
 }
 
-fn state_name(state: InstanceState) -> &'static str {
+fn state_name(state: ReportedState) -> &'static str {
     match state {
-        InstanceState::Starting => "starting",
-        InstanceState::Running => "running",
-        InstanceState::Unhealthy => "unhealthy",
-        InstanceState::Paused => "paused",
-        InstanceState::Disconnected => "disconnected",
-        InstanceState::Restarting => "restarting",
-        InstanceState::Stopping => "stopping",
-        InstanceState::Stopped => "stopped",
-        InstanceState::Failed => "failed",
-        InstanceState::Lost => "lost",
+        ReportedState::Starting => "starting",
+        ReportedState::Running => "running",
+        ReportedState::Unhealthy => "unhealthy",
+        ReportedState::Paused => "paused",
+        ReportedState::Disconnected => "disconnected",
+        ReportedState::Restarting => "restarting",
+        ReportedState::Stopping => "stopping",
+        ReportedState::Stopped => "stopped",
+        ReportedState::Failed => "failed",
+        ReportedState::Lost => "lost",
     }
 }
 
-fn state(state: InstanceState, text: &str, paint: Paint) -> String {
+fn state(state: ReportedState, text: &str, paint: Paint) -> String {
     match state {
-        InstanceState::Running => paint.good(text),
-        InstanceState::Starting
-        | InstanceState::Stopping
-        | InstanceState::Paused
-        | InstanceState::Disconnected
-        | InstanceState::Restarting => paint.warning(text),
-        InstanceState::Stopped => paint.faint(text),
-        InstanceState::Unhealthy | InstanceState::Failed | InstanceState::Lost => paint.bad(text),
+        ReportedState::Running => paint.good(text),
+        ReportedState::Starting
+        | ReportedState::Stopping
+        | ReportedState::Paused
+        | ReportedState::Disconnected
+        | ReportedState::Restarting => paint.warning(text),
+        ReportedState::Stopped => paint.faint(text),
+        ReportedState::Unhealthy | ReportedState::Failed | ReportedState::Lost => paint.bad(text),
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use super::{NOW, milliseconds};
 use crate::lifecycle::stopped::{LeakReport, StoppedInstance};
 use crate::manage::status_report::{
-    GuardStatus, InstanceState, InstanceStatus, Purpose, RestartReport, RestartedInstance,
+    GuardStatus, InstanceStatus, Purpose, ReportedState, RestartReport, RestartedInstance,
     StatusReport, StopReport,
 };
 use crate::report::file_report::{CheckedFile, InitReport, ValidateReport};
@@ -14,7 +14,7 @@ use crate::report::human::{View, files, instances, logs};
 use crate::report::log_report::{InstanceLog, LogReport};
 use crate::report::style::Paint;
 
-fn instance(service: &str, id: &str, state: InstanceState) -> InstanceStatus {
+fn instance(service: &str, id: &str, state: ReportedState) -> InstanceStatus {
     InstanceStatus {
         service: service.to_owned(),
         id: id.to_owned(),
@@ -39,13 +39,13 @@ fn status() -> StatusReport {
         address: None,
         ready_ms: None,
         exit: Some("exit code 1".to_owned()),
-        ..instance("database", "database-12", InstanceState::Failed)
+        ..instance("database", "database-12", ReportedState::Failed)
     };
     let cache = InstanceStatus {
         purpose: Some(Purpose::Warm {
             until: NOW + milliseconds(900_000),
         }),
-        ..instance("cache", "cache-1", InstanceState::Running)
+        ..instance("cache", "cache-1", ReportedState::Running)
     };
     StatusReport {
         schema: StatusReport::SCHEMA,
@@ -139,7 +139,7 @@ fn stop_and_restart_name_every_instance() {
 fn several_logs_are_told_apart() {
     let log = |id: &str| InstanceLog {
         id: id.to_owned(),
-        state: InstanceState::Running,
+        state: ReportedState::Running,
         file: PathBuf::from("log"),
         lines: vec!["\u{1b}[1mready\u{1b}[0m".to_owned()],
     };
