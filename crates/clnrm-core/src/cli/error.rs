@@ -15,7 +15,7 @@ use crate::store::StoreError;
 
 /// Ends a command.
 #[derive(Debug)]
-pub(super) struct CliError {
+pub struct CliError {
     pub(super) exit: Exit,
     pub(super) hint: Option<String>,
     pub(super) error: Box<dyn Error + Send + Sync>,

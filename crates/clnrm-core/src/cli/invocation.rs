@@ -23,7 +23,7 @@ use crate::store::{Store, StoreHandle};
 
 /// Environment, working directory and this binary.
 #[derive(Debug)]
-pub(super) struct Invocation {
+pub struct Invocation {
     pub(super) current_dir: PathBuf,
     pub(super) variables: BTreeMap<String, String>,
     pub(super) style: Style,

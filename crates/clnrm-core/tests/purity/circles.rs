@@ -214,27 +214,20 @@ impl Crate {
         let mut all = Self {
             modules: Vec::new(),
         };
-        all.read_file(None, "crate", source.join("lib.rs"), source);
+        all.read_file(None, source.join("lib.rs"), source);
         all
     }
 
-    /// Modules below the file's lie in `folder`.
-    fn read_file(
-        &mut self,
-        parent: Option<usize>,
-        name: &str,
-        file: PathBuf,
-        folder: &Path,
-    ) -> usize {
+    /// Modules below the file's lie in `folder`; `above` is the module that it is part of, and its name there.
+    fn read_file(&mut self, above: Option<(usize, &str)>, file: PathBuf, folder: &Path) -> usize {
         let text = fs::read_to_string(&file).expect("the source file is readable");
         let parsed = syn::parse_file(&text).expect("the source file is Rust");
-        self.read_items(parent, name, file, folder, &parsed.items)
+        self.read_items(above, file, folder, &parsed.items)
     }
 
     fn read_items(
         &mut self,
-        parent: Option<usize>,
-        name: &str,
+        above: Option<(usize, &str)>,
         file: PathBuf,
         folder: &Path,
         items: &[Item],
@@ -242,16 +235,16 @@ impl Crate {
         let index = self.modules.len();
         let mut paths = Paths::default();
         self.modules.push(Module {
-            name: name.to_owned(),
+            name: above.map_or("crate", |(_, name)| name).to_owned(),
             file: file.clone(),
-            parent,
+            parent: above.map(|(parent, _)| parent),
             ..Module::default()
         });
         for item in items {
             match item {
                 Item::Mod(module) if !is_for_tests(&module.attrs) => {
+                    let child = self.read_module(index, &file, folder, module);
                     let name = module.ident.to_string();
-                    let child = self.read_module(index, &name, &file, folder, module);
                     self.modules[index].children.insert(name, child);
                 }
                 Item::Mod(_) => {}
@@ -269,22 +262,22 @@ impl Crate {
     fn read_module(
         &mut self,
         parent: usize,
-        name: &str,
         file: &Path,
         folder: &Path,
         module: &ItemMod,
     ) -> usize {
-        let inside = folder.join(name);
+        let name = module.ident.to_string();
+        let inside = folder.join(&name);
+        let above = Some((parent, name.as_str()));
         if let Some((_, items)) = &module.content {
-            return self.read_items(Some(parent), name, file.to_owned(), &inside, items);
+            return self.read_items(above, file.to_owned(), &inside, items);
         }
         let alone = folder.join(format!("{name}.rs"));
-        let file = if alone.is_file() {
-            alone
-        } else {
-            inside.join("mod.rs")
+        let file = match alone.is_file() {
+            true => alone,
+            false => inside.join("mod.rs"),
         };
-        self.read_file(Some(parent), name, file, &inside)
+        self.read_file(above, file, &inside)
     }
 
     /// The module below the root that a module belongs to.

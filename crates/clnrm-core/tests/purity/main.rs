@@ -69,6 +69,24 @@ fn imports_run_down() {
     );
 }
 
+/// The request names these paths; that this compiles is the test.
+#[test]
+fn the_paths_of_the_request_lead_somewhere() {
+    use clnrm_core::cli::commands::services::ai_manage;
+    use clnrm_core::services::service_manager::{
+        AutoScaleConfig, CostRecommendation, MetricsHistory, ResourcePool, ScalingAction,
+        ServiceManager, ServiceMetrics,
+    };
+    let _ = ai_manage;
+    let _: Option<(
+        AutoScaleConfig,
+        CostRecommendation,
+        MetricsHistory,
+        ResourcePool,
+    )> = None;
+    let _: Option<(ScalingAction, ServiceManager, ServiceMetrics)> = None;
+}
+
 #[test]
 fn the_reader_itself_sees_what_it_looks_for() {
     let source = "use crate::{config::definition, store}; // crate::cli\nfn f() { crate::backend::x(\"crate::report\") }\n#[cfg(test)]\nmod tests { use crate::cli; }";

@@ -121,7 +121,7 @@ pub(in crate::cli) async fn restart(
 }
 
 /// Predicts load, scales services and advises on resources, from what was measured.
-pub(in crate::cli) async fn ai_manage(
+pub async fn ai_manage(
     options: AiManageArguments,
     format: Format,
     invocation: &Invocation,
