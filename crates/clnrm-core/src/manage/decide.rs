@@ -13,7 +13,8 @@ use crate::lifecycle::project::Project;
 use crate::lifecycle::recover::Conditions;
 use crate::services::service_manager::{Assessment, Requested, ServiceManager, Sources};
 use crate::store::{
-    ActionId, InstanceId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError, StoreHandle,
+    ActionId, DecisionId, InstanceId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError,
+    StoreHandle,
 };
 
 /// For so many services, a connection and a thread of their own save more than opening it costs.
@@ -25,6 +26,8 @@ pub(super) struct Decided {
     pub(super) row: ServiceRow,
     pub(super) live: Vec<InstanceRow>,
     pub(super) assessment: Assessment,
+    /// Names the decision, where it was recorded to be carried out.
+    pub(super) decision: Option<DecisionId>,
     /// The newest action that the decision took into account.
     pub(super) last_action: Option<ActionId>,
     pub(super) sources: Option<Sources>,

@@ -59,6 +59,7 @@ pub(super) fn decide_one(
         pool: Some(pool),
     });
     Ok(Decided {
+        decision: None,
         last_action: actions.first().map(|action| action.id),
         row,
         live,

@@ -14,7 +14,7 @@ use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::sampler::{Observer, Warn};
 use crate::services::service_manager::{Assessment, CostRecommendation, Sources, cost};
-use crate::store::InstanceId;
+use crate::store::{InstanceId, StoreError};
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -110,7 +110,10 @@ pub async fn manage(
     looked?;
 
     let generated_at = project.now();
-    let decided = decide(project, services, options, conditions, generated_at).await?;
+    let mut decided = decide(project, services, options, conditions, generated_at).await?;
+    if options.acts() {
+        record(project, &mut decided).await?;
+    }
     let outcomes = act(project, &decided, options).await;
     let ambiguous = names_used_twice(&decided);
     let passed = |(service, scaling): (Decided, _)| PassedService {
@@ -143,6 +146,23 @@ fn ranked_recommendations(services: &[PassedService]) -> Vec<CostRecommendation>
     found
 }
 
+/// What was decided is on record before anything is done about it.
+async fn record(project: &Project, decided: &mut [Decided]) -> Result<(), StoreError> {
+    let scaled = |service: &&mut Decided| service.assessment.scaling.is_some();
+    let decisions: Vec<_> = decided
+        .iter()
+        .filter_map(|service| Some((service.row.id, service.assessment.scaling.clone()?)))
+        .collect();
+    let ids = project
+        .store
+        .call(move |store| store.record_decisions(&decisions))
+        .await?;
+    for (service, id) in decided.iter_mut().filter(scaled).zip(ids) {
+        service.decision = Some(id);
+    }
+    Ok(())
+}
+
 /// Act: carry out what was decided, all services at once.
 async fn act(
     project: &Arc<Project>,
@@ -151,7 +171,7 @@ async fn act(
 ) -> Vec<Option<ScalingOutcome>> {
     let scalings = decided.iter().map(|service| {
         let project = Arc::clone(project);
-        let scaling = Scaling::of(service).filter(|_| options.acts());
+        let scaling = Scaling::of(service);
         let auto_scale = options.auto_scale;
         async move {
             match scaling {

@@ -17,7 +17,8 @@ use crate::lifecycle::start_failure::StartFailure;
 use crate::lifecycle::stop::EndError;
 use crate::services::service_manager::{ScalingAction, ScalingDecision};
 use crate::store::{
-    ActionId, ActionRow, ActionStart, InstanceRow, InstanceState, NewAction, ServiceId, StoreError,
+    ActionId, ActionRow, ActionStart, DecisionId, InstanceRow, InstanceState, NewAction, ServiceId,
+    StoreError,
 };
 use crate::text::one_line;
 
@@ -28,6 +29,7 @@ pub(super) struct Scaling {
     definition: ServiceDefinition,
     live: Vec<InstanceRow>,
     decision: ScalingDecision,
+    recorded: DecisionId,
     last_action: Option<ActionId>,
 }
 
@@ -74,13 +76,14 @@ struct Reached {
 }
 
 impl Scaling {
-    /// `None` for a service without instances: there is nothing to scale.
+    /// `None` where nothing is to be carried out: the service has no instances, or nobody is to act.
     pub(super) fn of(decided: &Decided) -> Option<Self> {
-        let decision = decided.assessment.scaling.clone()?;
+        let (decision, recorded) = (decided.assessment.scaling.clone()?, decided.decision?);
         Some(Self {
             service: decided.row.id,
             definition: decided.row.definition.clone(),
             live: decided.live.clone(),
+            recorded,
             last_action: decided.last_action,
             decision,
         })
@@ -136,6 +139,7 @@ impl Scaling {
     async fn begin(&self, project: &Project) -> Result<ActionStart, StoreError> {
         let action = NewAction {
             service: self.service,
+            decision: self.recorded,
             expected_last: self.last_action,
             at: project.now(),
             from_instances: self.decision.from,

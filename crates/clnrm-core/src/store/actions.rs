@@ -18,7 +18,7 @@ impl Store {
             if let Some(newest) = newest.filter(|newest| Some(newest.id) != action.expected_last) {
                 return Ok(ActionStart::Superseded(newest));
             }
-            let id = transaction
+            let id: ActionId = transaction
                 .prepare_cached(
                     "INSERT INTO scaling_actions
                          (service_id, at, from_instances, to_instances, reason, memory_mb_before, outcome)
@@ -36,6 +36,9 @@ impl Store {
                     ],
                     |row| row.get(0),
                 )?;
+            transaction
+                .prepare_cached("UPDATE decisions SET action_id = ?2 WHERE id = ?1")?
+                .execute(params![action.decision, id])?;
             transaction
                 .prepare_cached(
                     "DELETE FROM scaling_actions WHERE service_id = ?1 AND id <=
@@ -117,6 +120,7 @@ fn action_row(row: &Row<'_>) -> rusqlite::Result<ActionRow> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::rows::DecisionId;
     use super::super::tests::{at, service, store};
     use super::*;
     use crate::services::service_manager::autoscale::Reason;
@@ -128,6 +132,7 @@ mod tests {
     ) -> ActionStart {
         let action = NewAction {
             service,
+            decision: DecisionId(1),
             expected_last,
             at: at(5),
             from_instances: 1,

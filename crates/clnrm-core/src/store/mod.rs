@@ -9,6 +9,7 @@
 mod actions;
 mod clocks;
 mod copy;
+mod decisions;
 mod error;
 mod handle;
 mod history;
@@ -41,10 +42,10 @@ pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
-    ActionId, ActionOutcome, ActionRow, ActionStart, Ending, InstanceExit, InstanceId,
-    InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction, NewInstance, NewLease,
-    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceId, ServiceRow,
-    StartedInstance, StoredReading, TierSpan,
+    ActionId, ActionOutcome, ActionRow, ActionStart, DecisionId, DecisionRow, Ending, InstanceExit,
+    InstanceId, InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction,
+    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
+    ServiceId, ServiceRow, StartedInstance, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

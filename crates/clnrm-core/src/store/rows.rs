@@ -12,6 +12,7 @@ use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
 use crate::config::placeholder::InsideBinding;
 use crate::procfs::ProcessIdentity;
+use crate::services::service_manager::ScalingDecision;
 use crate::services::service_manager::autoscale::Reason;
 
 macro_rules! row_id {
@@ -40,6 +41,10 @@ row_id!(
 row_id!(
     /// Names a scaling action. A later action has a greater id.
     ActionId
+);
+row_id!(
+    /// Names a scaling decision. A later one has a greater id.
+    DecisionId
 );
 row_id!(
     /// Names a lease.
@@ -320,6 +325,8 @@ pub enum ActionOutcome {
 pub struct NewAction {
     /// What is scaled.
     pub service: ServiceId,
+    /// The decision that is carried out.
+    pub decision: DecisionId,
     /// The newest action that the decision took into account.
     pub expected_last: Option<ActionId>,
     /// When it was decided.
@@ -355,6 +362,23 @@ pub struct ActionRow {
     pub message: Option<String>,
     /// From the decision until the instances were as decided.
     pub took: Option<Duration>,
+}
+
+/// A scaling decision as recorded.
+#[derive(Debug, Clone, PartialEq)]
+pub struct DecisionRow {
+    /// Names it.
+    pub id: DecisionId,
+    /// When it was made first.
+    pub first_at: Timestamp,
+    /// When it was made last.
+    pub last_at: Timestamp,
+    /// How often: more than once only where nothing was to be done.
+    pub count: u32,
+    /// As it was made last.
+    pub record: ScalingDecision,
+    /// What was done about it.
+    pub action: Option<ActionId>,
 }
 
 /// Whether an action may be carried out.

@@ -6,7 +6,9 @@ use rusqlite::types::{FromSql, FromSqlError, FromSqlResult, ToSql, ToSqlOutput, 
 use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
-use super::rows::{ActionId, ActionOutcome, InstanceId, InstanceState, LeaseId, RunId, ServiceId};
+use super::rows::{
+    ActionId, ActionOutcome, DecisionId, InstanceId, InstanceState, LeaseId, RunId, ServiceId,
+};
 use crate::clock::Timestamp;
 use crate::config::identity::{Digest, TestId};
 use crate::procfs::ProcessIdentity;
@@ -28,7 +30,7 @@ macro_rules! integer_column {
     )*};
 }
 
-integer_column!(ServiceId, RunId, ActionId, LeaseId);
+integer_column!(ServiceId, RunId, ActionId, DecisionId, LeaseId);
 
 /// A state and its word; the words are also the CHECKs of the schema.
 macro_rules! word_column {

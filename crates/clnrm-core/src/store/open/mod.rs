@@ -19,7 +19,7 @@ use crate::store::error::{BUSY_TIMEOUT, StoreError};
 use crate::store::rollups::pack_wide_rollups;
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_containers.sql"),
     include_str!("../migrations/0003_pools.sql"),
@@ -27,6 +27,7 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("../migrations/0005_container_identity.sql"),
     include_str!("../migrations/0006_memory.sql"),
     include_str!("../migrations/0007_narrow_rollups.sql"),
+    include_str!("../migrations/0008_decisions.sql"),
 ];
 
 /// The step that SQL alone cannot take.
