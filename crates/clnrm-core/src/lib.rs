@@ -9,6 +9,7 @@ pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod exit;
+pub mod folder;
 pub mod http;
 pub mod lifecycle;
 pub mod manage;

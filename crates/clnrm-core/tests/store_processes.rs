@@ -17,7 +17,7 @@ use clnrm_core::config::definition::{
 };
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::services::service_manager::{AutoScaleConfig, ServiceMetrics, Tier};
-use clnrm_core::store::{InstanceId, InstancePorts, NewInstance, ServiceId, Store};
+use clnrm_core::store::{InstanceId, NewInstance, ServiceId, Store};
 
 const CHILD: &str = "CLNRM_STORE_CHILD";
 
@@ -86,8 +86,7 @@ fn child() {
             runtime: "process".to_owned(),
             pooled: false,
             dir: "/dir".into(),
-            ports: InstancePorts::default(),
-            address: None,
+            reached: clnrm_core::config::placeholder::Where::default(),
             owner: owner.clone(),
             created_at: at(number),
         };

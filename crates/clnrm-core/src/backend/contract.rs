@@ -17,7 +17,7 @@ use super::probe::Probe;
 use super::start::{Intent, PrepareError, StartOrder};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
 
 /// What instances run in.
 #[async_trait]
@@ -38,7 +38,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
     async fn prepare(self: Arc<Self>, order: StartOrder<'_>) -> Result<Intent, PrepareError>;
 
     /// What says that something of the instance's own listens on its main port, at `address`.
-    fn port_probe(&self, address: String, own: &InstanceBinding, running: &Running) -> Probe;
+    fn port_probe(&self, address: String, own: &Where, running: &Running) -> Probe;
 
     /// What the name of a service's image means now; `None` = it needs none.
     async fn image_id(
@@ -73,7 +73,7 @@ pub trait Backend: fmt::Debug + Send + Sync {
         &self,
         _place: &InstancePlace,
         _main_pid: Option<i32>,
-        _before: &InstanceBinding,
+        _before: &Where,
     ) -> Option<Running> {
         None
     }

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::folder::{read_json, write_whole};
 use crate::config::signal;
+use crate::folder::{read_json, write_whole};
 
 /// How the kernel ends what has run out of memory.
 const SIGKILL: i32 = 9;

@@ -9,9 +9,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::error::BackendError;
 use super::exit::{ExitRecord, ExitStatus};
-use super::folder::log_path;
 use super::root::Root;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
+use crate::folder::log_path;
 
 /// Where an instance is found again: its id, unique in the project, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,9 +54,9 @@ pub struct Running {
     /// What its image's name meant when it was started; `None` = it has no image.
     pub image_id: Option<String>,
     /// Where it turned out to be; `None` = where it was told to be.
-    pub reached: Option<InstanceBinding>,
+    pub reached: Option<Where>,
     /// Where it may be reached if not there.
-    pub elsewhere: Option<InstanceBinding>,
+    pub elsewhere: Option<Where>,
     /// Its log.
     pub log: PathBuf,
     /// The CPU that its engine allows, in cores; `None` = no limit.

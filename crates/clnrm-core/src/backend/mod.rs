@@ -10,7 +10,6 @@ pub mod docker;
 pub mod environment;
 pub mod error;
 pub mod exit;
-pub mod folder;
 pub mod guard;
 pub mod instance;
 pub mod job;

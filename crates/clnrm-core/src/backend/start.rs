@@ -13,11 +13,9 @@ use super::names::NetworkNames;
 use super::pull::OnPull;
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError};
+use crate::config::placeholder::{Bindings, PlaceholderError, Where};
 use crate::procfs::ProcessIdentity;
 
-/// Where the processes of this machine listen.
-pub const HOST: &str = "127.0.0.1";
 /// What an instance with an inside calls itself when it listens.
 pub const ANY_ADDRESS: &str = "0.0.0.0";
 
@@ -41,7 +39,7 @@ pub struct StartOrder<'a> {
     /// How it and the others of its file find each other.
     pub names: NetworkNames,
     /// Ports to take again where they are free.
-    pub preferred: Option<InstanceBinding>,
+    pub preferred: Option<Where>,
     /// Ports of this machine that live instances were given.
     pub taken_ports: Vec<u16>,
     /// For the choice of ports.

@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::project::Project;
-use crate::backend::start::HOST;
 use crate::backend::{Backend, CommandRequest, environment};
 use crate::config::definition::{CommandLine, ServiceDefinition};
-use crate::config::placeholder::{Bindings, PlaceholderError, render_command};
+use crate::config::placeholder::{Bindings, HOST, PlaceholderError, render_command};
 
 /// What a command sees there.
 #[derive(Debug)]

@@ -40,10 +40,7 @@ impl Project {
     async fn holder_of(&self, port: u16) -> PortHolder {
         // A history that cannot be read is told elsewhere; the port is taken all the same.
         let live = self.store.call(|store| store.live_instances()).await;
-        let has_it = |row: &InstanceRow| {
-            let ports = &row.start.ports;
-            ports.main == Some(port) || ports.named.values().any(|named| *named == port)
-        };
+        let has_it = |row: &InstanceRow| row.start.reached.ports().any(|one| one == port);
         let own = live.unwrap_or_default().into_iter().find(has_it);
         match (own, port_owner::holder(port)) {
             (Some(row), _) => PortHolder::Instance(row.start.id),

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use crate::backend::{Backend, InstancePlace, Running, TreeState};
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
 use crate::store::{InstanceId, LeaseId, ServiceId};
 
 /// An instance that is ready.
@@ -23,10 +23,8 @@ pub struct LiveInstance {
     pub backend: Arc<dyn Backend>,
     /// Its folder.
     pub dir: PathBuf,
-    /// Values for placeholders.
-    pub binding: InstanceBinding,
-    /// `host:port`, where it has a port.
-    pub address: Option<String>,
+    /// Where it is; of a job that is done, its folder alone.
+    pub reached: Where,
     /// Its environment, without what was inherited.
     pub env: BTreeMap<String, String>,
     /// What runs.

@@ -4,10 +4,8 @@ use std::collections::BTreeMap;
 
 use super::project::Project;
 use crate::backend::NetworkNames;
-use crate::backend::folder::data_dir;
-use crate::backend::start::HOST;
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::{InsideBinding, InstanceBinding};
+use crate::config::placeholder::{Inside, Where};
 use crate::store::{InstanceRow, InstanceState, ServiceRow, StoreError};
 
 /// Where the instances of the services that it depends on are, directly or through others.
@@ -17,7 +15,7 @@ pub(crate) async fn neighbours(
     project: &Project,
     definition: &ServiceDefinition,
     beside: Option<&InstanceRow>,
-) -> Result<BTreeMap<String, InstanceBinding>, StoreError> {
+) -> Result<BTreeMap<String, Where>, StoreError> {
     if definition.depends_on.is_empty() {
         return Ok(BTreeMap::new());
     }
@@ -65,7 +63,7 @@ pub(crate) async fn neighbours(
         if let Some((service, instance)) =
             candidates.max_by_key(|(service, instance)| rank(service, instance))
         {
-            found.insert(name.clone(), binding(instance));
+            found.insert(name.clone(), instance.start.reached.clone());
             wanted.extend(&service.definition.depends_on);
             continue;
         }
@@ -73,28 +71,15 @@ pub(crate) async fn neighbours(
         if let Some(job) = jobs.rfind(|service| Some(&service.file) == file) {
             // It has run; its folder and what it waited for are still there.
             let done = done_jobs.iter().find(|row| row.start.service == job.id);
-            found.extend(done.map(|row| (name.clone(), binding(row).of_done())));
+            found.extend(done.map(|row| (name.clone(), row.start.reached.clone().of_done())));
             wanted.extend(&job.definition.depends_on);
         }
     }
     Ok(found)
 }
 
-/// Values of an instance's placeholders, from the history.
-pub(crate) fn binding(instance: &InstanceRow) -> InstanceBinding {
-    let address = instance.start.address.as_ref();
-    let host = address.and_then(|address| Some(address.rsplit_once(':')?.0));
-    InstanceBinding {
-        host: host.unwrap_or(HOST).to_owned(),
-        port: instance.start.ports.main,
-        named_ports: instance.start.ports.named.clone(),
-        data_dir: data_dir(&instance.start.dir),
-        inside: instance.start.ports.inside.clone(),
-    }
-}
-
 /// The names that another container of the same service has.
-pub(crate) fn names_like(inside: Option<&InsideBinding>) -> NetworkNames {
+pub(crate) fn names_like(inside: Option<&Inside>) -> NetworkNames {
     inside.map_or_else(NetworkNames::default, |inside| NetworkNames {
         own: inside.name.clone(),
         links: inside.links.clone(),

@@ -10,7 +10,6 @@ use tokio::time::Instant;
 use super::clean::CleanError;
 use super::clean::is_reusable;
 use super::live::{Acquired, LiveInstance};
-use super::neighbours::binding;
 use super::plan::StartPlan;
 use super::project::{Project, place};
 use super::start_failure::StartFailure;
@@ -100,8 +99,7 @@ impl Project {
     ) -> Option<LiveInstance> {
         let backend = self.backends.named(&row.start.runtime).ok()?;
         let running = backend.adopt(&place(row)).await.ok()??;
-        let binding = binding(row);
-        let mut bindings = self.own_bindings(&definition.name, &binding);
+        let mut bindings = self.own_bindings(&definition.name, &row.start.reached);
         if backend.has_inside() {
             bindings = bindings.seen_from_container(&definition.name, ANY_ADDRESS);
         }
@@ -111,8 +109,7 @@ impl Project {
             service: row.start.service,
             definition: definition.clone(),
             dir: row.start.dir.clone(),
-            binding,
-            address: row.start.address.clone(),
+            reached: row.start.reached.clone(),
             env: environment::stated(definition, &self.environment, &bindings).ok()?,
             backend: Arc::clone(backend),
             running,

@@ -12,8 +12,7 @@ use crate::backend::probe::Probe;
 use crate::backend::start::{Deed, StartOrder};
 use crate::backend::{Backend, InstancePlace, Running};
 use crate::config::definition::{ReadyCheck, ServiceDefinition};
-use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
-use crate::store::InstanceRow;
+use crate::config::placeholder::{Bindings, PlaceholderError, Where, render};
 
 /// One look of a `ready = { command = … }` check.
 const PROBE_COMMAND_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,13 +29,13 @@ pub(super) struct Prepared {
 
 impl Prepared {
     /// Where the instance is, as far as that is known.
-    pub(super) fn own(&self, definition: &ServiceDefinition) -> InstanceBinding {
+    pub(super) fn own(&self, definition: &ServiceDefinition) -> Where {
         let own = self.bindings.services.get(&definition.name).cloned();
         own.unwrap_or_default()
     }
 
     /// What others may know of the instance when it is ready.
-    pub(super) fn own_binding(&self, definition: &ServiceDefinition) -> InstanceBinding {
+    pub(super) fn reached(&self, definition: &ServiceDefinition) -> Where {
         let own = self.own(definition);
         if definition.is_job() {
             own.of_done()
@@ -78,7 +77,10 @@ impl Project {
             bindings,
             names: plan.names.clone(),
             preferred: plan.preferred.clone(),
-            taken_ports: live.iter().flat_map(ports_of).collect(),
+            taken_ports: live
+                .iter()
+                .flat_map(|row| row.start.reached.ports())
+                .collect(),
             seed: self.new_seed(),
         };
         match Arc::clone(&backend).prepare(order).await {
@@ -94,11 +96,6 @@ impl Project {
             Err(error) => Err(self.unprepared(error).await),
         }
     }
-}
-
-fn ports_of(row: &InstanceRow) -> impl Iterator<Item = u16> + '_ {
-    let ports = &row.start.ports;
-    ports.main.into_iter().chain(ports.named.values().copied())
 }
 
 impl Prepared {

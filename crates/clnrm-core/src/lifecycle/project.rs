@@ -8,11 +8,11 @@ use rand::RngExt;
 use rand::rngs::StdRng;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::folder::instances_dir;
 use crate::backend::root::{ContainerRoot, Root};
 use crate::backend::{Backends, EngineMark, InstancePlace, RecordedContainer};
 use crate::clock::{Clock, Timestamp};
-use crate::config::placeholder::{Bindings, InstanceBinding};
+use crate::config::placeholder::{Bindings, Where};
+use crate::folder::instances_dir;
 use crate::procfs::ProcessIdentity;
 use crate::store::{InstanceId, InstanceRow, StoreHandle};
 
@@ -56,7 +56,7 @@ impl Project {
     }
 
     /// What an instance of a pool knows: itself.
-    pub fn own_bindings(&self, service: &str, own: &InstanceBinding) -> Bindings {
+    pub fn own_bindings(&self, service: &str, own: &Where) -> Bindings {
         let mut bindings = self.empty_bindings();
         bindings.own = Some(service.to_owned());
         bindings.services.insert(service.to_owned(), own.clone());

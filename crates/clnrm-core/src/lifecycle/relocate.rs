@@ -1,6 +1,5 @@
 //! An instance that somebody restarted is another process, at another port: its row follows it.
 
-use super::neighbours::binding;
 use super::project::{Project, place};
 use super::recover::Recovered;
 use super::start::started;
@@ -15,15 +14,15 @@ impl Project {
         row: &InstanceRow,
         recovered: &mut Recovered,
     ) -> Result<(), StoreError> {
-        let (before, place) = (binding(row), place(row));
-        let anew = backend.started_anew(&place, row.main_pid, &before);
+        let (before, place) = (&row.start.reached, place(row));
+        let anew = backend.started_anew(&place, row.main_pid, before);
         let Some(running) = anew.await else {
             return Ok(());
         };
-        let now = started(&running, running.reached.as_ref().unwrap_or(&before));
+        let now = started(&running, running.reached.as_ref().unwrap_or(before));
         let id = &row.start.id;
-        recovered.note_once(match &now.address {
-            Some(address) if now.address != row.start.address => {
+        recovered.note_once(match now.reached.address() {
+            Some(address) if Some(&address) != before.address().as_ref() => {
                 format!("{id}: its container was restarted, and is at {address} now")
             }
             _ => format!("{id}: its container was restarted"),

@@ -11,16 +11,16 @@ use super::plan::StartPlan;
 use super::preparation::Prepared;
 use super::project::Project;
 use super::start_failure::{StartCause, StartFailure};
-use crate::backend::folder::log_path;
 use crate::backend::root::Root;
 use crate::backend::start::Deed;
 use crate::backend::{
     ErrorKind, NotReady, ReadyContext, Running, can_connect, log_file, wait_until_ready,
 };
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
+use crate::folder::log_path;
 use crate::store::{
-    Ending, InstanceExit, InstanceId, InstancePorts, NewInstance, RecordedEngine, StartedInstance,
+    Ending, InstanceExit, InstanceId, NewInstance, RecordedEngine, StartedInstance,
 };
 
 /// Lines of a failed instance's log that reports show.
@@ -64,8 +64,7 @@ impl Project {
         self.journal(plan, &prepared).await.map_err(fail)?;
         match self.launch_and_wait(plan, &mut prepared, deed).await {
             Ok(running) => Ok(LiveInstance {
-                address: prepared.own_binding(plan.definition).address(),
-                binding: prepared.own_binding(plan.definition),
+                reached: prepared.reached(plan.definition),
                 id: InstanceId(prepared.place.id),
                 service: plan.service,
                 definition: plan.definition.clone(),
@@ -95,8 +94,7 @@ impl Project {
             runtime: prepared.backend.name().to_owned(),
             pooled: plan.definition.pool.is_wanted(),
             dir: dir.clone(),
-            address: own.address(),
-            ports: ports(&own),
+            reached: own,
             owner: self.owner.clone(),
             created_at: self.now(),
         };
@@ -183,7 +181,7 @@ impl Project {
         plan: &StartPlan<'_>,
         prepared: &mut Prepared,
         running: &Running,
-        reached: Option<&InstanceBinding>,
+        reached: Option<&Where>,
     ) -> Result<(), StartCause> {
         if let Some(reached) = reached {
             let services = &mut prepared.bindings.services;
@@ -245,7 +243,7 @@ impl Project {
 }
 
 /// What is put on record of an instance that runs, and is reached there.
-pub(super) fn started(running: &Running, reached: &InstanceBinding) -> StartedInstance {
+pub(super) fn started(running: &Running, reached: &Where) -> StartedInstance {
     let container = running.container.clone();
     StartedInstance {
         shim: match &running.root {
@@ -262,16 +260,7 @@ pub(super) fn started(running: &Running, reached: &InstanceBinding) -> StartedIn
         image_id: running.image_id.clone(),
         main_pid: running.main_pid,
         cpus: running.cpus,
-        address: reached.address(),
-        ports: ports(reached),
-    }
-}
-
-fn ports(reached: &InstanceBinding) -> InstancePorts {
-    InstancePorts {
-        main: reached.port,
-        named: reached.named_ports.clone(),
-        inside: reached.inside.clone(),
+        reached: reached.clone(),
     }
 }
 

@@ -10,11 +10,11 @@ use tokio::time::Instant;
 
 use super::project::{Project, place};
 use super::stopped::{LeakReport, StoppedInstance};
-use crate::backend::folder::data_dir;
 use crate::backend::{
     Backend, BackendError, ExitRecord, ExitStatus, InstancePlace, Observed, Patience,
 };
 use crate::exit::{Exit, Fatal};
+use crate::folder::data_dir;
 use crate::store::{Ending, InstanceExit, InstanceId, InstanceRow, StoreError};
 
 /// What instances without a known definition get between SIGTERM and SIGKILL.

@@ -164,10 +164,10 @@ impl Scaling {
             }
         };
         let mut starting = JoinSet::new();
-        let sibling = (self.live.iter()).rfind(|row| row.start.ports.inside.is_some());
+        let sibling = (self.live.iter()).rfind(|row| row.start.reached.inside.is_some());
         let names = match &self.definition.pool {
             pool if pool.is_wanted() => NetworkNames::default(),
-            _ => names_like(sibling.and_then(|row| row.start.ports.inside.as_ref())),
+            _ => names_like(sibling.and_then(|row| row.start.reached.inside.as_ref())),
         };
         for _ in 0..by {
             let (project, neighbours) = (Arc::clone(project), Arc::clone(&neighbours));

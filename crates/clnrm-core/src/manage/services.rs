@@ -13,10 +13,10 @@ use super::status_report::{
     GuardStatus, InstanceStatus, Purpose, ReportedState, RestartReport, RestartedInstance,
     StatusReport, StopReport,
 };
-use crate::backend::folder::log_path;
 use crate::backend::{Condition, FetchedLog, OnPull, guard};
+use crate::folder::log_path;
 use crate::lifecycle::StartPlan;
-use crate::lifecycle::neighbours::{binding, names_like, neighbours};
+use crate::lifecycle::neighbours::{names_like, neighbours};
 use crate::lifecycle::project::{Project, place};
 use crate::lifecycle::recover::Conditions;
 use crate::metrics;
@@ -237,8 +237,8 @@ impl Project {
             run: None,
             neighbours: &neighbours,
             // The same as before: who knows it finds it again.
-            names: names_like(row.start.ports.inside.as_ref()),
-            preferred: Some(binding(row)),
+            names: names_like(row.start.reached.inside.as_ref()),
+            preferred: Some(row.start.reached.clone()),
             cancel: self.hurry.clone(),
             on_pull: OnPull::default(),
         };
@@ -247,7 +247,7 @@ impl Project {
             service: service.name.clone(),
             old_id: row.start.id.0.clone(),
             new_id: instance.id.0,
-            address: instance.address,
+            address: instance.reached.address(),
             took_ms: milliseconds(started.elapsed()),
         })
     }
@@ -270,7 +270,7 @@ fn status(known: &KnownInstance, leases: &[LeaseRow], conditions: &Conditions) -
         runtime: row.start.runtime.clone(),
         pid: row.main_pid.filter(|_| row.state.is_live()),
         container_id: row.container_id.clone(),
-        address: row.start.address.clone(),
+        address: row.start.reached.address(),
         started_at: row.start.created_at,
         ready_ms: row
             .ready_at

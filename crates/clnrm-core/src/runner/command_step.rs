@@ -8,12 +8,11 @@ use tokio::time::timeout;
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
 use crate::backend::process::run_command;
-use crate::backend::start::HOST;
 use crate::backend::{
     BackendError, CommandOutcome, CommandRequest, CommandResult, ExitStatus, TreeState, environment,
 };
 use crate::config::definition::{CommandStep, Expectations, ExpectedEnd, StepDefinition};
-use crate::config::placeholder::{Bindings, PlaceholderError, render, render_command};
+use crate::config::placeholder::{Bindings, HOST, PlaceholderError, render, render_command};
 use crate::config::step_variables;
 use crate::lifecycle::LiveInstance;
 use crate::store::RunId;

@@ -23,7 +23,7 @@ impl Shared {
                     service: (services.find(|service| service.id == row.start.service)?)
                         .name
                         .clone(),
-                    address: row.start.address,
+                    address: row.start.reached.address(),
                     warm_until: None,
                 })
             });

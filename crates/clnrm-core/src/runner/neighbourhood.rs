@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use crate::backend::NetworkNames;
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
 
 /// The containers of one test.
 #[derive(Debug, Clone)]
@@ -40,14 +40,10 @@ impl Neighbourhood {
     }
 
     /// The names of a service that is started now; `ready` = those that are.
-    pub(super) fn names_of(
-        &self,
-        service: &str,
-        ready: &BTreeMap<String, InstanceBinding>,
-    ) -> NetworkNames {
+    pub(super) fn names_of(&self, service: &str, ready: &BTreeMap<String, Where>) -> NetworkNames {
         let mut links = self.names.clone();
         for name in self.needed_by(service) {
-            if let Some(target) = ready.get(name).and_then(InstanceBinding::link) {
+            if let Some(target) = ready.get(name).and_then(Where::link) {
                 links.insert(name.to_owned(), target.to_owned());
             }
         }
@@ -75,7 +71,7 @@ impl Neighbourhood {
 mod tests {
     use super::*;
     use crate::config::definition::{ContainerLaunch, Launch, PoolSpec};
-    use crate::config::placeholder::InsideBinding;
+    use crate::config::placeholder::Inside;
 
     fn container(name: &str, depends_on: &[&str]) -> ServiceDefinition {
         ServiceDefinition {
@@ -132,13 +128,13 @@ mod tests {
             container("alone", &[]),
         ];
         let neighbourhood = Neighbourhood::of(&services, 1);
-        let inside = InsideBinding {
+        let inside = Inside {
             name: "clnrm-1-db-1".to_owned(),
-            ..InsideBinding::default()
+            ..Inside::default()
         };
-        let db = InstanceBinding {
+        let db = Where {
             inside: Some(inside),
-            ..InstanceBinding::default()
+            ..Where::default()
         };
         let ready = BTreeMap::from([("db".to_owned(), db)]);
         let of = |name: &str| {
@@ -150,9 +146,9 @@ mod tests {
         };
         assert_eq!(of("api"), Some("clnrm-1-db-1".to_owned()));
         assert_eq!(of("alone"), None);
-        let process = InstanceBinding {
+        let process = Where {
             port: Some(5432),
-            ..InstanceBinding::default()
+            ..Where::default()
         };
         let ready = BTreeMap::from([("db".to_owned(), process)]);
         let links = neighbourhood.names_of("api", &ready).links;

@@ -12,7 +12,7 @@ use super::result::ServiceFailure;
 use super::shared::Shared;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
 use crate::exit::Fatal as _;
 use crate::lifecycle::{LiveInstance, StartCause, StartFailure, StartPlan};
 use crate::text::one_line;
@@ -47,7 +47,7 @@ pub(super) async fn start_all(
     let test = wish.test;
     let mut waiting: Vec<&ServiceDefinition> = services.iter().collect();
     let mut set = ServiceSet::default();
-    let mut bindings: BTreeMap<String, InstanceBinding> = BTreeMap::new();
+    let mut bindings: BTreeMap<String, Where> = BTreeMap::new();
     let mut starting = JoinSet::new();
     let neighbourhood = Neighbourhood::of(services, shared.project.random_number());
     loop {
@@ -92,7 +92,7 @@ pub(super) async fn start_all(
                         .warn(format!("service `{service}`: {warning}"));
                 }
                 shared.events.tell(ready_event(test, &instance));
-                bindings.insert(instance.definition.name.clone(), instance.binding.clone());
+                bindings.insert(instance.definition.name.clone(), instance.reached.clone());
                 set.ready.push(instance);
             }
             Some(Ok(Err(failure))) => {
@@ -127,14 +127,14 @@ fn ready_event(test: usize, instance: &LiveInstance) -> EventKind {
         test,
         service,
         took,
-        address: instance.address.clone(),
+        address: instance.reached.address(),
     }
 }
 
 /// What a service that starts knows of others.
 struct Surroundings {
     /// Those that are ready.
-    neighbours: BTreeMap<String, InstanceBinding>,
+    neighbours: BTreeMap<String, Where>,
     /// How containers find each other.
     names: NetworkNames,
 }

@@ -342,7 +342,7 @@ impl Shared {
         let kept = kept_rows.iter().filter_map(|row| {
             Some(KeptService {
                 service: name(row)?,
-                address: row.start.address.clone(),
+                address: row.start.reached.address(),
                 warm_until: row.warm_until,
             })
         });

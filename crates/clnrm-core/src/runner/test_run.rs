@@ -264,7 +264,7 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
         lease_ms: rounded_ms(instance.acquired.waited),
         verified_ms: instance.acquired.cleaned_in.map(rounded_ms),
         ready_ms: u64::try_from(instance.ready_in.as_millis()).unwrap_or(u64::MAX),
-        address: instance.address.clone(),
+        address: instance.reached.address(),
         condition: None,
         afterwards: None,
     }
@@ -274,7 +274,7 @@ fn bindings(shared: &Shared, services: &[LiveInstance]) -> Bindings {
     let mut bindings = shared.project.empty_bindings();
     bindings.services = services
         .iter()
-        .map(|service| (service.definition.name.clone(), service.binding.clone()))
+        .map(|service| (service.definition.name.clone(), service.reached.clone()))
         .collect();
     bindings
 }

@@ -15,6 +15,8 @@ use super::rows::{
 use super::sql_types::{json, optional_time, owner, path, shim, time, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
+use crate::config::placeholder::{HOST, Where};
+use crate::folder::{data_dir, instances_dir};
 
 impl Store {
     /// Records an instance that is about to be spawned, so that a crash in between loses nothing.
@@ -35,8 +37,8 @@ impl Store {
                     InstanceState::Starting,
                     new.runtime,
                     dir,
-                    to_json(&new.ports)?,
-                    new.address,
+                    to_json(&new.reached)?,
+                    new.reached.address(),
                     new.owner.pid,
                     new.owner.start_ticks.cast_signed(),
                     new.owner.boot_id,
@@ -53,7 +55,7 @@ impl Store {
         instance: &InstanceId,
         started: &StartedInstance,
     ) -> Result<bool, StoreError> {
-        let ports = to_json(&started.ports)
+        let ports = to_json(&started.reached)
             .map_err(|error| StoreError::from_sqlite(&self.path, "record an instance", error))?;
         let (shim, engine) = (started.shim.as_ref(), started.engine.as_ref());
         self.change(
@@ -67,7 +69,7 @@ impl Store {
                 started.container_id,
                 started.main_pid,
                 ports,
-                started.address,
+                started.reached.address(),
                 engine.map(|engine| &engine.id),
                 engine.map(|engine| &engine.address),
                 started.image_id,
@@ -379,11 +381,27 @@ fn instance_dir(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<PathBuf> {
     if made.starts_with(state_dir) || made.exists() {
         return Ok(made);
     }
-    let moved = (made.file_name()).map(|name| state_dir.join("instances").join(name));
+    let moved = (made.file_name()).map(|name| instances_dir(state_dir).join(name));
     Ok(moved.filter(|moved| moved.exists()).unwrap_or(made))
 }
 
+/// Old rows have the host in the address alone.
+fn reached(row: &Row<'_>, dir: &Path) -> rusqlite::Result<Where> {
+    let mut reached: Where = json(row, "ports")?;
+    if reached.host.is_empty() {
+        let address: Option<String> = row.get("address")?;
+        let host = address
+            .as_deref()
+            .and_then(|address| address.rsplit_once(':'));
+        host.map_or(HOST, |(host, _)| host)
+            .clone_into(&mut reached.host);
+    }
+    reached.data_dir = data_dir(dir);
+    Ok(reached)
+}
+
 pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<InstanceRow> {
+    let dir = instance_dir(row, state_dir)?;
     Ok(InstanceRow {
         start: NewInstance {
             id: row.get("id")?,
@@ -392,9 +410,8 @@ pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<
             digest: row.get("digest")?,
             runtime: row.get("runtime")?,
             pooled: row.get("pooled")?,
-            dir: instance_dir(row, state_dir)?,
-            ports: json(row, "ports")?,
-            address: row.get("address")?,
+            reached: reached(row, &dir)?,
+            dir,
             owner: owner(row)?,
             created_at: time(row, "created_at")?,
         },
@@ -461,6 +478,33 @@ mod tests {
     }
 
     #[test]
+    fn where_an_instance_of_an_older_clnrm_is_reached_is_read() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "cache");
+        let new = journalled(&mut store, service, "cache-1", 1_000);
+        let mut read = |ports: &str, address: Option<&str>| {
+            let change = "UPDATE instances SET ports = ?2, address = ?3 WHERE id = ?1";
+            let changed = store.change(&new.id, change, params![new.id, ports, address]);
+            assert!(changed.unwrap());
+            store.instance(&new.id).unwrap().unwrap().start.reached
+        };
+        let process = read(
+            r#"{"main":6379,"named":{"admin":9000}}"#,
+            Some("127.0.0.1:6379"),
+        );
+        assert_eq!(process, new.reached);
+        let inside = r#"{"name":"c","ip":"172.18.0.2","port":80,"named_ports":{},"data_dir":"/d"}"#;
+        let remote = read(
+            &format!(r#"{{"main":40001,"named":{{}},"inside":{inside}}}"#),
+            Some("builder:40001"),
+        );
+        assert_eq!(remote.address().as_deref(), Some("builder:40001"));
+        assert_eq!(remote.inside.unwrap().port, Some(80));
+        let nowhere = read(r#"{"main":null,"named":{}}"#, None);
+        assert_eq!((nowhere.host.as_str(), nowhere.port), ("127.0.0.1", None));
+    }
+
+    #[test]
     fn an_instance_lives_and_ends() {
         let (_dir, mut store) = store();
         let service = service(&mut store, "cache");
@@ -474,8 +518,7 @@ mod tests {
         let started = StartedInstance {
             shim: Some(identity(21)),
             main_pid: Some(22),
-            ports: new.ports.clone(),
-            address: new.address.clone(),
+            reached: new.reached.clone(),
             ..StartedInstance::default()
         };
         assert!(store.record_started(id, &started).unwrap());

@@ -43,9 +43,9 @@ pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, DecisionId, DecisionRow, Ending, InstanceExit,
-    InstanceId, InstancePorts, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction,
-    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
-    ServiceId, ServiceRow, StartedInstance, StoredReading, TierSpan,
+    InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction, NewInstance, NewLease,
+    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceId, ServiceRow,
+    StartedInstance, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

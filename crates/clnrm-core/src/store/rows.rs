@@ -1,6 +1,5 @@
 //! The rows of the history as plain values.
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
-use crate::config::placeholder::InsideBinding;
+use crate::config::placeholder::Where;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::ScalingDecision;
 use crate::services::service_manager::autoscale::Reason;
@@ -140,18 +139,6 @@ impl From<Ending> for InstanceState {
     }
 }
 
-/// The ports of an instance on this machine.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InstancePorts {
-    /// The one that `{port}` means; `None` = it has none.
-    pub main: Option<u16>,
-    /// Further ones by name.
-    pub named: BTreeMap<String, u16>,
-    /// Of a container: where other containers find it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub inside: Option<InsideBinding>,
-}
-
 /// How a process ended; all absent = nobody saw it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceExit {
@@ -180,10 +167,8 @@ pub struct NewInstance {
     pub pooled: bool,
     /// Its own directory, absolute.
     pub dir: PathBuf,
-    /// Its ports.
-    pub ports: InstancePorts,
-    /// Where clients reach it (`127.0.0.1:6379`); `None` = it has no port.
-    pub address: Option<String>,
+    /// Where it will be, as far as that is known.
+    pub reached: Where,
     /// The command that starts it.
     pub owner: ProcessIdentity,
     /// When it was decided to start it.
@@ -212,10 +197,8 @@ pub struct StartedInstance {
     pub image_id: Option<String>,
     /// Its main process, as this machine numbers it.
     pub main_pid: Option<i32>,
-    /// Its ports.
-    pub ports: InstancePorts,
-    /// Where clients reach it.
-    pub address: Option<String>,
+    /// Where it is.
+    pub reached: Where,
     /// The CPU that its engine allows, in cores; `None` = no limit.
     pub cpus: Option<f64>,
 }

@@ -90,12 +90,15 @@ pub(super) fn journalled(
         runtime: "process".to_owned(),
         pooled: true,
         dir: PathBuf::from("/project/.clnrm/instances").join(id),
-        ports: InstancePorts {
-            main: Some(6379),
-            named: BTreeMap::from([("admin".into(), 9000)]),
+        reached: crate::config::placeholder::Where {
+            host: "127.0.0.1".into(),
+            port: Some(6379),
+            named_ports: BTreeMap::from([("admin".into(), 9000)]),
+            data_dir: PathBuf::from("/project/.clnrm/instances")
+                .join(id)
+                .join("data"),
             inside: None,
         },
-        address: Some("127.0.0.1:6379".into()),
         owner: identity(11),
         created_at: at(created_at),
     };

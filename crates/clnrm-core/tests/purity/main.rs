@@ -27,7 +27,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["services"],
     &["http", "procfs"],
-    &["clock", "exit", "text"],
+    &["clock", "exit", "folder", "text"],
 ];
 
 /// Only one module may know these crates.

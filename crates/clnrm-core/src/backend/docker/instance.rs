@@ -17,7 +17,6 @@ use crate::backend::command::{CommandRequest, CommandResult};
 use crate::backend::contract::Backend;
 use crate::backend::error::BackendError;
 use crate::backend::exit::ExitRecord;
-use crate::backend::folder::log_path;
 use crate::backend::instance::{
     Condition, Ended, FetchedLog, Health, InstancePlace, Loss, Observed, Patience, Running, Survey,
     TreeState,
@@ -26,7 +25,8 @@ use crate::backend::probe::Probe;
 use crate::backend::start::{Intent, PrepareError, StartOrder};
 use crate::clock::Timestamp;
 use crate::config::definition::{CommandLine, ContainerLaunch, Launch, ServiceDefinition};
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
+use crate::folder::log_path;
 
 #[async_trait]
 impl Backend for DockerBackend {
@@ -54,7 +54,7 @@ impl Backend for DockerBackend {
         self.intent(order, container)
     }
 
-    fn port_probe(&self, address: String, own: &InstanceBinding, running: &Running) -> Probe {
+    fn port_probe(&self, address: String, own: &Where, running: &Running) -> Probe {
         let inside = own.inside.as_ref();
         match inside.and_then(|inside| Some((inside, inside.port?))) {
             Some((inside, port)) => Probe::Listens {
@@ -119,7 +119,7 @@ impl Backend for DockerBackend {
         &self,
         place: &InstancePlace,
         main_pid: Option<i32>,
-        before: &InstanceBinding,
+        before: &Where,
     ) -> Option<Running> {
         let found = self.with_another_main_process(place, main_pid).await?;
         let published = self.published(&found).await.ok()?;

@@ -12,20 +12,20 @@ use super::DockerBackend;
 use super::container_error::ContainerError;
 use super::request::{ContainerRequest, DATA_DIR_INSIDE};
 use crate::backend::error::BackendError;
-use crate::backend::folder::data_dir;
 use crate::backend::instance::Running;
 use crate::backend::names::NetworkNames;
 use crate::backend::port_owner::is_on_loopback_only;
 use crate::backend::pull::OnPull;
-use crate::backend::start::{ANY_ADDRESS, Deed, HOST, Intent, PrepareError, StartOrder};
+use crate::backend::start::{ANY_ADDRESS, Deed, Intent, PrepareError, StartOrder};
 use crate::backend::{environment, ports};
 use crate::config::definition::{
     CommandLine, ContainerLaunch, PortMapping, Protocol, ServiceDefinition,
 };
 use crate::config::placeholder::{
-    Bindings, InsideBinding, InstanceBinding, Placeholder, PortNeeds, Property, needed_ports,
+    Bindings, HOST, Inside, Placeholder, Property, Where, named_ports, needs_main_port,
     placeholders_of, render_command,
 };
+use crate::folder::data_dir;
 
 /// Ports that are chosen inside a container begin here: nothing else is in there, so any number does.
 const FIRST_CHOSEN_PORT: u16 = 20_000;
@@ -60,17 +60,17 @@ impl DockerBackend {
         let definition = order.definition;
         ports::check_fixed(definition)?;
         let names = names(&order, &self.project.container_name(&order.place.id));
-        let inside = InsideBinding {
+        let inside = Inside {
             name: names.own.clone(),
             links: names.links.clone(),
-            ..inside(container, needed_ports(definition))
+            ..inside(container, definition)
         };
         let ports = host_ports(container, &inside, order.preferred.as_ref());
-        let own = InstanceBinding {
+        let own = Where {
             host: HOST.to_owned(),
             data_dir: data_dir(&order.place.dir),
             inside: Some(inside),
-            ..InstanceBinding::default()
+            ..Where::default()
         };
         let name = &definition.name;
         let mut bindings = order.bindings;
@@ -139,31 +139,31 @@ fn processes_are_open(
 }
 
 /// The ports that the container listens on: those that its file states, else chosen ones.
-fn inside(container: &ContainerLaunch, needs: PortNeeds) -> InsideBinding {
+fn inside(container: &ContainerLaunch, definition: &ServiceDefinition) -> Inside {
     let mut chosen = FIRST_CHOSEN_PORT..;
     let stated: Vec<u16> = container.ports.iter().map(|port| port.container).collect();
     let mut choose = || chosen.find(|port| !stated.contains(port));
     let main = match stated.first() {
         Some(port) => Some(*port),
-        None if needs.main => choose(),
+        None if needs_main_port(definition) => choose(),
         None => None,
     };
-    let named = needs.named.into_iter();
+    let named = named_ports(definition).into_iter();
     let protocol = container.ports.first().map(|port| port.protocol);
-    InsideBinding {
+    Inside {
         port: main,
         protocol: protocol.unwrap_or_default(),
         named_ports: named.filter_map(|name| Some((name, choose()?))).collect(),
         data_dir: PathBuf::from(DATA_DIR_INSIDE),
-        ..InsideBinding::default()
+        ..Inside::default()
     }
 }
 
 /// Every port inside, with the port of this machine that the file (or a restart) wants for it.
 fn host_ports(
     container: &ContainerLaunch,
-    inside: &InsideBinding,
-    preferred: Option<&InstanceBinding>,
+    inside: &Inside,
+    preferred: Option<&Where>,
 ) -> Vec<PortMapping> {
     let stated = (container.ports.iter()).map(|port| ((port.container, port.protocol), port.host));
     let main = inside.port.map(|port| (port, inside.protocol));

@@ -12,7 +12,7 @@ use bollard::models::ContainerInspectResponse;
 use super::DockerBackend;
 use super::error::EngineError;
 use crate::config::definition::Protocol;
-use crate::config::placeholder::{InsideBinding, InstanceBinding};
+use crate::config::placeholder::{Inside, Where};
 
 /// Where containers of an engine on this machine are published.
 const THIS_MACHINE: &str = "127.0.0.1";
@@ -32,18 +32,18 @@ pub(super) struct Published {
 
 impl Published {
     /// The values of an instance that is there; `own` is what was known of it before.
-    pub(super) fn binding(&self, own: &InstanceBinding) -> Option<InstanceBinding> {
+    pub(super) fn binding(&self, own: &Where) -> Option<Where> {
         let inside = own.inside.as_ref()?;
         let at = |port, protocol| self.host_ports.get(&(port, protocol)).copied();
         let named = inside.named_ports.iter();
-        Some(InstanceBinding {
+        Some(Where {
             host: self.host.clone(),
             port: inside.port.and_then(|port| at(port, inside.protocol)),
             named_ports: named
                 .filter_map(|(name, port)| Some((name.clone(), at(*port, Protocol::Tcp)?)))
                 .collect(),
             data_dir: own.data_dir.clone(),
-            inside: Some(InsideBinding {
+            inside: Some(Inside {
                 ip: self.ip.clone(),
                 ..inside.clone()
             }),

@@ -17,7 +17,7 @@ use crate::clock::Timestamp;
 use crate::config::definition::{
     ContainerLaunch, ContainerSettings, HealthCheck, PortMapping, ServiceDefinition, StopSignal,
 };
-use crate::config::placeholder::{HOST_GATEWAY, InstanceBinding, needs_data_dir};
+use crate::config::placeholder::{HOST_GATEWAY, Where, needs_data_dir};
 use crate::procfs::ProcessIdentity;
 
 /// The folder inside a container that belongs to the service itself; `{data_dir}`.
@@ -48,7 +48,7 @@ pub(super) struct ContainerRequest {
     /// What the engine executes inside again and again, in place of the image's own check.
     pub(super) health_check: Option<Vec<String>>,
     /// What is known of where it will be.
-    pub(super) own: InstanceBinding,
+    pub(super) own: Where,
 }
 
 impl ContainerRequest {

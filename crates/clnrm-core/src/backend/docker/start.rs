@@ -13,12 +13,12 @@ use super::error::EngineError;
 use super::image::ImageFacts;
 use super::request::{Attachment, ContainerRequest, body};
 use super::{DockerBackend, log};
-use crate::backend::folder::log_path;
 use crate::backend::instance::{InstancePlace, RecordedContainer, Running, TreeState};
 use crate::backend::pull::OnPull;
 use crate::backend::root::{ContainerRoot, Root};
 use crate::backend::wanted_lines::LineWatch;
 use crate::config::placeholder::needs_data_dir;
+use crate::folder::log_path;
 
 /// Another command may remove the project's network just when we want to use it.
 const NETWORK_ATTEMPTS: usize = 3;

@@ -15,7 +15,6 @@ use super::{abandoned, command, leftover};
 use crate::backend::command::{CommandRequest, CommandResult};
 use crate::backend::contract::Backend;
 use crate::backend::error::BackendError;
-use crate::backend::folder::log_path;
 use crate::backend::instance::{
     Condition, Ended, FetchedLog, InstancePlace, Loss, Observed, Patience, Running, Survey,
 };
@@ -24,7 +23,8 @@ use crate::backend::probe::Probe;
 use crate::backend::root::Root;
 use crate::backend::start::{Intent, PrepareError, StartOrder};
 use crate::config::definition::{Launch, ServiceDefinition};
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
+use crate::folder::log_path;
 use crate::procfs::{ProcessIdentity, ProcessStat, ProcessTable};
 
 #[async_trait]
@@ -45,7 +45,7 @@ impl Backend for ProcessBackend {
         self.intent(order)
     }
 
-    fn port_probe(&self, address: String, own: &InstanceBinding, running: &Running) -> Probe {
+    fn port_probe(&self, address: String, own: &Where, running: &Running) -> Probe {
         match (&running.root, own.port) {
             (Root::ProcessTree(shim), Some(port)) => Probe::OwnPort {
                 address,

@@ -32,7 +32,7 @@ impl ProcessBackend {
     pub fn new(shim_program: PathBuf, state_dir: &Path) -> Self {
         Self {
             shim_program,
-            instances_dir: crate::backend::folder::instances_dir(state_dir),
+            instances_dir: crate::folder::instances_dir(state_dir),
         }
     }
 }

@@ -12,15 +12,15 @@ use super::shim_protocol::{INSTANCE_VARIABLE, ShimOutput, ShimSpec};
 use super::spawn::start;
 use crate::backend::environment;
 use crate::backend::error::BackendError;
-use crate::backend::folder::{data_dir, log_path};
 use crate::backend::instance::Running;
 use crate::backend::ports;
 use crate::backend::pull::OnPull;
-use crate::backend::start::{Deed, HOST, Intent, PrepareError, StartOrder};
+use crate::backend::start::{Deed, Intent, PrepareError, StartOrder};
 use crate::config::definition::{CommandLine, Launch, ServiceDefinition};
 use crate::config::placeholder::{
-    Bindings, InstanceBinding, PlaceholderError, needed_ports, render_command,
+    Bindings, HOST, PlaceholderError, Where, named_ports, needs_main_port, render_command,
 };
+use crate::folder::{data_dir, log_path};
 
 /// A process tree to be spawned.
 #[derive(Debug)]
@@ -82,8 +82,7 @@ impl ProcessBackend {
     }
 }
 
-fn choose_ports(order: &StartOrder<'_>) -> Result<InstanceBinding, PrepareError> {
-    let needs = needed_ports(order.definition);
+fn choose_ports(order: &StartOrder<'_>) -> Result<Where, PrepareError> {
     let mut taken = order.taken_ports.clone();
     let mut rng = StdRng::seed_from_u64(order.seed);
     let mut choose = |preferred: Option<u16>| {
@@ -97,14 +96,14 @@ fn choose_ports(order: &StartOrder<'_>) -> Result<InstanceBinding, PrepareError>
     let preferred = order.preferred.clone().unwrap_or_default();
     let port = match order.definition.fixed_ports.first() {
         Some(port) => Some(*port),
-        None if needs.main => Some(choose(preferred.port)?),
+        None if needs_main_port(order.definition) => Some(choose(preferred.port)?),
         None => None,
     };
-    let named = needs.named.into_iter().map(|name| {
+    let named = named_ports(order.definition).into_iter().map(|name| {
         let port = choose(preferred.named_ports.get(&name).copied())?;
         Ok((name, port))
     });
-    Ok(InstanceBinding {
+    Ok(Where {
         host: HOST.to_owned(),
         port,
         named_ports: named.collect::<Result<_, PrepareError>>()?,

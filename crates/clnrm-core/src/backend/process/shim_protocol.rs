@@ -13,8 +13,8 @@ use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::exit::{ExitRecord, ExitStatus};
-use crate::backend::folder::{read_json, write_whole};
 use crate::config::definition::{LogPattern, StopSpec};
+use crate::folder::{read_json, write_whole};
 use crate::procfs::ProcessIdentity;
 
 /// The hidden subcommand under which the binary becomes a shim.

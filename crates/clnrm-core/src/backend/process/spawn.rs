@@ -12,9 +12,9 @@ use tokio::sync::watch;
 use super::command::spawn_shim;
 use super::error::SpawnError;
 use super::shim_protocol::{ShimEvent, ShimRecord, ShimSpec, SpawnFailure};
-use crate::backend::folder::data_dir;
 use crate::backend::instance::{Loss, Running, TreeState};
 use crate::backend::root::Root;
+use crate::folder::data_dir;
 
 /// Starts an instance and returns as soon as its program runs. It lives on when this process ends.
 pub(super) async fn start(

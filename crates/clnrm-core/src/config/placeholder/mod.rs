@@ -19,6 +19,8 @@ pub use error::PlaceholderError;
 pub(crate) use syntax::near_misses;
 use syntax::{Segment, parse, segments};
 
+/// Where the processes of this machine listen.
+pub const HOST: &str = "127.0.0.1";
 /// What stands for this machine where a container looks for a local process.
 pub(crate) const HOST_GATEWAY: &str = "host-gateway";
 
@@ -85,30 +87,38 @@ pub struct Bindings {
     /// The service that bare placeholders belong to; `None` in steps, where loading has qualified them.
     pub own: Option<String>,
     /// One instance per service name.
-    pub services: BTreeMap<String, InstanceBinding>,
+    pub services: BTreeMap<String, Where>,
     /// Local processes, where the reader of the text is a container: it reaches those that it waits for, and the folders
     /// of none.
     pub outside: BTreeSet<String>,
 }
 
-/// The values of one instance.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct InstanceBinding {
+/// Where an instance is reached, and where its data are.
+///
+/// As JSON it is the column `ports` of the history, where it lacks the folder, which moves with the project, and in old
+/// rows the host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Where {
     /// Host name or address.
+    #[serde(default)]
     pub host: String,
     /// Main port, if it has one.
+    #[serde(rename = "main")]
     pub port: Option<u16>,
     /// Further ports, by name.
+    #[serde(rename = "named")]
     pub named_ports: BTreeMap<String, u16>,
     /// Its own directory.
+    #[serde(skip)]
     pub data_dir: PathBuf,
-    /// Of a container: the same, as other containers of the project see it.
-    pub inside: Option<InsideBinding>,
+    /// The same, as others see it that share a network with it; `None` = it is a process of this machine.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inside: Option<Inside>,
 }
 
-/// A container, seen from inside the project's network.
+/// An instance, seen from inside the project's network.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InsideBinding {
+pub struct Inside {
     /// Its name there.
     pub name: String,
     /// The names by which it finds others, each with what it stands for there.
@@ -127,10 +137,17 @@ pub struct InsideBinding {
     pub data_dir: PathBuf,
 }
 
-impl InstanceBinding {
+impl Where {
     /// `host:port`; `None` = it has no main port.
     pub fn address(&self) -> Option<String> {
         Some(format!("{}:{}", self.host, self.port?))
+    }
+
+    /// Every port of it.
+    pub fn ports(&self) -> impl Iterator<Item = u16> + '_ {
+        self.port
+            .into_iter()
+            .chain(self.named_ports.values().copied())
     }
 
     /// What others may know of a job that is done: its folder. Where it listened, nobody does.
@@ -170,7 +187,7 @@ impl Bindings {
         for (name, binding) in &self.services {
             let Some(inside) = &binding.inside else {
                 if reaches(name) {
-                    let binding = InstanceBinding {
+                    let binding = Where {
                         host: name.clone(),
                         ..binding.clone()
                     };
@@ -180,7 +197,7 @@ impl Bindings {
                 continue;
             };
             let host = if name == own { own_host } else { &inside.name };
-            let binding = InstanceBinding {
+            let binding = Where {
                 host: host.to_owned(),
                 port: inside.port,
                 named_ports: inside.named_ports.clone(),
@@ -191,15 +208,6 @@ impl Bindings {
         }
         seen
     }
-}
-
-/// The free ports that an instance needs.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PortNeeds {
-    /// A main port must be chosen: it is used, and the file fixes none.
-    pub main: bool,
-    /// Names of further ports.
-    pub named: BTreeSet<String>,
 }
 
 /// All placeholders in a text, in order.
@@ -256,7 +264,7 @@ pub(crate) fn qualify(text: &str, service: &str) -> String {
 
 /// Whether an instance has a main port.
 pub(crate) fn has_main_port(service: &ServiceDefinition) -> bool {
-    states_a_port(service) || needed_ports(service).main
+    states_a_port(service) || needs_main_port(service)
 }
 
 fn states_a_port(service: &ServiceDefinition) -> bool {
@@ -266,18 +274,18 @@ fn states_a_port(service: &ServiceDefinition) -> bool {
     }
 }
 
-/// The ports that an instance needs beyond those that its file states: on this machine for a process, inside for a
-/// container.
-pub fn needed_ports(service: &ServiceDefinition) -> PortNeeds {
-    let states_one = states_a_port(service);
-    let mut needs = PortNeeds::default();
-    for placeholder in own_placeholders(service) {
-        needs.main |= placeholder.needs_main_port() && !states_one;
-        if let Property::NamedPort(name) = placeholder.property {
-            needs.named.insert(name);
-        }
-    }
-    needs
+/// Whether a main port must be chosen: it is used, and the file states none.
+pub(crate) fn needs_main_port(service: &ServiceDefinition) -> bool {
+    !states_a_port(service) && own_placeholders(service).any(|one| one.needs_main_port())
+}
+
+/// The further ports that an instance needs, by name.
+pub(crate) fn named_ports(service: &ServiceDefinition) -> BTreeSet<String> {
+    let names = own_placeholders(service).filter_map(|placeholder| match placeholder.property {
+        Property::NamedPort(name) => Some(name),
+        _ => None,
+    });
+    names.collect()
 }
 
 /// Whether a service's command or environment asks for its own directory.
@@ -399,7 +407,7 @@ mod tests {
     use super::*;
 
     fn bindings() -> Bindings {
-        let instance = |host: &str, port| InstanceBinding {
+        let instance = |host: &str, port| Where {
             host: host.to_owned(),
             port,
             named_ports: BTreeMap::from([("admin".to_owned(), 9001)]),
@@ -515,10 +523,10 @@ mod tests {
         let mut bindings = bindings();
         for (name, port) in [("my.app", 80), ("db", 5432)] {
             let binding = bindings.services.get_mut(name).unwrap();
-            binding.inside = Some(InsideBinding {
+            binding.inside = Some(Inside {
                 name: format!("clnrm-{name}"),
                 port: Some(port),
-                ..InsideBinding::default()
+                ..Inside::default()
             });
         }
         let seen = bindings.seen_from_container("my.app", "0.0.0.0");
@@ -531,7 +539,7 @@ mod tests {
             "{job.host}: service `job` is a local process, which this container is not made to reach: it does not wait \
              for it (`depends_on`)"
         );
-        let process = InstanceBinding {
+        let process = Where {
             port: Some(6379),
             inside: None,
             ..bindings.services["db"].clone()

@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::values::Uses;
 use super::{Context, foreign_keys, launch, lifetime, limits, metrics, pool, ready};
 use crate::config::definition::{Launch, PoolSpec, ReadyCheck, ServiceDefinition};
-use crate::config::placeholder::{has_main_port, needed_ports};
+use crate::config::placeholder::{has_main_port, named_ports};
 use crate::config::reader::{Place, Table, Value};
 
 /// Enough for the last minutes of a chatty server; what is on disk stays below this.
@@ -121,7 +121,7 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
 fn ports_of(definition: &ServiceDefinition) -> Ports {
     Ports {
         main: has_main_port(definition),
-        named: needed_ports(definition).named,
+        named: named_ports(definition),
     }
 }
 

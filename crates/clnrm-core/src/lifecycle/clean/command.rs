@@ -23,7 +23,7 @@ impl Project {
         command: &CommandLine,
     ) -> Result<String, String> {
         let definition = &instance.definition;
-        let bindings = self.own_bindings(&definition.name, &instance.binding);
+        let bindings = self.own_bindings(&definition.name, &instance.reached);
         let backend = &*instance.backend;
         let place = CommandPlace::of(self, backend, definition, &bindings, &instance.env);
         let request = place

@@ -103,7 +103,11 @@ impl Project {
     pub async fn fresh_output(&self, instance: &LiveInstance) -> Result<String, CleanError> {
         let (reset, verify) = ways(&instance.definition).ok_or(CleanError::NoWay)?;
         if let Way::BuiltIn(cleaner, spec) = reset {
-            let remembered = async { cleaner.remember(&server(spec, instance)?).await };
+            let remembered = async {
+                cleaner
+                    .remember(&server(spec, instance.reached.address().as_ref())?)
+                    .await
+            };
             within("reset", remembered).await?;
         }
         let output = self.verify(verify, instance).await?;
@@ -128,7 +132,9 @@ impl Project {
         let now = match (reset, verify) {
             (Way::BuiltIn(cleaner, spec), Way::BuiltIn(..)) => {
                 let both = async {
-                    let server = server(spec, instance).map_err(|problem| ("reset", problem))?;
+                    let address = instance.reached.address();
+                    let server = server(spec, address.as_ref());
+                    let server = server.map_err(|problem| ("reset", problem))?;
                     cleaner.reset_and_verify(&server).await
                 };
                 let done = timeout(PATIENCE, both).await;
@@ -157,7 +163,11 @@ impl Project {
                     let output = self.clean_by_command(instance, "reset", command).await;
                     output.map(drop)
                 }
-                Way::BuiltIn(cleaner, spec) => cleaner.reset(&server(spec, instance)?).await,
+                Way::BuiltIn(cleaner, spec) => {
+                    cleaner
+                        .reset(&server(spec, instance.reached.address().as_ref())?)
+                        .await
+                }
             }
         };
         within("reset", done).await
@@ -167,15 +177,19 @@ impl Project {
         let output = async {
             match verify {
                 Way::Command(command) => self.clean_by_command(instance, "verify", command).await,
-                Way::BuiltIn(cleaner, spec) => cleaner.verify(&server(spec, instance)?).await,
+                Way::BuiltIn(cleaner, spec) => {
+                    cleaner
+                        .verify(&server(spec, instance.reached.address().as_ref())?)
+                        .await
+                }
             }
         };
         within("verify", output).await.map(shortened)
     }
 }
 
-fn server<'a>(spec: &'a ServerSpec, instance: &'a LiveInstance) -> Result<Server<'a>, String> {
-    let address = instance.address.as_deref().ok_or("it has no port")?;
+fn server<'a>(spec: &'a ServerSpec, address: Option<&'a String>) -> Result<Server<'a>, String> {
+    let address = address.ok_or("it has no port")?;
     Ok(Server { address, spec })
 }
 

@@ -18,7 +18,7 @@ use super::project::Project;
 use crate::backend::root::Root;
 use crate::clock::Timestamp;
 use crate::config::definition::{MetricsSpec, PAGE, ServiceDefinition};
-use crate::config::placeholder::{Bindings, InstanceBinding, PlaceholderError, render};
+use crate::config::placeholder::{Bindings, PlaceholderError, Where, render};
 use crate::metrics::rates::{InstanceSample, combine, instance_sample};
 use crate::metrics::{Collector, Reading, Target};
 use crate::procfs::boot_id;
@@ -151,7 +151,7 @@ impl Sampler {
                 &instance.definition,
                 &instance.id,
                 instance.running.root.clone(),
-                &instance.binding,
+                &instance.reached,
                 self.project.empty_bindings(),
             ) {
                 Ok(watched) => {
@@ -372,7 +372,7 @@ pub fn watched(
     definition: &ServiceDefinition,
     id: &InstanceId,
     root: Root,
-    binding: &InstanceBinding,
+    binding: &Where,
     mut bindings: Bindings,
 ) -> Result<Watched, PlaceholderError> {
     bindings.own = Some(definition.name.clone());
@@ -385,11 +385,10 @@ pub fn watched(
     {
         *page = render(page, &bindings)?;
     }
-    let ports = every_port(binding.port, &binding.named_ports);
     let target = Target {
         instance_id: id.0.clone(),
         root,
-        ports,
+        ports: binding.ports().collect(),
         address: binding
             .port
             .and_then(|port| Some(SocketAddr::new(binding.host.parse().ok()?, port))),
@@ -402,10 +401,6 @@ pub fn watched(
         last: None,
         memory_kills_seen: None,
     })
-}
-
-fn every_port(main: Option<u16>, named: &BTreeMap<String, u16>) -> Vec<u16> {
-    main.into_iter().chain(named.values().copied()).collect()
 }
 
 fn stored_reading((id, watched): (&InstanceId, &Watched)) -> Option<(InstanceId, StoredReading)> {

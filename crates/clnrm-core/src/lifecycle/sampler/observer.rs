@@ -15,7 +15,6 @@ use super::{
     Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, watched,
 };
 use crate::config::placeholder::PlaceholderError;
-use crate::lifecycle::neighbours::binding;
 use crate::lifecycle::project::{Project, root};
 use crate::metrics::Reading;
 use crate::metrics::rates::instance_sample;
@@ -129,7 +128,7 @@ impl Sampler {
                 &service.definition,
                 id,
                 root,
-                &binding(row),
+                &row.start.reached,
                 self.project.empty_bindings(),
             ) {
                 Ok(watched) => {

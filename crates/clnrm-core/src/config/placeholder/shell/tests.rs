@@ -4,7 +4,7 @@ use std::process::Command;
 use proptest::prelude::*;
 
 use super::*;
-use crate::config::placeholder::InstanceBinding;
+use crate::config::placeholder::Where;
 
 /// Everything that a shell gives a meaning to, and words that try to get out of their quotes.
 #[rustfmt::skip]
@@ -120,11 +120,11 @@ const REFUSED: [&str; 24] = [
 ];
 
 fn bindings(value: &str) -> Bindings {
-    let instance = InstanceBinding {
+    let instance = Where {
         host: "127.0.0.1".to_owned(),
         port: Some(8080),
         data_dir: PathBuf::from(value),
-        ..InstanceBinding::default()
+        ..Where::default()
     };
     Bindings {
         own: Some("app".to_owned()),

@@ -1,4 +1,4 @@
-//! The folder of an instance, which every backend keeps its files in.
+//! Where an instance keeps its files: a folder below the project's state, the same for every backend.
 
 use std::fs::{self, File};
 use std::io::{self, Write as _};
@@ -23,7 +23,7 @@ pub fn data_dir(dir: &Path) -> PathBuf {
 }
 
 /// Writes a file of an instance's folder; it is there whole or not at all.
-pub(super) fn write_whole(dir: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
+pub(crate) fn write_whole(dir: &Path, name: &str, value: &impl Serialize) -> io::Result<()> {
     let temporary = dir.join(format!("{name}.new"));
     let mut file = File::create(&temporary)?;
     file.write_all(&serde_json::to_vec(value)?)?;
@@ -32,7 +32,7 @@ pub(super) fn write_whole(dir: &Path, name: &str, value: &impl Serialize) -> io:
 }
 
 /// `None` = there is no such file.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
+pub(crate) fn read_json<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
         Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
