@@ -19,16 +19,11 @@ pub const SUFFIX: &str = ".clnrm.toml";
 pub enum DiscoveryError {
     /// A path that was given does not exist.
     #[error("{}: no such file or directory", path.display())]
-    NotFound {
-        /// As it was given.
-        path: PathBuf,
-    },
+    NotFound { path: PathBuf },
     /// A directory cannot be listed; its tests would be missed silently.
     #[error("{}: cannot be searched for tests", path.display())]
     Unreadable {
-        /// The directory.
         path: PathBuf,
-        /// What the system said.
         source: walkdir::Error,
     },
     /// The directories were searched and hold no test.

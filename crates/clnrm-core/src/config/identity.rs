@@ -1,12 +1,10 @@
 //! What identifies a test and a definition, wherever the project's files lie.
 
 use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-
-use super::definition::{Launch, ServiceDefinition};
 
 /// 16 hexadecimal digits that change with what they are of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
@@ -14,7 +12,6 @@ use super::definition::{Launch, ServiceDefinition};
 pub struct Digest(pub String);
 
 impl Digest {
-    /// Of a text.
     pub fn of(text: &[u8]) -> Self {
         let bytes = Sha256::digest(text);
         Self(
@@ -51,31 +48,12 @@ impl fmt::Display for TestId {
     }
 }
 
-impl ServiceDefinition {
-    /// Identifies the definition: any change in the file gives another digest, and so does another place in the project,
-    /// as commands and paths start there. Where the project lies does not matter.
-    pub fn digest(&self) -> Digest {
-        let within = |path: &PathBuf| path.strip_prefix(&self.base_dir).unwrap_or(path).to_owned();
-        let mut portable = self.clone();
-        portable.base_dir = PathBuf::new();
-        portable.working_dir = self.working_dir.as_ref().map(within);
-        if let Launch::Container(container) = &mut portable.launch {
-            for volume in &mut container.volumes {
-                volume.host = within(&volume.host);
-            }
-        }
-        let json = serde_json::to_vec(&portable)
-            .expect("a definition has only string keys and finite numbers");
-        Digest::of(&json)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
 
     use super::*;
-    use crate::config::definition::TestDefinition;
+    use crate::config::definition::{ServiceDefinition, TestDefinition};
     use crate::config::{AutoScaleConfig, load_test_with};
 
     const FILE: &str = r#"

@@ -11,17 +11,15 @@ use std::path::{Path, PathBuf};
 use thiserror::Error;
 use toml::de::DeValue;
 
+use super::file::{ConfigError, read_text};
 use super::reader::{self, Problem, Table, Value};
 use super::test_file::limits;
-use super::{ConfigError, read_text};
 use crate::exit::{Exit, Fatal};
 use crate::services::service_manager::AutoScaleConfig;
 
-/// The project file's name.
 pub const FILE_NAME: &str = "clnrm.toml";
 /// The state directory's name in the project root.
 pub const STATE_DIR_NAME: &str = ".clnrm";
-/// Overrides the state directory.
 pub const STATE_DIR_VARIABLE: &str = "CLNRM_STATE_DIR";
 
 /// A project and its settings.
@@ -31,7 +29,6 @@ pub struct ProjectSettings {
     pub root: PathBuf,
     /// Where history and instances are kept.
     pub state_dir: PathBuf,
-    /// Its settings.
     pub config: ProjectConfig,
 }
 

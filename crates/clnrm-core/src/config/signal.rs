@@ -40,7 +40,6 @@ pub fn shell_code(number: i32) -> i32 {
     128 + number
 }
 
-/// Every name.
 pub(crate) fn names() -> impl Iterator<Item = &'static str> {
     NAMES.iter().map(|(_, name)| *name)
 }

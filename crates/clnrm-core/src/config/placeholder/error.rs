@@ -18,7 +18,6 @@ pub enum PlaceholderError {
     UnknownService {
         /// Without its braces.
         placeholder: String,
-        /// The missing service.
         service: String,
     },
     /// The service has no such port.
@@ -26,7 +25,6 @@ pub enum PlaceholderError {
     NoPort {
         /// Without its braces.
         placeholder: String,
-        /// The service.
         service: String,
     },
     /// A container asks where a local process is that it has no name for.
@@ -37,7 +35,6 @@ pub enum PlaceholderError {
     OutOfReach {
         /// Without its braces.
         placeholder: String,
-        /// The service.
         service: String,
     },
     /// A container asks for the folder of a local process.
@@ -47,7 +44,6 @@ pub enum PlaceholderError {
     FolderOutside {
         /// Without its braces.
         placeholder: String,
-        /// The service.
         service: String,
     },
     /// A path that cannot be written as text.
@@ -55,7 +51,6 @@ pub enum PlaceholderError {
     NotUtf8 {
         /// Without its braces.
         placeholder: String,
-        /// The path.
         path: PathBuf,
     },
     /// A value that a shell would take for more than one word, where it cannot be quoted.
@@ -66,7 +61,6 @@ pub enum PlaceholderError {
     Unquotable {
         /// Without its braces.
         placeholder: String,
-        /// Where it stands.
         place: &'static str,
     },
 }

@@ -1,7 +1,61 @@
 //! The grammar: which braces are placeholders, and which look like a mistake.
 
-use super::{Placeholder, Property};
-use crate::config::nearest;
+use std::fmt;
+
+use crate::config::spelling::nearest;
+
+/// What a placeholder asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Property {
+    /// `{port}`: the main port.
+    Port,
+    /// `{port.NAME}`: a further port, by name.
+    NamedPort(String),
+    /// `{host}`.
+    Host,
+    /// `{addr}`: `host:port`.
+    Addr,
+    /// `{data_dir}`: the instance's own directory.
+    DataDir,
+    /// `{clnrm}`: the path of the running clnrm.
+    Clnrm,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Placeholder {
+    /// `cache` in `{cache.port}`; `None` = the instance itself.
+    pub service: Option<String>,
+    pub property: Property,
+}
+
+/// As it is written between the braces.
+impl fmt::Display for Placeholder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(service) = &self.service {
+            write!(f, "{service}.")?;
+        }
+        match &self.property {
+            Property::Port => f.write_str("port"),
+            Property::NamedPort(name) => write!(f, "port.{name}"),
+            Property::Host => f.write_str("host"),
+            Property::Addr => f.write_str("addr"),
+            Property::DataDir => f.write_str("data_dir"),
+            Property::Clnrm => f.write_str("clnrm"),
+        }
+    }
+}
+
+impl Placeholder {
+    /// Whether it says where a service is reached.
+    pub(crate) fn is_address(&self) -> bool {
+        !matches!(self.property, Property::DataDir | Property::Clnrm)
+    }
+
+    /// Whether it needs a main port.
+    pub(crate) fn needs_main_port(&self) -> bool {
+        matches!(self.property, Property::Port | Property::Addr)
+    }
+}
 
 /// Something in braces that was probably meant as a placeholder, and what it was probably meant to be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -143,4 +197,51 @@ fn bare_property(word: &str) -> Option<Property> {
         "clnrm" => Some(Property::Clnrm),
         _ => service_property(word),
     }
+}
+
+/// All placeholders in a text, in order.
+pub fn placeholders_in(text: &str) -> Vec<Placeholder> {
+    segments(text)
+        .into_iter()
+        .filter_map(|segment| match segment {
+            Segment::Braced(body) => parse(body),
+            Segment::Literal(_) => None,
+        })
+        .collect()
+}
+
+/// Makes the bare placeholders of a step's text belong to `service`: `{port}` becomes `{cache.port}`.
+pub(crate) fn qualify(text: &str, service: &str) -> String {
+    let qualified = rewrite(text, |body, placeholder| {
+        let bare = placeholder.service.is_none() && placeholder.property != Property::Clnrm;
+        Ok::<_, std::convert::Infallible>(if bare {
+            format!("{{{service}.{body}}}")
+        } else {
+            format!("{{{body}}}")
+        })
+    });
+    match qualified {
+        Ok(text) => text,
+    }
+}
+
+pub(super) fn rewrite<E>(
+    text: &str,
+    mut replace: impl FnMut(&str, Placeholder) -> Result<String, E>,
+) -> Result<String, E> {
+    let mut result = String::with_capacity(text.len());
+    for segment in segments(text) {
+        match segment {
+            Segment::Literal(literal) => result.push_str(literal),
+            Segment::Braced(body) => match parse(body) {
+                Some(placeholder) => result.push_str(&replace(body, placeholder)?),
+                None => {
+                    result.push('{');
+                    result.push_str(body);
+                    result.push('}');
+                }
+            },
+        }
+    }
+    Ok(result)
 }

@@ -12,9 +12,7 @@ pub struct Problem {
     pub column: usize,
     /// Path of the table or key, e.g. `services.cache.ready.timeout`; empty = the whole file.
     pub key: String,
-    /// What is wrong.
     pub message: String,
-    /// The way out.
     pub hint: Option<String>,
 }
 
@@ -41,7 +39,6 @@ pub(crate) struct Source<'a> {
 }
 
 impl Source<'_> {
-    /// Remembers a problem.
     pub(crate) fn report(&self, place: &Place, message: String, hint: Option<String>) {
         let (line, column) = position(self.text, place.offset);
         self.problems.borrow_mut().push(Problem {

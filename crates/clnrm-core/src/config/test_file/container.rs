@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use crate::config::container_settings::{ContainerSettings, PullPolicy, Ulimit};
+use crate::config::definition::{ContainerSettings, PullPolicy, Ulimit};
 use crate::config::placeholder::HOST_GATEWAY;
 use crate::config::reader::{Table, Value};
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use toml::de::DeValue;
 
-use super::step::read_expectations;
+use super::expectations::read_expectations;
 use super::values::Uses;
 use crate::config::definition::{Expectations, HttpStep};
 use crate::config::reader::{Table, Value};

@@ -2,8 +2,8 @@
 
 use super::values::Uses;
 use crate::config::definition::{MetricsSpec, PAGE, ServerForm, ServerSpec, SettingValue};
-use crate::config::nearest;
 use crate::config::reader::{Table, Value};
+use crate::config::spelling::nearest;
 
 pub(super) fn read(
     value: &Value<'_>,

@@ -5,10 +5,10 @@
 use std::path::Path;
 use std::time::Duration;
 
-use crate::services::service_manager::AutoScaleConfig;
-
 mod conflicts;
 mod container;
+mod context;
+mod expectations;
 mod foreign_keys;
 mod http_step;
 mod launch;
@@ -22,26 +22,12 @@ mod service;
 mod step;
 mod values;
 
-use super::definition::{ServerForm, TestAssertions, TestDefinition};
+use super::definition::{TestAssertions, TestDefinition};
 use super::identity::{Digest, TestId};
 use super::reader::{Table, Value};
+pub(crate) use context::Context;
 use service::ReadService;
 use step::ReadStep;
-
-/// What a test file is read with.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Context<'a> {
-    /// The path as it was given.
-    pub(crate) file: &'a Path,
-    /// Its folder, absolute.
-    pub(crate) base_dir: &'a Path,
-    /// The same from the project's root on; absolute where it lies elsewhere.
-    pub(crate) folder: &'a Path,
-    /// `scale` of a service that says nothing else.
-    pub(crate) scale_defaults: &'a AutoScaleConfig,
-    /// Kinds of servers that `metrics` may name.
-    pub(crate) servers: &'a [&'a ServerForm],
-}
 
 /// Reads a whole test file.
 pub(crate) fn read(mut table: Table<'_>, context: &Context<'_>, digest: Digest) -> TestDefinition {

@@ -8,9 +8,9 @@ use super::service::ReadService;
 use super::step::ReadStep;
 use super::values::Template;
 use crate::config::definition::{CommandLine, Launch, StepAction, StepDefinition};
-use crate::config::nearest;
 use crate::config::placeholder::{Placeholder, Property, near_misses, placeholders_in, qualify};
 use crate::config::reader::{Place, Source};
+use crate::config::spelling::nearest;
 use crate::config::step_variables;
 
 /// Checks dependencies between services, their placeholders and the ports that they ask for.

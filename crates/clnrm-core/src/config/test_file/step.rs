@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::expectations::read_expectations;
 use super::http_step;
 use super::values::Uses;
 use crate::config::definition::{
@@ -178,32 +179,6 @@ fn read_signal(value: &Value<'_>) -> Option<i32> {
         );
     }
     number
-}
-
-/// What text must and must not hold, by its three keys.
-pub(super) fn read_expectations(
-    table: &mut Table<'_>,
-    [regex, regex_not, contains]: [&'static str; 3],
-) -> Expectations {
-    let mut pattern = |key| table.take(key).and_then(|value| value.pattern());
-    let (regex, regex_not) = (pattern(regex), pattern(regex_not));
-    let contains = table.take(contains).and_then(|value| value.string());
-    let raw = table.take("raw");
-    if let Some(raw) = raw
-        .as_ref()
-        .filter(|_| regex.is_none() && regex_not.is_none() && contains.is_none())
-    {
-        raw.refuse_with(
-            "does nothing here",
-            "say what is expected of the output or body, or remove it",
-        );
-    }
-    Expectations {
-        regex,
-        regex_not,
-        contains,
-        raw: raw.and_then(|value| value.boolean()).unwrap_or(false),
-    }
 }
 
 /// `retry_on_failure`, `max_retries`, `retry_delay`; or `retry = { max_attempts, delay }`.

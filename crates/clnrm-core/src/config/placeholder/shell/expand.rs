@@ -1,7 +1,10 @@
 //! What begins with `$` or a backquote.
 
 use super::quote::Quoting;
-use super::{DEEPEST, Piece, Script, Step};
+use super::script::{Piece, Script, Step};
+
+/// Deeper nesting than people write, and far from the end of the thread's stack.
+const DEEPEST: usize = 50;
 
 impl Script {
     pub(super) fn dollar(&mut self, in_double: bool) -> Step {

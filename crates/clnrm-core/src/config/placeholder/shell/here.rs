@@ -1,19 +1,7 @@
 //! Here-documents: `<<word` and the lines up to `word`.
 
 use super::quote::Quoting;
-use super::{Piece, Script, Step, unquotable};
-
-/// A here-document whose operator was read.
-#[derive(Debug)]
-pub(super) struct HereDocument {
-    delimiter: String,
-    /// Nothing in its text is expanded.
-    is_literal: bool,
-    /// `<<-`: tabs that begin a line are removed.
-    strips_tabs: bool,
-    /// A shell reads it.
-    pub(super) is_script: bool,
-}
+use super::script::{HereDocument, Piece, Script, Step, unquotable};
 
 impl Script {
     /// Stands at `<<`.

@@ -5,22 +5,21 @@
 //! The grammar is that of POSIX.1-2017, XCU §2.2 to §2.10; where shells differ, the script counts as not understood from
 //! there on. Deliberately absent: what the script does with its own variables.
 
-use super::syntax::{Segment, parse, segments};
-use super::{Bindings, PlaceholderError, value};
+use super::bindings::Bindings;
+use super::error::PlaceholderError;
+use super::render::render;
 
 mod expand;
 mod here;
 mod quote;
+mod script;
 #[cfg(test)]
 mod tests;
 mod words;
 
-use here::HereDocument;
 use quote::Quoting;
+use script::{Piece, Script, Step, pieces, unquotable};
 use words::Words;
-
-/// Deeper nesting than people write, and far from the end of the thread's stack.
-const DEEPEST: usize = 50;
 
 /// A script of the shell with every placeholder filled in; those in comments stay as they are.
 ///
@@ -58,124 +57,14 @@ pub(super) fn render_arguments(
         let is_script = words.makes_a_script_of(argument);
         rendered.push(match is_script {
             true => render_script(argument, bindings)?,
-            false => super::render(argument, bindings)?,
+            false => render(argument, bindings)?,
         });
         words.argument(argument);
     }
     Ok(rendered)
 }
 
-/// A character of the script, or a placeholder with its value.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Piece {
-    Character(char),
-    Value { written: String, value: String },
-}
-
-fn pieces(text: &str, bindings: &Bindings) -> Result<Vec<Piece>, PlaceholderError> {
-    let mut pieces = Vec::new();
-    for segment in segments(text) {
-        match segment {
-            Segment::Literal(literal) => pieces.extend(literal.chars().map(Piece::Character)),
-            Segment::Braced(body) => match parse(body) {
-                Some(placeholder) => pieces.push(Piece::Value {
-                    written: body.to_owned(),
-                    value: value(body, placeholder, bindings)?,
-                }),
-                None => pieces.extend(format!("{{{body}}}").chars().map(Piece::Character)),
-            },
-        }
-    }
-    Ok(pieces)
-}
-
-fn unquotable(written: &str, place: &'static str) -> PlaceholderError {
-    PlaceholderError::Unquotable {
-        placeholder: written.to_owned(),
-        place,
-    }
-}
-
-/// A script that is being copied, piece by piece.
-#[derive(Debug, Default)]
-struct Script {
-    pieces: Vec<Piece>,
-    at: usize,
-    /// Where the part that is being read ends: the script, or a here-document.
-    end: usize,
-    output: String,
-    /// The command that is being read.
-    words: Words,
-    /// Here-documents whose operator was read, and whose text begins on the next line.
-    pending: Vec<HereDocument>,
-    /// Why a value that needs quoting cannot stand here.
-    refusal: Option<&'static str>,
-    /// Whether `refusal` holds to the end of the script.
-    is_lost: bool,
-    /// A `$name` was just read, and identifier characters would make it another.
-    after_name: bool,
-    depth: usize,
-    /// The first placeholder whose value had to be quoted.
-    first_delicate: Option<String>,
-}
-
-type Step = Result<(), PlaceholderError>;
-
 impl Script {
-    fn piece(&self) -> Option<&Piece> {
-        (self.at < self.end)
-            .then(|| self.pieces.get(self.at))
-            .flatten()
-    }
-
-    /// The character `ahead` of the next one; `None` = a value, or the end.
-    fn peek(&self, ahead: usize) -> Option<char> {
-        let index = self.at + ahead;
-        match (index < self.end).then(|| self.pieces.get(index))?? {
-            Piece::Character(character) => Some(*character),
-            Piece::Value { .. } => None,
-        }
-    }
-
-    fn is_value(&self) -> bool {
-        matches!(self.piece(), Some(Piece::Value { .. }))
-    }
-
-    /// Copies one character that belongs to a word.
-    fn copy(&mut self) {
-        if let Some(character) = self.peek(0) {
-            self.words.push(character);
-            self.syntax();
-        }
-    }
-
-    /// Copies one character that belongs to no word.
-    fn syntax(&mut self) {
-        if let Some(character) = self.peek(0) {
-            if character == '\n' && !self.pending.is_empty() {
-                self.lose("behind a line break between `<<` and its text");
-            }
-            self.output.push(character);
-            self.at += 1;
-        }
-    }
-
-    fn lose(&mut self, why: &'static str) {
-        self.refusal = self.refusal.or(Some(why));
-        self.is_lost = true;
-    }
-
-    /// Reads what has to be read without any quoting of values.
-    fn refusing(&mut self, why: &'static str, read: impl FnOnce(&mut Self) -> Step) -> Step {
-        let before = self.refusal;
-        self.refusal = before.or(Some(why));
-        read(self)?;
-        if !self.is_lost {
-            self.refusal = before;
-        }
-        Ok(())
-    }
-
     /// Commands, to the end or to the `)` of `$(`.
     fn commands(&mut self, is_substitution: bool) -> Step {
         let mut open = 0_usize;

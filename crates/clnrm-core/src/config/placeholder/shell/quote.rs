@@ -1,11 +1,9 @@
 //! How a value is written where it stands.
 
-use super::{Piece, Script, Step, unquotable};
+use super::script::{Piece, Script, Step, unquotable};
 
-/// Where a value stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Quoting {
-    /// Outside quotes.
     Bare,
     /// In `'…'`.
     Single,

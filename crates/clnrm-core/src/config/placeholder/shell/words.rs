@@ -11,18 +11,15 @@ const EVALUATORS: [&str; 6] = ["eval", "trap", "alias", "ssh", "watch", "paralle
 /// What the words so far make of those that follow.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum Next {
-    /// Arguments.
     #[default]
     Words,
     /// A shell was named: behind `-c` comes a script.
     Shell,
     /// The next word is a script.
     Script,
-    /// All that follow are.
     Scripts,
 }
 
-/// One command's words.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Words {
     word: Option<String>,

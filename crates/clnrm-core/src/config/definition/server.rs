@@ -92,18 +92,15 @@ pub struct ServerForm {
     pub alias: Option<&'static str>,
     /// What is asked over HTTP unless the file says something else; `None` = this kind is not asked so.
     pub default_page: Option<&'static str>,
-    /// Its keys.
     pub settings: &'static [SettingForm],
     /// Whether clnrm can make a used one clean by itself.
     pub has_cleaner: bool,
 }
 
-/// One key.
 #[derive(Debug)]
 pub struct SettingForm {
     /// As it stands in the file.
     pub key: &'static str,
-    /// What it may be.
     pub value: SettingValue,
     /// `None` = nothing.
     pub default: Option<&'static str>,
@@ -114,7 +111,6 @@ pub struct SettingForm {
 /// What a setting may be.
 #[derive(Debug, Clone, Copy)]
 pub enum SettingValue {
-    /// More than white space.
     Text,
     /// Any string: a password may be empty.
     Secret,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::definition::CommandLine;
+use super::launch::CommandLine;
 
 /// A warm instance that nobody has leased for so long is stopped.
 const DEFAULT_TTL: Duration = Duration::from_secs(15 * 60);

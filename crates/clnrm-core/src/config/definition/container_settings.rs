@@ -14,7 +14,6 @@ pub struct ContainerSettings {
     /// `user[:group]`, by name or number.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub user: Option<String>,
-    /// Its own host name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hostname: Option<String>,
     /// Whether the engine's small init is process 1; `None` = only below a shell.
@@ -29,7 +28,6 @@ pub struct ContainerSettings {
     /// Nothing but volumes and `tmpfs` can be written.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub read_only: bool,
-    /// All capabilities and devices.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub privileged: bool,
     /// Folders in memory, each with its mount options.
@@ -44,19 +42,16 @@ pub struct ContainerSettings {
     /// Capabilities beyond the engine's own.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cap_add: Vec<String>,
-    /// Capabilities taken away.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cap_drop: Vec<String>,
     /// `(name, address)`; the address may be `host-gateway`, which is this machine.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub extra_hosts: Vec<(String, String)>,
-    /// Name servers.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub dns: Vec<String>,
     /// Kernel parameters of its namespaces.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub sysctls: BTreeMap<String, String>,
-    /// Labels beside clnrm's own.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
 }
@@ -71,7 +66,6 @@ impl ContainerSettings {
 /// One limit; -1 = none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ulimit {
-    /// What the kernel enforces.
     pub soft: i64,
     /// What the process may raise it to.
     pub hard: i64,
