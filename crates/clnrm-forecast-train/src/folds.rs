@@ -1,7 +1,5 @@
 //! Which traces come from one source: a network is judged only on sources that it has not seen.
 
-use crate::lessons::Material;
-
 /// The source of a trace: what stands before `__` in its name. NAB is a collection of many, so it is split in three.
 pub fn source_of(trace: &str) -> String {
     let source = trace.split("__").next().unwrap_or(trace);
@@ -10,15 +8,6 @@ pub fn source_of(trace: &str) -> String {
         return format!("nab{}", sum % 3);
     }
     source.to_owned()
-}
-
-/// Every source, sorted.
-pub fn sources(materials: &[Material]) -> Vec<String> {
-    let sources = materials.iter().map(|material| material.source.clone());
-    let mut sources: Vec<String> = sources.collect();
-    sources.sort();
-    sources.dedup();
-    sources
 }
 
 #[cfg(test)]

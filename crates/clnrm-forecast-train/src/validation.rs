@@ -13,7 +13,7 @@ use clnrm_forecast_bench::plan::{Planned, STEPS};
 use clnrm_forecast_bench::row;
 use clnrm_forecast_bench::traces::Traces;
 
-use crate::folds::{source_of, sources};
+use crate::folds::source_of;
 use crate::lessons::{Example, Material};
 use crate::training::{Plan, train};
 
@@ -101,4 +101,13 @@ pub fn forecasts(
         row::append(&mut text, planned, "learned_cv", &made, None);
     }
     Ok(text)
+}
+
+/// Every source, sorted.
+fn sources(materials: &[Material]) -> Vec<String> {
+    let sources = materials.iter().map(|material| material.source.clone());
+    let mut sources: Vec<String> = sources.collect();
+    sources.sort();
+    sources.dedup();
+    sources
 }

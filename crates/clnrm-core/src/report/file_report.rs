@@ -15,7 +15,6 @@ pub struct ValidateReport {
     pub files: Vec<CheckedFile>,
 }
 
-/// One checked file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct CheckedFile {
     /// The file, as given or discovered.
@@ -38,7 +37,6 @@ pub struct CheckedFile {
 pub struct InitReport {
     /// Always [`InitReport::SCHEMA`].
     pub schema: &'static str,
-    /// The file.
     #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// An older file of that name was replaced (`--force`).

@@ -5,8 +5,9 @@
 use std::borrow::Cow;
 use std::fs::OpenOptions;
 use std::io::{self, Write};
-use std::path::{Component, Path, PathBuf};
+use std::path::Path;
 
+use crate::report::checkout::Checkout;
 use crate::report::human::run::{flaky, summary};
 use crate::report::reason::reason;
 use crate::report::text::{safe_line, safe_lines};
@@ -205,35 +206,6 @@ pub(super) fn annotation(
     };
     let title = property(&format!("clnrm: {}", test.name));
     writeln!(out, "::{level} {file}title={title}::{}", message(&text))
-}
-
-/// Where the repository and the files of a run are.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Checkout {
-    /// `GITHUB_WORKSPACE`; empty = not known.
-    pub workspace: PathBuf,
-    /// What relative paths start from.
-    pub current_dir: PathBuf,
-}
-
-impl Checkout {
-    /// From the workspace on, without `.` and `..`; as it is where it lies elsewhere.
-    fn path_of(&self, file: &Path) -> PathBuf {
-        let mut path = PathBuf::new();
-        for component in self.current_dir.join(file).components() {
-            match component {
-                Component::CurDir => {}
-                Component::ParentDir => {
-                    path.pop();
-                }
-                other => path.push(other),
-            }
-        }
-        match path.strip_prefix(&self.workspace) {
-            Ok(inside) if inside.is_relative() => inside.to_owned(),
-            _ => file.to_owned(),
-        }
-    }
 }
 
 fn message(text: &str) -> String {

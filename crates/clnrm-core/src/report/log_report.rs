@@ -12,7 +12,6 @@ use crate::text;
 pub struct LogReport {
     /// Always [`LogReport::SCHEMA`].
     pub schema: &'static str,
-    /// The service.
     pub service: String,
     /// Its live instances, or the newest ended one.
     pub instances: Vec<InstanceLog>,
@@ -21,11 +20,8 @@ pub struct LogReport {
 /// The end of one instance's log.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct InstanceLog {
-    /// The instance.
     pub id: String,
-    /// Its state.
     pub state: ReportedState,
-    /// Its log file.
     #[serde(serialize_with = "text::serialize_path")]
     pub file: PathBuf,
     /// The last lines, oldest first.
@@ -35,7 +31,6 @@ pub struct InstanceLog {
 /// One line of `--follow`. JSON: one object per line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 pub struct FollowedLine<'a> {
-    /// The instance.
     pub id: &'a str,
     /// The line, without its end.
     pub line: &'a str,

@@ -3,6 +3,7 @@
 //! Only this module writes to the standard streams, and only it knows colour and emoji: reports go to standard output,
 //! progress and diagnostics to standard error. Deliberately absent: decisions, and any number that a report does not hold.
 
+pub mod checkout;
 pub mod file_report;
 pub mod github;
 pub mod human;
@@ -43,22 +44,17 @@ use crate::runner::result::RunReport;
 /// Formats of most reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// For people.
     #[default]
     Human,
-    /// The typed report itself.
     Json,
 }
 
 /// Formats of the report of `clnrm run`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum RunFormat {
-    /// For people.
     #[default]
     Human,
-    /// The typed report itself.
     Json,
-    /// JUnit XML.
     Junit,
     /// TAP version 14.
     Tap,

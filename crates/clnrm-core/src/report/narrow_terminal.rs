@@ -11,7 +11,6 @@ use indicatif::TermLike;
 /// Room for `^C` four times.
 const ROOM: u16 = 8;
 
-/// Standard error.
 #[derive(Debug)]
 pub(super) struct NarrowTerminal(Term);
 

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
 
-use crate::report::github::{self, Checkout};
+use crate::report::checkout::Checkout;
+use crate::report::github;
 use crate::report::narrow_terminal::NarrowTerminal;
 use crate::report::progress_lines::{Lines, Run};
 use crate::report::style::{Paint, ProgressKind, Style};
@@ -53,7 +54,6 @@ impl<'w> Progress<'w> {
         }
     }
 
-    /// Shows one event.
     pub fn on_event(&mut self, event: &RunEvent) -> io::Result<()> {
         let event = &event.kind;
         if let EventKind::Interrupted { .. } = event

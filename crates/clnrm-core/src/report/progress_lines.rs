@@ -15,7 +15,6 @@ use crate::runner::result::{ServiceFailure, StepReport, StepStatus, TestReport, 
 /// As many running tests as the bar names.
 const NAMED_TESTS: usize = 8;
 
-/// Which lines are written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Lines {
     /// Warnings alone.
@@ -46,7 +45,6 @@ pub(super) struct Run {
 }
 
 impl Run {
-    /// Takes the event in.
     pub(super) fn apply(&mut self, event: &EventKind) {
         match event {
             EventKind::RunStarted { tests, .. } => self.tests = *tests,

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use colored::{Color, Colorize};
 
-use crate::report::github::Checkout;
+use crate::report::checkout::Checkout;
 
 /// `--color`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -14,9 +14,7 @@ pub enum ColorChoice {
     /// Colour on terminals, unless the environment says otherwise.
     #[default]
     Auto,
-    /// Colour everywhere.
     Always,
-    /// No colour.
     Never,
 }
 
@@ -53,9 +51,7 @@ pub enum ProgressKind {
 /// The look of everything that is printed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Style {
-    /// Colour on standard output.
     pub stdout: Paint,
-    /// Colour on standard error.
     pub stderr: Paint,
     /// Progress of a run, on standard error.
     pub progress: ProgressKind,
@@ -135,32 +131,26 @@ impl Paint {
         Self { enabled }
     }
 
-    /// No colour.
     pub const fn plain() -> Self {
         Self { enabled: false }
     }
 
-    /// A heading.
     pub(crate) fn heading(self, text: &str) -> String {
         self.with(text, |text| text.bold().to_string())
     }
 
-    /// Something of little weight.
     pub(crate) fn faint(self, text: &str) -> String {
         self.with(text, |text| text.dimmed().to_string())
     }
 
-    /// Something good.
     pub(crate) fn good(self, text: &str) -> String {
         self.with(text, |text| text.color(Color::Green).bold().to_string())
     }
 
-    /// Something to look at.
     pub(crate) fn warning(self, text: &str) -> String {
         self.with(text, |text| text.color(Color::Yellow).bold().to_string())
     }
 
-    /// Something bad.
     pub(crate) fn bad(self, text: &str) -> String {
         self.with(text, |text| text.color(Color::Red).bold().to_string())
     }

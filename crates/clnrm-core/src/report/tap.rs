@@ -12,7 +12,6 @@ use crate::report::text::{safe_line, safe_lines};
 use crate::report::units;
 use crate::runner::result::{RunReport, StepReport, StepStatus, TestReport, TestStatus};
 
-/// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
     writeln!(out, "TAP version 14")?;
     match report.tests.len() {

@@ -17,7 +17,6 @@ mod services;
 use std::sync::Arc;
 use std::time::Duration;
 
-use clnrm_core::backend::Backends;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::metrics::rates;
 use clnrm_core::metrics::{Collector, Reading, Target};
@@ -25,7 +24,7 @@ use clnrm_core::servers;
 use clnrm_core::services::service_manager::{ServiceMetrics, Sources};
 
 fn collector() -> Collector {
-    Collector::new(Arc::new(SystemClock), servers::source, Backends::default())
+    Collector::new(Arc::new(SystemClock), servers::source, None)
 }
 
 async fn read_one(collector: &mut Collector, target: &Target) -> Reading {

@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["config"],
     &["services"],
-    &["http", "netlink", "procfs"],
+    &["http", "procfs"],
     &["clock", "exit", "folder", "text"],
 ];
 

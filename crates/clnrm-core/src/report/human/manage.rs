@@ -6,18 +6,18 @@ use std::io::{self, Write};
 use std::time::Duration;
 
 use crate::clock::Timestamp;
+use crate::report::human::service::{score, title};
 use crate::report::human::{RULE, View, optimization, prediction, scaling, section};
 use crate::report::manage::document::{ManageReport, ServiceReport, ServiceState};
 use crate::report::manage::metric::words;
 use crate::report::text::safe_line;
 use crate::report::units;
-use crate::services::service_manager::{Health, Metric, ServiceMetrics};
+use crate::services::service_manager::{Metric, ServiceMetrics};
 
 /// `ai-manage` takes a sample before it reports: a running service whose newest one is older than this could
 /// not be sampled, and the report says how old its numbers are.
 const FRESH: Duration = Duration::from_secs(30);
 
-/// Writes the whole report.
 pub fn manage(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Result<()> {
     let paint = view.paint;
     writeln!(out, "{}", paint.heading("🤖 AI Service Management"))?;
@@ -35,31 +35,6 @@ pub fn manage(out: &mut dyn Write, report: &ManageReport, view: View) -> io::Res
     optimization::pools(out, report, view)?;
     optimization::recommendations(out, report, view)?;
     feature_hint(out, report)
-}
-
-/// The service's name, with its file where two services share the name.
-pub(super) fn title(service: &ServiceReport) -> String {
-    let name = safe_line(&service.name);
-    match &service.file {
-        Some(file) => format!("{name} ({})", safe_line(file)),
-        None => name,
-    }
-}
-
-/// A score with what it was made of.
-pub(super) fn score(health: &Health) -> String {
-    let Some(score) = health.score else {
-        return "n/a  (nothing was measured)".to_owned();
-    };
-    if health.used.is_empty() {
-        return format!("{score:.1}/100");
-    }
-    let parts: Vec<&str> = health
-        .used
-        .iter()
-        .map(|metric| words(*metric).part)
-        .collect();
-    format!("{score:.1}/100  (from {})", parts.join(", "))
 }
 
 fn no_history(out: &mut dyn Write) -> io::Result<()> {

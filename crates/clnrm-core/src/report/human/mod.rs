@@ -12,6 +12,7 @@ mod optimization;
 mod prediction;
 pub mod run;
 mod scaling;
+mod service;
 
 use std::io::{self, Write};
 

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::report::human::manage::title;
+use crate::report::human::service::title;
 use crate::report::human::{View, section};
 use crate::report::manage::advice::title as kind;
 use crate::report::manage::document::{ManageReport, PoolSummary, Recommendation};

@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use crate::report::human::manage::{score, title};
+use crate::report::human::service::{score, title};
 use crate::report::human::{View, section};
 use crate::report::manage::document::{ManageReport, ServiceReport};
 use crate::report::manage::forecast::{ForecastReport, PredictedValue, Prediction, SkillReport};

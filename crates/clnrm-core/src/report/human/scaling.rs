@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 use std::time::Duration;
 
-use crate::report::human::manage::title;
+use crate::report::human::service::title;
 use crate::report::human::{View, section};
 use crate::report::manage::document::{ManageReport, ScalingReport, ServiceReport, ServiceState};
 use crate::report::text::safe_line;

@@ -22,7 +22,6 @@ fn current(service: &mut PassedService) -> &mut ServiceMetrics {
     service.assessment.current.as_mut().expect("a sample")
 }
 
-/// Nothing runs any more.
 fn stopped(name: &str) -> PassedService {
     PassedService {
         instances: 0,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use super::run_fixtures::{everything, failed, passed, report, service_failure, step};
 use super::{NOW, milliseconds};
-use crate::report::github::Checkout;
+use crate::report::checkout::Checkout;
 use crate::report::progress::Progress;
 use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
 use crate::runner::event::{EventKind, RunEvent};
