@@ -71,7 +71,6 @@ pub trait Clock: Send + Sync + fmt::Debug {
     fn started_at(&self) -> Timestamp;
 }
 
-/// The machine's clock.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SystemClock;
 

@@ -14,7 +14,6 @@ pub mod http;
 pub mod lifecycle;
 pub mod manage;
 pub mod metrics;
-mod netlink;
 pub mod procfs;
 pub mod report;
 pub mod runner;

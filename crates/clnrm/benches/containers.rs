@@ -28,7 +28,6 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use clnrm_core::backend::Backends;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Collector, ContainerRoot, Reading, Root, Target};
@@ -152,7 +151,7 @@ fn samples(what: &str, targets: &[Target], metrics: &MetricsSpec, rounds: usize)
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, Backends::default());
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, None);
     // The first one looks for everything and connects.
     runtime.block_on(collector.read(&targets));
     row(what, rounds, || {

@@ -5,18 +5,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
-use tokio::sync::watch;
 
 use super::contract::Backend;
-use super::docker::DockerBackend;
+use super::docker::{DockerBackend, Engine};
 use super::error::{BackendError, ErrorKind};
 use super::process::ProcessBackend;
-use super::stats::StatsStream;
 use crate::config::definition::ServiceDefinition;
 
 /// What a project's instances may run in. Of two that start a service, the first does.
-#[derive(Debug, Clone, Default)]
-pub struct Backends(Vec<Arc<dyn Backend>>);
+#[derive(Debug, Clone)]
+pub struct Backends {
+    all: Vec<Arc<dyn Backend>>,
+    engine: Option<Arc<Engine>>,
+}
 
 /// The row of an instance names a backend that this binary does not have.
 #[derive(Debug, Error)]
@@ -32,20 +33,25 @@ impl Backends {
         state_dir: &Path,
         docker_host: Option<&str>,
     ) -> Self {
-        Self(vec![
-            Arc::new(ProcessBackend::new(program, state_dir)),
-            Arc::new(DockerBackend::new(environment, state_dir, docker_host)),
-        ])
+        let docker = DockerBackend::new(environment, state_dir, docker_host);
+        let engine = Arc::clone(docker.engine());
+        Self {
+            all: vec![
+                Arc::new(ProcessBackend::new(program, state_dir)),
+                Arc::new(docker),
+            ],
+            engine: Some(engine),
+        }
     }
 
     /// These and no others.
     pub fn only(all: Vec<Arc<dyn Backend>>) -> Self {
-        Self(all)
+        Self { all, engine: None }
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
-        self.0.iter()
+        self.all.iter()
     }
 
     /// The one that the history calls by that name.
@@ -69,10 +75,9 @@ impl Backends {
         found.ok_or_else(|| unknown(&definition.name))
     }
 
-    /// What an instance uses that cannot be read on this machine; `None` = no backend knows it.
-    pub fn follow_stats(&self, container_id: &str) -> Option<watch::Receiver<StatsStream>> {
-        self.iter()
-            .find_map(|backend| backend.follow_stats(container_id))
+    /// The engine whose statistics say what containers use that cannot be read on this machine.
+    pub fn engine(&self) -> Option<&Arc<Engine>> {
+        self.engine.as_ref()
     }
 }
 

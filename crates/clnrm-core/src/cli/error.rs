@@ -13,7 +13,6 @@ use thiserror::Error;
 use crate::exit::{Exit, Fatal};
 use crate::store::StoreError;
 
-/// Ends a command.
 #[derive(Debug)]
 pub struct CliError {
     pub(super) exit: Exit,

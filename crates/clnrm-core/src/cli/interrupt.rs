@@ -116,7 +116,6 @@ enum Asked {
 }
 
 impl Asked {
-    /// After one more signal.
     fn again(self, now: Instant) -> Self {
         match self {
             Self::Nothing => Self::ToEnd(now),

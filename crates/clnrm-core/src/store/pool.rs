@@ -75,6 +75,7 @@ pub enum GivenBack {
 impl Store {
     /// Leases a warm instance: the one that was freed last, because its caches are warm. `None` = none is free.
     pub fn claim_warm(&mut self, request: &WarmRequest) -> Result<Option<WarmLease>, StoreError> {
+        let state_dir = self.state_dir().to_owned();
         self.write("lease a warm instance", |transaction| {
             let owner = &request.owner;
             let instance = transaction
@@ -96,7 +97,7 @@ impl Store {
                         owner.boot_id,
                         request.image_id
                     ],
-                    instance_row,
+                    |row| instance_row(row, &state_dir),
                 )
                 .optional()?;
             let Some(instance) = instance else {

@@ -130,7 +130,7 @@ impl Sampler {
         let collector = Collector::new(
             Arc::clone(&project.clock),
             servers::source,
-            project.backends.clone(),
+            project.backends.engine().cloned(),
         );
         Self {
             project,
