@@ -258,30 +258,6 @@ async fn watch_goes_on_until_it_is_interrupted() {
 }
 
 #[tokio::test]
-async fn watch_samples_every_second_however_seldom_it_decides() {
-    let project = TestProject::of_services(WEB);
-    project.run(&["run", "--keep"]).await.expect(0);
-    let store = Store::open(&project.state_dir()).unwrap();
-    let service = store.services().unwrap()[0].id;
-    let before = store.raw_samples(service).unwrap().len();
-    let mut watch = project.command(&["services", "ai-manage", "--watch", "--interval", "10m"]);
-    watch.stdout(std::process::Stdio::null());
-    let watch = Background(watch.spawn().unwrap());
-    eventually("five samples", || {
-        match store.raw_samples(service).unwrap().len() - before {
-            5.. => Ok(()),
-            fewer => Err(format!("{fewer} samples")),
-        }
-    })
-    .await;
-    let samples = store.raw_samples(service).unwrap();
-    let measured = samples.iter().filter(|sample| sample.cpu_percent.is_some());
-    assert_eq!(measured.count(), samples.len(), "{samples:#?}");
-    drop(watch);
-    project.stop_all().await;
-}
-
-#[tokio::test]
 async fn a_single_look_takes_the_two_readings_that_a_rate_needs() {
     let project = TestProject::of_services(WEB);
     project.run(&["run", "--keep"]).await.expect(0);

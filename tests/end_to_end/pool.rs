@@ -11,7 +11,6 @@ fn files(pool: &str) -> String {
 }
 
 const HONEST: &str = "{ size = 1, reset = \"rm -f {data_dir}/*\", verify = \"ls {data_dir}\" }";
-const LYING: &str = "{ size = 1, reset = \"true\", verify = \"ls {data_dir}\" }";
 const BLIND: &str = "{ size = 1, reset = \"true\", verify = \"true\" }";
 
 /// A test that fails where it finds a file, and leaves one.
@@ -76,18 +75,6 @@ async fn an_instance_is_reused_once_it_is_proved_clean() {
 }
 
 #[tokio::test]
-async fn a_reset_that_lies_is_caught() {
-    let project = project(2, &files(LYING));
-    let report = run(&project, 0, &["--stop"]).await;
-    let afterwards = &used(&report, 0)["afterwards"];
-    assert_eq!(afterwards["outcome"], "quarantined", "{report:#}");
-    let reason = afterwards["reason"].as_str().unwrap();
-    assert!(reason.contains("now \"left\""), "{reason}");
-    assert_eq!(used(&report, 1)["origin"], "fresh", "{report:#}");
-    assert_eq!(project.processes(), [""; 0]);
-}
-
-#[tokio::test]
 async fn a_test_that_only_a_used_instance_fails_is_contaminated() {
     let project = project(2, &files(BLIND));
     let report = run(&project, 1, &["--stop"]).await;
@@ -97,25 +84,6 @@ async fn a_test_that_only_a_used_instance_fails_is_contaminated() {
     assert_eq!(second["suspects"][0]["test"], "t1");
     assert_eq!(report["summary"]["contaminated"], 1);
     assert_eq!(used(&report, 1)["afterwards"]["outcome"], "quarantined");
-    assert_eq!(project.processes(), [""; 0]);
-}
-
-#[tokio::test]
-async fn an_instance_that_was_killed_under_a_test_makes_no_suspects() {
-    let service = files(BLIND).replace("exec sleep", "echo $$ > {data_dir}/pid; exec sleep");
-    let step = "if [ -e {files.data_dir}/left ]; then kill -9 $(cat {files.data_dir}/pid); sleep 9; false; \
-                else touch {files.data_dir}/left; fi";
-    let project = TestProject::empty();
-    for name in ["t1", "t2"] {
-        let file = crate::project::test_file(name, &service, step);
-        project.write(&format!("{name}.clnrm.toml"), &file);
-    }
-    let report = run(&project, 3, &["--stop"]).await;
-    let second = &report["tests"][1];
-    assert_eq!(second["status"], "error", "{report:#}");
-    assert_eq!(second["suspects"].as_array().map_or(0, Vec::len), 0);
-    let reason = second["reason"].as_str().unwrap();
-    assert!(reason.contains("ended under it"), "{reason}");
     assert_eq!(project.processes(), [""; 0]);
 }
 
@@ -135,20 +103,6 @@ async fn counting_keys_proves_nothing_beside_an_own_reset() {
     assert!(reason.contains("give its pool a `verify`"), "{reason}");
 }
 
-#[tokio::test]
-async fn a_service_that_cannot_be_cleaned_serves_once() {
-    let project = project(3, &files("{ size = 1 }"));
-    let report = run(&project, 0, &["--keep"]).await;
-    for test in 0..3 {
-        assert_eq!(used(&report, test)["origin"], "fresh");
-        assert_eq!(used(&report, test)["afterwards"]["outcome"], "stopped");
-    }
-    let warm = |test: usize| used(&report, test)["warm"] == true;
-    assert!(warm(1) && warm(2), "the pool was refilled: {report:#}");
-    assert_eq!(report["kept"].as_array().unwrap().len(), 1, "{report:#}");
-    project.stop_all().await;
-}
-
 /// The guard as `services status` names it.
 async fn guard(project: &TestProject) -> Option<i64> {
     let answer = project.run(&["services", "status", "-f", "json"]).await;
@@ -162,24 +116,6 @@ async fn guard_comes(project: &TestProject) -> i64 {
         }
     }
     panic!("no guard comes: {:#?}", project.processes());
-}
-
-#[tokio::test]
-async fn a_guard_stops_what_nobody_leases_and_leaves() {
-    let pool = HONEST.replace("size = 1", "size = 1, ttl = \"2s\"");
-    let project = project(1, &files(&pool));
-    run(&project, 0, &["--keep"]).await;
-    guard_comes(&project).await;
-    assert_eq!(project.running().await.len(), 1);
-    // No command helps from here on.
-    crate::support::eventually("instance and guard are gone", || {
-        match project.processes().as_slice() {
-            [] => Ok(()),
-            left => Err(format!("{left:#?}")),
-        }
-    })
-    .await;
-    assert_eq!(guard(&project).await, None);
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use clnrm_core::backend::Backends;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Collector, Root, Target};
@@ -129,7 +130,7 @@ async fn measure(kind: Kind, ticks: u32) -> Result<(), Box<dyn Error>> {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
 
-    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, None);
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, Backends::default());
     let readings = collector.read(&targets).await; // opens all connections
     let complete = readings
         .iter()

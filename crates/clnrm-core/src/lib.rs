@@ -14,6 +14,7 @@ pub mod http;
 pub mod lifecycle;
 pub mod manage;
 pub mod metrics;
+mod netlink;
 pub mod procfs;
 pub mod report;
 pub mod runner;

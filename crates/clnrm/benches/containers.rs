@@ -28,6 +28,7 @@ use std::sync::Arc;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
+use clnrm_core::backend::Backends;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::{MetricsSpec, ServerSpec};
 use clnrm_core::metrics::{Collector, ContainerRoot, Reading, Root, Target};
@@ -151,7 +152,7 @@ fn samples(what: &str, targets: &[Target], metrics: &MetricsSpec, rounds: usize)
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()?;
-    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, None);
+    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, Backends::default());
     // The first one looks for everything and connects.
     runtime.block_on(collector.read(&targets));
     row(what, rounds, || {

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::command::{CommandRequest, CommandResult};
@@ -15,6 +16,7 @@ use super::instance::{
 };
 use super::probe::Probe;
 use super::start::{Intent, PrepareError, StartOrder};
+use super::stats::StatsStream;
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::Where;
@@ -50,6 +52,12 @@ pub trait Backend: fmt::Debug + Send + Sync {
 
     /// What really ran where that is not what the file seems to say, e.g. `httpd sh -c …`.
     async fn what_ran(&self, _definition: &ServiceDefinition) -> Option<String> {
+        None
+    }
+
+    /// What an instance uses, told again and again, where the kernel of this machine cannot be asked: by what its engine
+    /// knows it by. `None` = it is not of this backend.
+    fn follow_stats(&self, _container_id: &str) -> Option<watch::Receiver<StatsStream>> {
         None
     }
 

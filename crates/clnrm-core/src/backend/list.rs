@@ -5,19 +5,18 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use thiserror::Error;
+use tokio::sync::watch;
 
 use super::contract::Backend;
-use super::docker::{DockerBackend, Engine};
+use super::docker::DockerBackend;
 use super::error::{BackendError, ErrorKind};
 use super::process::ProcessBackend;
+use super::stats::StatsStream;
 use crate::config::definition::ServiceDefinition;
 
 /// What a project's instances may run in. Of two that start a service, the first does.
-#[derive(Debug, Clone)]
-pub struct Backends {
-    all: Vec<Arc<dyn Backend>>,
-    engine: Option<Arc<Engine>>,
-}
+#[derive(Debug, Clone, Default)]
+pub struct Backends(Vec<Arc<dyn Backend>>);
 
 /// The row of an instance names a backend that this binary does not have.
 #[derive(Debug, Error)]
@@ -33,25 +32,20 @@ impl Backends {
         state_dir: &Path,
         docker_host: Option<&str>,
     ) -> Self {
-        let docker = DockerBackend::new(environment, state_dir, docker_host);
-        let engine = Arc::clone(docker.engine());
-        Self {
-            all: vec![
-                Arc::new(ProcessBackend::new(program, state_dir)),
-                Arc::new(docker),
-            ],
-            engine: Some(engine),
-        }
+        Self(vec![
+            Arc::new(ProcessBackend::new(program, state_dir)),
+            Arc::new(DockerBackend::new(environment, state_dir, docker_host)),
+        ])
     }
 
     /// These and no others.
     pub fn only(all: Vec<Arc<dyn Backend>>) -> Self {
-        Self { all, engine: None }
+        Self(all)
     }
 
     /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
-        self.all.iter()
+        self.0.iter()
     }
 
     /// The one that the history calls by that name.
@@ -75,9 +69,10 @@ impl Backends {
         found.ok_or_else(|| unknown(&definition.name))
     }
 
-    /// The engine whose statistics say what containers use that cannot be read on this machine.
-    pub fn engine(&self) -> Option<&Arc<Engine>> {
-        self.engine.as_ref()
+    /// What an instance uses that cannot be read on this machine; `None` = no backend knows it.
+    pub fn follow_stats(&self, container_id: &str) -> Option<watch::Receiver<StatsStream>> {
+        self.iter()
+            .find_map(|backend| backend.follow_stats(container_id))
     }
 }
 

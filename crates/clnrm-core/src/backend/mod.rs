@@ -28,6 +28,7 @@ pub mod root;
 pub mod signal;
 mod socket_table;
 pub mod start;
+pub mod stats;
 pub mod wanted_lines;
 
 pub use command::{CommandOutcome, CommandRequest, CommandResult};

@@ -15,7 +15,7 @@ use super::remote_container::RemoteContainers;
 use super::sock_diag::OwnConnections;
 use super::source::{OpenSource, READ_TIMEOUT};
 use super::target::Target;
-use crate::backend::docker::Engine;
+use crate::backend::Backends;
 use crate::backend::root::{ContainerRoot, Root};
 use crate::clock::{Clock, Uptime};
 use crate::config::definition::MetricsSpec;
@@ -39,9 +39,9 @@ const PROMPT: Duration = Duration::from_millis(250);
 const PATIENT: Duration = READ_TIMEOUT.saturating_add(Duration::from_secs(1));
 
 impl Collector {
-    /// `open` makes the sources of services. Without an engine, containers that cannot be read on this machine are absent.
+    /// `open` makes the sources of services. Without backends, containers that cannot be read on this machine are absent.
     /// Does nothing yet.
-    pub fn new(clock: Arc<dyn Clock>, open: OpenSource, engine: Option<Arc<Engine>>) -> Self {
+    pub fn new(clock: Arc<dyn Clock>, open: OpenSource, backends: Backends) -> Self {
         static CREATED: AtomicU64 = AtomicU64::new(0);
         let sequence = CREATED.fetch_add(1, Ordering::Relaxed);
         let id = format!(
@@ -53,7 +53,7 @@ impl Collector {
         Self {
             id: CollectorId(id),
             kernel: None,
-            remote: RemoteContainers::of(engine),
+            remote: RemoteContainers::of(backends),
             questions: Questions::new(Arc::clone(&clock), own.clone(), open),
             own,
             clock,

@@ -1,7 +1,6 @@
 //! Containers that cannot be read on this machine, by the statistics that their engine streams.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clnrm_decide::{Absent, Source};
@@ -10,8 +9,9 @@ use tokio::time::{Instant, timeout_at};
 
 use super::kernel::Look;
 use super::reading::{NetworkCounter, ResourceUsage, Traffic};
-use crate::backend::docker::{Engine, EngineStats, StatsStream, follow_stats};
+use crate::backend::Backends;
 use crate::backend::root::ContainerRoot;
+use crate::backend::stats::{EngineStats, StatsStream};
 use crate::clock::{Clock, Timestamp, Uptime};
 
 /// A reading that comes just before the engine's tick waits for it, so that it does not see the former item again. An
@@ -25,7 +25,7 @@ const FIRST_ITEM_PATIENCE: Duration = Duration::from_secs(3);
 /// Streams of an engine's statistics, each opened at the first reading and kept.
 #[derive(Debug, Default)]
 pub(super) struct RemoteContainers {
-    engine: Option<Arc<Engine>>,
+    backends: Backends,
     streams: HashMap<ContainerRoot, Stream>,
 }
 
@@ -39,9 +39,9 @@ struct Stream {
 }
 
 impl RemoteContainers {
-    pub(super) fn of(engine: Option<Arc<Engine>>) -> Self {
+    pub(super) fn of(backends: Backends) -> Self {
         Self {
-            engine,
+            backends,
             streams: HashMap::new(),
         }
     }
@@ -51,23 +51,26 @@ impl RemoteContainers {
         // A reading of some does not close the streams of the others: they would need seconds to begin anew.
         self.streams
             .retain(|root, stream| roots.contains(&root) || stream.receiver.has_changed().is_ok());
-        let Some(engine) = self.engine.clone() else {
-            let problem = "cannot be read on this machine, and no engine is known".to_owned();
-            let what = "the container".to_owned();
-            let reason = Absent::Unreadable { what, problem };
-            return vec![absent(clock.awake(), &reason); roots.len()];
-        };
         let deadline = Instant::now() + FRESH_ITEM_PATIENCE;
         let mut looks = Vec::with_capacity(roots.len());
         for root in roots {
-            let stream = self
-                .streams
-                .entry((*root).clone())
-                .or_insert_with(|| Stream {
-                    receiver: follow_stats(Arc::clone(&engine), root.container_id.clone()),
+            if !self.streams.contains_key(*root)
+                && let Some(receiver) = self.backends.follow_stats(&root.container_id)
+            {
+                let stream = Stream {
+                    receiver,
                     seen: None,
                     read_at: None,
-                });
+                };
+                self.streams.insert((*root).clone(), stream);
+            }
+            let Some(stream) = self.streams.get_mut(*root) else {
+                let problem = "cannot be read on this machine, and no engine is known".to_owned();
+                let what = "the container".to_owned();
+                let reason = Absent::Unreadable { what, problem };
+                looks.push(absent(clock.awake(), &reason));
+                continue;
+            };
             let state = stream.newest(deadline).await;
             let at = stream.moment(&state, clock.awake());
             if matches!(state, StatsStream::Broken(_)) {

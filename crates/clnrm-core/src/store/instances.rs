@@ -3,7 +3,7 @@
 //! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use rusqlite::{Params, Row, Transaction, params};
@@ -16,7 +16,7 @@ use super::sql_types::{json, optional_time, owner, path, shim, time, to_json};
 use super::{Store, StoreError, path_text};
 use crate::clock::Timestamp;
 use crate::config::placeholder::{HOST, Where};
-use crate::folder::{data_dir, instances_dir};
+use crate::folder::data_dir;
 
 impl Store {
     /// Records an instance that is about to be spawned, so that a crash in between loses nothing.
@@ -81,7 +81,8 @@ impl Store {
         )
     }
 
-    /// Lets the rows follow their folders after the project was moved or renamed. `false` = they are where they were.
+    /// Lets the rows follow their folders after the project was moved or renamed: every command does so before it reads
+    /// them. `false` = they are where they were.
     pub fn follow_moved_folders(&mut self, instances_dir: &Path) -> Result<bool, StoreError> {
         let dir = path_text(instances_dir)?;
         let has_moved = self.read("read the instances", |connection| {
@@ -253,7 +254,7 @@ impl Store {
                 .query_map([keep_per_service], |row| {
                     Ok(PrunableInstance {
                         id: row.get("id")?,
-                        dir: instance_dir(row, self.state_dir())?,
+                        dir: path(row, "dir")?,
                     })
                 })?
                 .collect()
@@ -320,7 +321,7 @@ impl Store {
         self.read("read the instances", |connection| {
             connection
                 .prepare_cached(&format!("SELECT * FROM instances {condition}"))?
-                .query_map(parameters, |row| instance_row(row, self.state_dir()))?
+                .query_map(parameters, instance_row)?
                 .collect()
         })
     }
@@ -375,16 +376,6 @@ fn engine(row: &Row<'_>) -> rusqlite::Result<Option<RecordedEngine>> {
         .map(|(id, address)| RecordedEngine { id, address }))
 }
 
-/// Where an instance's directory is: where it was made, or where the state directory was moved to since.
-fn instance_dir(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<PathBuf> {
-    let made = path(row, "dir")?;
-    if made.starts_with(state_dir) || made.exists() {
-        return Ok(made);
-    }
-    let moved = (made.file_name()).map(|name| instances_dir(state_dir).join(name));
-    Ok(moved.filter(|moved| moved.exists()).unwrap_or(made))
-}
-
 /// Old rows have the host in the address alone.
 fn reached(row: &Row<'_>, dir: &Path) -> rusqlite::Result<Where> {
     let mut reached: Where = json(row, "ports")?;
@@ -400,8 +391,8 @@ fn reached(row: &Row<'_>, dir: &Path) -> rusqlite::Result<Where> {
     Ok(reached)
 }
 
-pub(super) fn instance_row(row: &Row<'_>, state_dir: &Path) -> rusqlite::Result<InstanceRow> {
-    let dir = instance_dir(row, state_dir)?;
+pub(super) fn instance_row(row: &Row<'_>) -> rusqlite::Result<InstanceRow> {
+    let dir = path(row, "dir")?;
     Ok(InstanceRow {
         start: NewInstance {
             id: row.get("id")?,

@@ -75,7 +75,6 @@ pub enum GivenBack {
 impl Store {
     /// Leases a warm instance: the one that was freed last, because its caches are warm. `None` = none is free.
     pub fn claim_warm(&mut self, request: &WarmRequest) -> Result<Option<WarmLease>, StoreError> {
-        let state_dir = self.state_dir().to_owned();
         self.write("lease a warm instance", |transaction| {
             let owner = &request.owner;
             let instance = transaction
@@ -97,7 +96,7 @@ impl Store {
                         owner.boot_id,
                         request.image_id
                     ],
-                    |row| instance_row(row, &state_dir),
+                    instance_row,
                 )
                 .optional()?;
             let Some(instance) = instance else {

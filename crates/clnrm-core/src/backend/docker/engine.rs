@@ -39,7 +39,7 @@ const RETRY_PAUSE: Duration = Duration::from_millis(100);
 
 /// A container engine, connected to when it is first asked for something.
 #[derive(Debug)]
-pub struct Engine {
+pub(super) struct Engine {
     surroundings: Surroundings,
     connected: OnceCell<Connected>,
     mark: OnceCell<EngineMark>,
@@ -57,7 +57,7 @@ pub(super) struct Connected {
 impl Engine {
     /// The engine that this environment means: `DOCKER_HOST`, else the Docker context, else the first usable of the usual
     /// sockets.
-    pub fn of_environment(environment: &BTreeMap<String, String>) -> Self {
+    pub(super) fn of_environment(environment: &BTreeMap<String, String>) -> Self {
         Self {
             surroundings: Surroundings::of_environment(environment),
             connected: OnceCell::new(),
@@ -77,7 +77,7 @@ impl Engine {
     }
 
     /// Which engine this is.
-    pub async fn mark(&self) -> Result<&EngineMark, EngineError> {
+    pub(super) async fn mark(&self) -> Result<&EngineMark, EngineError> {
         let id = async || {
             Ok(EngineMark {
                 id: self.id().await?,
@@ -117,7 +117,7 @@ impl Engine {
     }
 
     /// Where the engine is, once it was asked.
-    pub fn address(&self) -> Option<&str> {
+    pub(super) fn address(&self) -> Option<&str> {
         self.connected
             .get()
             .map(|connected| connected.address.as_str())

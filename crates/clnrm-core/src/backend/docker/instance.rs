@@ -6,12 +6,14 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use bollard::models::ContainerInspectResponse;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::container::exit_of;
 use super::error::EngineError;
 use super::labels::{LOG_LIMIT, PROJECT};
 use super::list::{ContainerList, Listed, ListedState};
+use super::stats::follow_stats;
 use super::{DockerBackend, log};
 use crate::backend::command::{CommandRequest, CommandResult};
 use crate::backend::contract::Backend;
@@ -23,6 +25,7 @@ use crate::backend::instance::{
 };
 use crate::backend::probe::Probe;
 use crate::backend::start::{Intent, PrepareError, StartOrder};
+use crate::backend::stats::StatsStream;
 use crate::clock::Timestamp;
 use crate::config::definition::{CommandLine, ContainerLaunch, Launch, ServiceDefinition};
 use crate::config::placeholder::Where;
@@ -96,6 +99,11 @@ impl Backend for DockerBackend {
         let facts = self.look_at_image(image).await.ok()??;
         let entry_point = facts.entry_point.join(" ");
         (!entry_point.is_empty()).then(|| format!("{entry_point} sh -c …"))
+    }
+
+    fn follow_stats(&self, container_id: &str) -> Option<watch::Receiver<StatsStream>> {
+        let engine = Arc::clone(&self.engine);
+        Some(follow_stats(engine, container_id.to_owned()))
     }
 
     async fn survey(&self, places: &[InstancePlace]) -> Survey {

@@ -7,7 +7,8 @@ use bollard::query_parameters::ListContainersOptions;
 
 use super::DockerBackend;
 use super::error::EngineError;
-use super::labels::INSTANCE;
+use super::labels::{INSTANCE, PROJECT};
+use super::project_mark::container_name;
 use super::state_words::understood;
 use crate::backend::instance::Condition;
 
@@ -50,10 +51,9 @@ impl DockerBackend {
         let found = self.labelled(&[&self.project.label()]).await?;
         let listed = found.into_iter().filter_map(|container| {
             let instance = container.labels.as_ref()?.get(INSTANCE)?.clone();
-            let name = self.project.container_name(&instance);
             Some(Listed {
                 id: container.id.clone()?,
-                has_our_name: has_name(container.names.as_deref(), &name),
+                has_our_name: project_of_ours(&container).is_some(),
                 instance,
                 state: match container.state {
                     Some(State::CREATED) => ListedState::Created,
@@ -86,12 +86,15 @@ impl DockerBackend {
     }
 }
 
-/// The engine writes a slash before each name.
-pub(super) fn has_name(names: Option<&[String]>, name: &str) -> bool {
-    let names = names.unwrap_or_default().iter();
-    names
-        .map(|given| given.trim_start_matches('/'))
-        .any(|given| given == name)
+/// The project of a container that clnrm made: one that has the name that its labels lead to.
+pub(super) fn project_of_ours(container: &ContainerSummary) -> Option<String> {
+    let labels = container.labels.as_ref()?;
+    let (project, instance) = (labels.get(PROJECT)?, labels.get(INSTANCE)?);
+    let name = container_name(project, instance);
+    // The engine writes a slash before each name.
+    let mut names = container.names.iter().flatten();
+    let has_name = names.any(|given| given.trim_start_matches('/') == name);
+    has_name.then(|| project.clone())
 }
 
 /// Whether it is in no network any more, and was made in one: Docker tells its id, Podman only its kind.

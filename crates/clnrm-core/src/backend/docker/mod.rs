@@ -9,7 +9,7 @@ mod container;
 mod container_error;
 mod data_folder;
 mod end;
-pub mod engine;
+mod engine;
 pub mod error;
 mod exec;
 mod health;
@@ -42,10 +42,9 @@ use tokio::sync::Mutex;
 
 use registry::Logins;
 
-pub use engine::Engine;
+use engine::Engine;
 pub use error::{EngineError, NamedBy};
 pub use project_mark::ProjectMark;
-pub use stats::{EngineStats, MemoryParts, StatsStream, follow_stats};
 
 /// Starts containers of one project.
 #[derive(Debug)]
@@ -85,10 +84,5 @@ impl DockerBackend {
             needs_network: AtomicBool::new(false),
             left_running: Mutex::default(),
         }
-    }
-
-    /// The engine.
-    pub fn engine(&self) -> &Arc<Engine> {
-        &self.engine
     }
 }

@@ -20,9 +20,9 @@ use super::DockerBackend;
 use super::container_error::ContainerError;
 use super::error::EngineError;
 use super::labels::{PROJECT, STATE_DIR};
+use super::list::project_of_ours;
 use super::project_mark::{is_network_name, new_network_name};
 use super::subnet::{self, Range};
-use super::sweep::project_of_ours;
 use crate::config::placeholder::HOST_GATEWAY;
 
 /// Ranges of our own choosing that are tried before the engine chooses.

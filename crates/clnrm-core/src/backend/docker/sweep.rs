@@ -3,13 +3,11 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use bollard::models::ContainerSummary;
 use tokio::time::timeout;
 
 use super::error::EngineError;
-use super::list::has_name;
+use super::list::project_of_ours;
 use super::network::is_named_as_ours;
-use super::project_mark::container_name;
 use super::{DockerBackend, labels};
 use crate::clock::Timestamp;
 
@@ -114,14 +112,6 @@ impl DockerBackend {
         }
         Ok(ended)
     }
-}
-
-/// The project of a container that clnrm made: one that has the name that its labels lead to.
-pub(super) fn project_of_ours(container: &ContainerSummary) -> Option<String> {
-    let labels = container.labels.as_ref()?;
-    let (project, instance) = (labels.get(labels::PROJECT)?, labels.get(labels::INSTANCE)?);
-    let name = container_name(project, instance);
-    has_name(container.names.as_deref(), &name).then(|| project.clone())
 }
 
 /// An id as the `docker` command shows it.

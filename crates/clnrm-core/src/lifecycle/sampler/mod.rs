@@ -130,7 +130,7 @@ impl Sampler {
         let collector = Collector::new(
             Arc::clone(&project.clock),
             servers::source,
-            project.backends.engine().cloned(),
+            project.backends.clone(),
         );
         Self {
             project,

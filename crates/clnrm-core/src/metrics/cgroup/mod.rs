@@ -12,7 +12,7 @@ use std::time::Duration;
 use clnrm_decide::{Absent, Measured};
 
 use self::parse::{CgroupMount, Hierarchy, Membership};
-use crate::backend::docker::MemoryParts;
+use crate::backend::stats::MemoryParts;
 
 /// The directories with one container's counters. A hybrid host has some controllers in version 1 and some in 2.
 #[derive(Debug, Clone, PartialEq, Eq)]

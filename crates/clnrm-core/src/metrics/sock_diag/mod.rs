@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
 use clnrm_decide::{Absent, Measured};
-use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_SOCK_DIAG};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
@@ -25,16 +25,14 @@ use tokio::net::TcpStream;
 
 use self::ledger::Ledger;
 pub(crate) use self::ledger::PortUsage;
-use self::wire::Message;
+use self::wire::{CONNECTIONS, connection};
+use crate::netlink::{MESSAGE_BYTES, Message, dump, messages};
 
 /// `SKNLGRP_INET_TCP_DESTROY` and `SKNLGRP_INET6_TCP_DESTROY` of linux/sock_diag.h.
 const TCP_DESTROY_GROUPS: [u32; 2] = [1, 3];
 
 /// As large as an unprivileged process may ask for on most hosts; the kernel takes less without an error.
 const RECEIVE_BUFFER_BYTES: usize = 4 << 20;
-
-/// The kernel fills at most 32 KiB per message of a dump.
-const MESSAGE_BYTES: usize = 64 << 10;
 
 /// Pause between two rounds of emptying the socket, so that thousands of closes per second wake us only some hundred
 /// times. The smallest usual buffer (208 KiB) holds more than what closes in this time.
@@ -122,7 +120,7 @@ impl SocketStatistics {
         watch.ledger.watch(port_groups);
         let mut complete = false;
         for _ in 0..MAX_DUMPS {
-            let sockets = dump(&self.dump_socket)?;
+            let sockets = dump(&self.dump_socket, CONNECTIONS, connection)?;
             watch.ledger.book_dump(&sockets);
             complete = watch.drain()?;
             if complete {
@@ -153,8 +151,10 @@ impl Watch {
             self.buffer.clear();
             match socket.recv(&mut self.buffer, 0) {
                 Ok(_) => {
-                    for message in wire::messages(&self.buffer) {
-                        if let Message::Socket(closed) = message {
+                    for message in messages(&self.buffer) {
+                        if let Message::Socket(closed) = message
+                            && let Some(closed) = connection(closed)
+                        {
                             self.ledger.book_closed(&closed);
                         }
                     }
@@ -212,29 +212,6 @@ fn drain_until_stopped(socket: &Socket, stop: &OwnedFd, watch: &Mutex<Watch>) {
             return;
         }
     }
-}
-
-/// All TCP connections of this network namespace, over IPv4 and IPv6.
-fn dump(socket: &Socket) -> io::Result<Vec<wire::TcpSocket>> {
-    let kernel = SocketAddr::new(0, 0);
-    let mut sockets = Vec::new();
-    let mut buffer = Vec::with_capacity(MESSAGE_BYTES);
-    for family in [wire::AF_INET, wire::AF_INET6] {
-        socket.send_to(&wire::dump_request(family), &kernel, 0)?;
-        let mut done = false;
-        while !done {
-            buffer.clear();
-            socket.recv(&mut buffer, 0)?;
-            for message in wire::messages(&buffer) {
-                match message {
-                    Message::Socket(found) => sockets.push(found),
-                    Message::Done => done = true,
-                    Message::Error(code) => return Err(io::Error::from_raw_os_error(code)),
-                }
-            }
-        }
-    }
-    Ok(sockets)
 }
 
 /// The maps behind these locks are valid after any panic, so a poisoned lock is no reason to stop.
