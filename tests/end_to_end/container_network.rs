@@ -134,7 +134,7 @@ async fn a_network_that_comes_to_be_after_its_maker_was_killed_is_in_nobody_s_wa
     }
     many.join_all().await;
     assert_eq!(engine.networks(), [id.as_str()]);
-    other.release_network().await;
+    other.end_use().await;
     other.tidy().await;
     engine.assert_nothing_is_left();
     listening.abort();
@@ -161,11 +161,11 @@ async fn many_who_need_the_network_at_once_make_one() {
     let one = Arc::new(runtime(&state_dir, Path::new(SOCKET)));
     one.tidy().await;
     engine.assert_nothing_is_left();
-    one.need_network();
+    one.begin_use();
     let preparing = Arc::clone(&one);
-    let preparing = tokio::spawn(async move { preparing.prepare_network().await });
+    let preparing = tokio::spawn(async move { preparing.make_ready().await });
     tokio::task::yield_now().await;
-    one.release_network().await;
+    one.end_use().await;
     one.tidy().await;
     engine.assert_nothing_is_left();
     preparing.await.unwrap();

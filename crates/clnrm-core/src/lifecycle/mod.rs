@@ -21,6 +21,7 @@ pub mod start;
 pub mod start_failure;
 pub mod stop;
 pub mod stopped;
+mod verdict;
 
 pub use live::{Acquired, LiveInstance};
 pub use plan::StartPlan;

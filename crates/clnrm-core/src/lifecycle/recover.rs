@@ -10,8 +10,8 @@ use thiserror::Error;
 
 use super::project::{Project, place};
 use super::stop::{DEFAULT_GRACE, EndError, Ended};
-use crate::backend::{Backend, BackendError, Condition, ErrorKind, InstancePlace, Loss, Observed};
-use crate::clock::Timestamp;
+use super::verdict::{ENGINE_RESTARTED, Retirement, Verdict, judge};
+use crate::backend::{Backend, BackendError, Condition, ErrorKind, InstancePlace, Observed};
 use crate::exit::Fatal;
 use crate::store::{Ending, InstanceId, InstanceRow, InstanceState, RunRow, StoreError};
 use crate::text::one_line;
@@ -62,37 +62,6 @@ impl Recovered {
     pub(super) fn note_once(&mut self, note: String) {
         if !self.notes.contains(&note) {
             self.notes.push(note);
-        }
-    }
-}
-
-/// What is to be done with one row.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    /// It is as recorded.
-    Leave,
-    /// It has ended (or must), and the row must say so.
-    End(&'static str),
-    /// The same, unless somebody takes it while we look.
-    Retire(Retirement),
-}
-
-/// Why an instance of a pool goes that lives.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Retirement {
-    Expired,
-    RunKilled,
-    HolderKilled,
-    NotServing,
-}
-
-impl Retirement {
-    fn why(self) -> &'static str {
-        match self {
-            Self::Expired => "its time in the pool was up",
-            Self::NotServing => "it was free, and did not serve",
-            Self::RunKilled => "its run was killed before it could stop it",
-            Self::HolderKilled => "whoever held it was killed, so nobody knows what state it is in",
         }
     }
 }
@@ -191,10 +160,12 @@ impl Project {
         if is_alive {
             self.follow_restarted(backend, row, recovered).await?;
         }
-        if is_alive && !self.looks_only && of_a_killed_run(row, runs) {
+        let killed_run = killed_run(row, runs);
+        if is_alive && !self.looks_only && killed_run.is_some() {
             backend.end_commands_in(&place(row)).await;
         }
-        let why = match judge(row, observed, runs, self.now()) {
+        let owner_lives = row.start.owner.is_alive();
+        let why = match judge(row, observed, owner_lives, killed_run, self.now()) {
             Verdict::Leave => return Ok(false),
             // Then what lives is shown as living, whoever should end it.
             _ if self.looks_only && is_alive => return Ok(false),
@@ -335,93 +306,11 @@ impl Project {
     }
 }
 
-const ENGINE_RESTARTED: &str = "the container engine was restarted, which ended it";
-
-fn judge(
-    row: &InstanceRow,
-    observed: &Observed,
-    unfinished_runs: &[RunRow],
-    now: Timestamp,
-) -> Verdict {
-    let owner_lives = row.start.owner.is_alive();
-    match observed {
-        Observed::Unknown(_) => Verdict::Leave,
-        Observed::Alive(condition)
-            if *condition != Condition::Serving && row.warm_until.is_some() =>
-        {
-            Verdict::Retire(Retirement::NotServing)
-        }
-        Observed::Alive(_) if row.start.pooled && row.state == InstanceState::Running => {
-            judge_pooled(row, owner_lives, unfinished_runs, now)
-        }
-        Observed::Alive(_) if owner_lives => Verdict::Leave,
-        Observed::Alive(_) => match row.state {
-            InstanceState::Starting => {
-                Verdict::End("the command that started it was killed before it was ready")
-            }
-            InstanceState::Stopping => Verdict::End("a stop had begun, and is finished now"),
-            _ if of_a_killed_run_that_would_stop_it(row, unfinished_runs) => {
-                Verdict::End("its run was killed before it could stop it")
-            }
-            _ => Verdict::Leave,
-        },
-        Observed::Ended(_) | Observed::Lost(Loss::EngineRestarted)
-            if owner_lives && row.state != InstanceState::Running =>
-        {
-            Verdict::Leave
-        }
-        Observed::Lost(Loss::EngineRestarted) => Verdict::End(ENGINE_RESTARTED),
-        Observed::Ended(record) if record.requested || row.state == InstanceState::Stopping => {
-            Verdict::End("the command that stopped it was killed")
-        }
-        Observed::Ended(_) => Verdict::End("it ended by itself"),
-        // Its folder is made just before its container is.
-        Observed::Lost(Loss::ContainerRemoved)
-            if owner_lives && row.state != InstanceState::Running =>
-        {
-            Verdict::Leave
-        }
-        Observed::Lost(Loss::ContainerRemoved) => Verdict::End("its container was removed"),
-        Observed::Lost(_) => Verdict::End("its supervisor was killed"),
-        Observed::NeverStarted if row.state == InstanceState::Running => {
-            Verdict::End("its folder was deleted")
-        }
-        Observed::NeverStarted if owner_lives => Verdict::Leave,
-        Observed::NeverStarted => Verdict::End("the command that was to start it was killed"),
-    }
-}
-
-/// One that lives in a pool: free until its time is up, or held by a command that lives.
-fn judge_pooled(
-    row: &InstanceRow,
-    owner_lives: bool,
-    unfinished_runs: &[RunRow],
-    now: Timestamp,
-) -> Verdict {
-    match row.warm_until {
-        Some(until) if until <= now => Verdict::Retire(Retirement::Expired),
-        Some(_) if of_a_killed_run_that_would_stop_it(row, unfinished_runs) => {
-            Verdict::Retire(Retirement::RunKilled)
-        }
-        Some(_) => Verdict::Leave,
-        None if owner_lives => Verdict::Leave,
-        None => Verdict::Retire(Retirement::HolderKilled),
-    }
-}
-
 fn unended(id: &InstanceId, source: BackendError) -> RecoverError {
     RecoverError::Instance(EndError::Stop {
         id: id.clone(),
         source,
     })
-}
-
-fn of_a_killed_run_that_would_stop_it(row: &InstanceRow, unfinished_runs: &[RunRow]) -> bool {
-    killed_run(row, unfinished_runs).is_some_and(|run| !run.keep)
-}
-
-fn of_a_killed_run(row: &InstanceRow, unfinished_runs: &[RunRow]) -> bool {
-    killed_run(row, unfinished_runs).is_some()
 }
 
 fn killed_run<'a>(row: &InstanceRow, unfinished_runs: &'a [RunRow]) -> Option<&'a RunRow> {

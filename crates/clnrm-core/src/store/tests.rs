@@ -19,13 +19,13 @@ use crate::exit::Fatal as _;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::{AutoScaleConfig, ServiceMetrics};
 
-pub(super) fn store() -> (TempDir, Store) {
+pub(crate) fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
     let store = Store::open(dir.path()).unwrap();
     (dir, store)
 }
 
-pub(super) fn at(millis: i64) -> Timestamp {
+pub(crate) fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(millis)
 }
 
@@ -69,13 +69,13 @@ pub(crate) fn definition(name: &str) -> ServiceDefinition {
     }
 }
 
-pub(super) fn service(store: &mut Store, name: &str) -> ServiceId {
+pub(crate) fn service(store: &mut Store, name: &str) -> ServiceId {
     store
         .register_service(&definition(name), Path::new("/project/a.clnrm.toml"), at(0))
         .unwrap()
 }
 
-pub(super) fn journalled(
+pub(crate) fn journalled(
     store: &mut Store,
     service: ServiceId,
     id: &str,

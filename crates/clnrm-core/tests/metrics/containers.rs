@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::sync::Arc;
 
-use clnrm_core::backend::docker::Engine;
+use clnrm_core::backend::Backends;
+use clnrm_core::backend::docker::DockerBackend;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::config::definition::MetricsSpec;
 use clnrm_core::metrics::rates::{combine, instance_sample};
@@ -289,12 +291,13 @@ fn remote_target(container: &Container) -> Target {
 
 fn asking_collector() -> Collector {
     let environment: BTreeMap<String, String> = std::env::vars().collect();
-    let engine = Engine::of_environment(&environment);
-    Collector::new(
-        Arc::new(SystemClock),
-        servers::source,
-        Some(Arc::new(engine)),
-    )
+    asking(&environment)
+}
+
+fn asking(environment: &BTreeMap<String, String>) -> Collector {
+    let docker = DockerBackend::new(environment, Path::new("/nowhere"), None);
+    let backends = Backends::only(vec![Arc::new(docker)]);
+    Collector::new(Arc::new(SystemClock), servers::source, backends)
 }
 
 #[tokio::test]
@@ -390,8 +393,7 @@ async fn without_its_engine_a_container_elsewhere_says_why_it_is_not_measured() 
     let folder = tempfile::tempdir().unwrap();
     let host = format!("unix://{}/engine.sock", folder.path().display());
     let environment = BTreeMap::from([("DOCKER_HOST".to_owned(), host)]);
-    let engine = Arc::new(Engine::of_environment(&environment));
-    let mut collector = Collector::new(Arc::new(SystemClock), servers::source, Some(engine));
+    let mut collector = asking(&environment);
     read_one(&mut collector, &target).await;
     collector.wait_for_engine().await;
     let reading = read_one(&mut collector, &target).await;

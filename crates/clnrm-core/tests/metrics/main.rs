@@ -17,6 +17,7 @@ mod services;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clnrm_core::backend::Backends;
 use clnrm_core::clock::SystemClock;
 use clnrm_core::metrics::rates;
 use clnrm_core::metrics::{Collector, Reading, Target};
@@ -24,7 +25,7 @@ use clnrm_core::servers;
 use clnrm_core::services::service_manager::{ServiceMetrics, Sources};
 
 fn collector() -> Collector {
-    Collector::new(Arc::new(SystemClock), servers::source, None)
+    Collector::new(Arc::new(SystemClock), servers::source, Backends::default())
 }
 
 async fn read_one(collector: &mut Collector, target: &Target) -> Reading {

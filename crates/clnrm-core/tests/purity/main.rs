@@ -26,7 +26,7 @@ const LAYERS: &[&[&str]] = &[
     &["store"],
     &["config"],
     &["services"],
-    &["http", "procfs"],
+    &["http", "netlink", "procfs"],
     &["clock", "exit", "folder", "text"],
 ];
 

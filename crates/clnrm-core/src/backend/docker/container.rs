@@ -86,6 +86,10 @@ pub(super) fn cpus(container: &ContainerInspectResponse) -> Option<f64> {
     (limit > 0).then(|| limit as f64 / NANO_CPUS as f64)
 }
 
+pub(super) fn is_running(container: &ContainerInspectResponse) -> bool {
+    container.state.as_ref().and_then(|state| state.running) == Some(true)
+}
+
 pub(super) fn has_health_check(container: &ContainerInspectResponse) -> bool {
     let state = container.state.as_ref();
     state.is_some_and(|state| state.health.is_some())

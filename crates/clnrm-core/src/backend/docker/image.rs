@@ -15,22 +15,22 @@ use super::container_error::ContainerError;
 use super::error::EngineError;
 use super::registry::PullFault;
 use crate::backend::pull::{OnPull, PullProgress};
-use crate::config::definition::PullPolicy;
+use crate::config::definition::{ContainerLaunch, PullPolicy};
 
 /// A credential helper may unlock a key ring; one that waits for a person must not hold up a test for ever.
 const HELPER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// What is known of an image before a container is made of it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct ImageFacts {
+pub(super) struct ImageFacts {
     /// What its name means now; another one after it was built again.
-    pub id: String,
+    pub(super) id: String,
     /// What every container of it runs, before its command.
-    pub entry_point: Vec<String>,
+    pub(super) entry_point: Vec<String>,
     /// Its own command.
-    pub command: Vec<String>,
+    pub(super) command: Vec<String>,
     /// Who its containers run as: `name`, `1000`, `name:group`; empty = root.
-    pub user: String,
+    pub(super) user: String,
 }
 
 impl ImageFacts {
@@ -57,31 +57,20 @@ impl ImageFacts {
     }
 }
 
-/// An image as a file wants it.
-#[derive(Debug, Clone, Copy)]
-pub struct WantedImage<'a> {
-    /// Its reference.
-    pub name: &'a str,
-    /// `os/architecture[/variant]`; `None` = the engine's own.
-    pub platform: Option<&'a str>,
-    /// When it is pulled.
-    pub pull: PullPolicy,
-}
-
 impl DockerBackend {
     /// Looks at an image, and pulls it first where it is not there or the file always wants that; `cancel` ends the pull.
-    pub async fn image(
+    pub(super) async fn image(
         &self,
-        wanted: &WantedImage<'_>,
+        wanted: &ContainerLaunch,
         on_pull: &OnPull,
         cancel: &CancellationToken,
     ) -> Result<ImageFacts, ContainerError> {
-        let image = wanted.name;
-        let is_always = wanted.pull == PullPolicy::Always;
+        let image = &wanted.image;
+        let is_always = wanted.settings.pull == PullPolicy::Always;
         if !is_always && let Some(facts) = self.look_at_image(image).await? {
             return Ok(facts);
         }
-        if wanted.pull == PullPolicy::Never {
+        if wanted.settings.pull == PullPolicy::Never {
             let message = "the file says `pull = \"never\"`".to_owned();
             return Err(absent(image, message, PullFault::NotAllowed));
         }
@@ -89,7 +78,7 @@ impl DockerBackend {
         let pulling = cancel.run_until_cancelled(self.pulled_image(wanted, on_pull));
         pulling.await.unwrap_or_else(|| {
             Err(ContainerError::PullEnded {
-                image: image.to_owned(),
+                image: image.clone(),
                 by_podman,
             })
         })
@@ -97,11 +86,11 @@ impl DockerBackend {
 
     async fn pulled_image(
         &self,
-        wanted: &WantedImage<'_>,
+        wanted: &ContainerLaunch,
         on_pull: &OnPull,
     ) -> Result<ImageFacts, ContainerError> {
-        let image = wanted.name;
-        let is_always = wanted.pull == PullPolicy::Always;
+        let image = &wanted.image;
+        let is_always = wanted.settings.pull == PullPolicy::Always;
         // Tests that start together must not pull the same image together.
         let mut pulled = self.pulling.lock().await;
         let is_done = !is_always || pulled.contains(image);
@@ -117,7 +106,7 @@ impl DockerBackend {
                 }
                 other => other.into(),
             })?;
-        pulled.insert(image.to_owned());
+        pulled.insert(image.clone());
         let facts = self.look_at_image(image).await?;
         let missing = "it is not there after it was pulled".to_owned();
         facts.ok_or_else(|| absent(image, missing, PullFault::Other))
@@ -141,18 +130,18 @@ impl DockerBackend {
         }
     }
 
-    async fn pull(&self, wanted: &WantedImage<'_>, on_pull: &OnPull) -> Result<(), EngineError> {
-        let image = wanted.name;
+    async fn pull(&self, wanted: &ContainerLaunch, on_pull: &OnPull) -> Result<(), EngineError> {
+        let image = &wanted.image;
         let connected = self.engine.connected().await?;
         let login = self.login_for(image).await;
         let options = CreateImageOptions {
             from_image: Some(with_tag(image)),
-            platform: wanted.platform.unwrap_or_default().to_owned(),
+            platform: wanted.settings.platform.clone().unwrap_or_default(),
             ..CreateImageOptions::default()
         };
         let mut layers = HashMap::new();
         on_pull.tell(PullProgress {
-            image: image.to_owned(),
+            image: image.clone(),
             downloaded_bytes: 0,
         });
         let (login, no_login) = match login {
@@ -169,7 +158,7 @@ impl DockerBackend {
                 layers.insert(layer, bytes);
             }
             on_pull.tell(PullProgress {
-                image: image.to_owned(),
+                image: image.clone(),
                 downloaded_bytes: layers.values().sum(),
             });
         }

@@ -3,16 +3,16 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use async_trait::async_trait;
 use bollard::models::ContainerInspectResponse;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::container::exit_of;
+use super::container::{exit_of, is_running};
 use super::error::EngineError;
 use super::labels::{LOG_LIMIT, PROJECT};
-use super::list::{ContainerList, Listed, ListedState};
 use super::stats::follow_stats;
 use super::{DockerBackend, log};
 use crate::backend::command::{CommandRequest, CommandResult};
@@ -20,8 +20,7 @@ use crate::backend::contract::Backend;
 use crate::backend::error::BackendError;
 use crate::backend::exit::ExitRecord;
 use crate::backend::instance::{
-    Condition, Ended, FetchedLog, Health, InstancePlace, Loss, Observed, Patience, Running, Survey,
-    TreeState,
+    Ended, FetchedLog, Health, InstancePlace, Observed, Patience, Running, Survey, TreeState,
 };
 use crate::backend::probe::Probe;
 use crate::backend::start::{Intent, PrepareError, StartOrder};
@@ -260,20 +259,28 @@ impl Backend for DockerBackend {
         Ok(following.await?)
     }
 
+    /// Whether there may ever have been a network.
     fn may_hold_strays(&self) -> bool {
-        self.had_network()
+        self.network_lock_path().exists()
     }
 
     fn begin_use(&self) {
-        self.need_network();
+        self.needs_network.store(true, Ordering::Release);
     }
 
+    /// A container that has to wait for its network is ready some 60 ms later.
     async fn make_ready(&self) {
-        self.prepare_network().await;
+        let mut known = self.network.lock().await;
+        if self.needs_network.load(Ordering::Acquire) && known.is_none() {
+            // Whoever needs it is told what is wrong.
+            *known = self.find_or_make_network().await.ok();
+        }
     }
 
+    /// Waits for a network that is just made: it would come to be after everybody has looked for it.
     async fn end_use(&self) {
-        self.release_network().await;
+        self.needs_network.store(false, Ordering::Release);
+        drop(self.network.lock().await);
     }
 
     async fn tidy(&self) {
@@ -309,65 +316,6 @@ fn own_log_path(place: &InstancePlace) -> PathBuf {
 }
 
 impl DockerBackend {
-    async fn observe_in(
-        &self,
-        listed: Result<&ContainerList, &EngineError>,
-        places: &[InstancePlace],
-    ) -> Vec<Result<Observed, BackendError>> {
-        let mut observed = Vec::with_capacity(places.len());
-        for place in places {
-            let looked = match listed {
-                Ok(ContainerList(containers)) => {
-                    let listed = containers.iter().find(|listed| is_of(listed, place));
-                    self.observe_one(place, listed).await
-                }
-                Err(error) => Ok(Observed::Unknown(error.clone().into())),
-            };
-            observed.push(match looked {
-                Err(error) if error.is_unreachable() => Ok(Observed::Unknown(error.into())),
-                looked => looked.map_err(Into::into),
-            });
-        }
-        observed
-    }
-
-    async fn observe_one(
-        &self,
-        place: &InstancePlace,
-        listed: Option<&Listed>,
-    ) -> Result<Observed, EngineError> {
-        let gone = || match ExitRecord::read(&place.dir).ok().flatten() {
-            Some(exit) => Observed::Ended(exit),
-            None if place.container.is_some() => Observed::Lost(Loss::ContainerRemoved),
-            None => Observed::NeverStarted,
-        };
-        match listed.map(|listed| listed.state) {
-            // Of a project that was somewhere else when it was started.
-            None if place.container.is_some() => match self.of(place).await? {
-                Some(container) if is_running(&container) => {
-                    Ok(Observed::Alive(Condition::Serving))
-                }
-                Some(container) => {
-                    Ok(exit_of(&container, false).map_or_else(gone, Observed::Ended))
-                }
-                None => Ok(gone()),
-            },
-            None => Ok(gone()),
-            Some(ListedState::Created) => Ok(Observed::NeverStarted),
-            Some(ListedState::Up(condition)) => Ok(Observed::Alive(condition)),
-            Some(ListedState::Down) => {
-                let container = self.of(place).await?;
-                let exit = container.and_then(|container| exit_of(&container, false));
-                match exit {
-                    Some(exit) if self.engine.was_restarted_after(exit.at_ms).await => {
-                        Ok(Observed::Lost(Loss::EngineRestarted))
-                    }
-                    exit => Ok(exit.map_or_else(gone, Observed::Ended)),
-                }
-            }
-        }
-    }
-
     /// Best effort: a log that cannot be kept must not keep its container alive.
     async fn keep_log(&self, place: &InstancePlace, container: &ContainerInspectResponse) {
         let (Some(connected), Some(id)) = (self.engine.connected_now(), container.id.as_ref())
@@ -377,18 +325,6 @@ impl DockerBackend {
         let path = log_path(&place.dir);
         let _ = log::fetch(&connected, id, &path, log_limit(container), None).await;
     }
-}
-
-/// Whether that container is the one of the instance: by its recorded id, else by label and name.
-fn is_of(listed: &Listed, place: &InstancePlace) -> bool {
-    match &place.container {
-        Some(recorded) => recorded.id == listed.id,
-        None => listed.has_our_name && listed.instance == place.id,
-    }
-}
-
-pub(super) fn is_running(container: &ContainerInspectResponse) -> bool {
-    container.state.as_ref().and_then(|state| state.running) == Some(true)
 }
 
 fn labels_of(container: &ContainerInspectResponse) -> Option<&HashMap<String, String>> {

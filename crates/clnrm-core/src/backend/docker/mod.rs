@@ -21,6 +21,7 @@ mod list;
 mod log;
 mod moment;
 mod network;
+mod observe;
 mod prepare;
 mod project_mark;
 mod published;

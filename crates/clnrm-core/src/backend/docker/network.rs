@@ -29,33 +29,6 @@ use crate::config::placeholder::HOST_GATEWAY;
 const RANGES_TRIED: usize = 8;
 
 impl DockerBackend {
-    /// Containers will be made: until [`DockerBackend::release_network`] this command does not remove their network.
-    pub fn need_network(&self) {
-        self.needs_network.store(true, Ordering::Release);
-    }
-
-    /// Makes the network that is needed before anybody asks for it: a container that has to wait for that is ready some
-    /// 60 ms later.
-    pub async fn prepare_network(&self) {
-        let mut known = self.network.lock().await;
-        if self.needs_network.load(Ordering::Acquire) && known.is_none() {
-            // Whoever needs it is told what is wrong.
-            *known = self.find_or_make_network().await.ok();
-        }
-    }
-
-    /// The network may go again, once no container is left. Waits for one that is just made: it would come to be after
-    /// everybody has looked for it.
-    pub async fn release_network(&self) {
-        self.needs_network.store(false, Ordering::Release);
-        drop(self.network.lock().await);
-    }
-
-    /// Whether this project may ever have had a network.
-    pub fn had_network(&self) -> bool {
-        self.network_lock_path().exists()
-    }
-
     /// The id of the project's network, which is made where there is none.
     pub(super) async fn network(&self) -> Result<String, ContainerError> {
         let mut known = self.network.lock().await;
@@ -66,7 +39,7 @@ impl DockerBackend {
         Ok(known.insert(id).clone())
     }
 
-    async fn find_or_make_network(&self) -> Result<String, ContainerError> {
+    pub(super) async fn find_or_make_network(&self) -> Result<String, ContainerError> {
         let mut lock = self.network_lock().await?;
         let there = self.networks().await?;
         let ours = there
@@ -264,7 +237,7 @@ impl DockerBackend {
             .await
     }
 
-    fn network_lock_path(&self) -> PathBuf {
+    pub(super) fn network_lock_path(&self) -> PathBuf {
         self.state_dir.join("network.lock")
     }
 

@@ -8,7 +8,7 @@ use bollard::models::{
     MountType, NetworkingConfig, PortBinding, ResourcesUlimits,
 };
 
-use super::image::{ImageFacts, WantedImage};
+use super::image::ImageFacts;
 use super::labels;
 use super::project_mark::ProjectMark;
 use crate::backend::instance::InstancePlace;
@@ -49,17 +49,6 @@ pub(super) struct ContainerRequest {
     pub(super) health_check: Option<Vec<String>>,
     /// What is known of where it will be.
     pub(super) own: Where,
-}
-
-impl ContainerRequest {
-    /// The image that it is started from.
-    pub(super) fn wanted_image(&self) -> WantedImage<'_> {
-        WantedImage {
-            name: &self.launch.image,
-            platform: self.launch.settings.platform.as_deref(),
-            pull: self.launch.settings.pull,
-        }
-    }
 }
 
 /// The network that a container is on.

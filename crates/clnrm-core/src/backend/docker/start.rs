@@ -33,7 +33,7 @@ impl DockerBackend {
         cancel: &CancellationToken,
     ) -> Result<Running, ContainerError> {
         // A pull may take minutes. What comes after it is finished once begun: the engine would not stop halfway either.
-        let image = self.image(&request.wanted_image(), on_pull, cancel).await?;
+        let image = self.image(&request.launch, on_pull, cancel).await?;
         let name = self.project.container_name(&request.place.id);
         let published_at = self.published_at().await?;
         let mut warnings = Vec::new();

@@ -11,9 +11,8 @@ use tokio::sync::watch;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::DockerBackend;
-use super::container::{KILLED, exit_of, main_pid as main_pid_of};
+use super::container::{KILLED, exit_of, is_running, main_pid as main_pid_of};
 use super::engine::{Connected, ENGINE_PATIENCE};
-use super::instance::is_running;
 use super::leftover::belongs_to;
 use super::state_words::understood;
 use crate::backend::exit::{ExitRecord, ExitStatus};

@@ -91,14 +91,7 @@ impl Backend for ProcessBackend {
 
     async fn end(&self, place: &InstancePlace, patience: &Patience) -> Result<Ended, BackendError> {
         match look(&place.dir)? {
-            Found::Alive(record) => {
-                let stopped = stop(&place.id, &place.dir, &record.shim, patience).await?;
-                Ok(Ended {
-                    exit: stopped.exit,
-                    killed: stopped.killed,
-                    leftovers: Vec::new(),
-                })
-            }
+            Found::Alive(record) => Ok(stop(&place.id, &place.dir, &record.shim, patience).await?),
             Found::Ended(exit) => Ok(Ended::as_recorded(exit)),
             Found::Lost(record) => {
                 let leftovers = leftover::end_leftovers(&place.id, record.shim.pid).await?;

@@ -11,6 +11,7 @@ mod instance;
 mod leftover;
 mod mark;
 mod prepare;
+mod program;
 pub mod shim;
 pub mod shim_protocol;
 mod spawn;

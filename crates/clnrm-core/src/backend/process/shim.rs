@@ -2,16 +2,16 @@
 //!
 //! It becomes a session leader and child subreaper, marks itself (`mark`), spawns the program, writes its
 //! output to a capped log, reaps every orphan of the tree, and ends the tree when it is asked to (SIGTERM, or
-//! SIGQUIT for at once), when its program has ended, its folder is gone, or, for a step, when its starter has died. It leaves only when nothing of the tree is left.
+//! SIGQUIT for at once), when its program has ended, its folder is gone, or, for a step, when its starter has died. It
+//! leaves only when nothing of the tree is left.
 //!
 //! As the subreaper it inherits every orphan, so the tree is empty exactly when it has no child: `waitpid` says so.
 //! Deliberately absent: threads, the history, any knowledge of services.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, ExitCode, Stdio};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,7 +22,8 @@ use tokio::signal::unix::{Signal, SignalKind, signal as listen};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::mark::{mark_of, mark_self};
-use super::shim_protocol::{ShimEvent, ShimOutput, ShimRecord, ShimSpec, SpawnFailure};
+use super::program::{open_output, spawn_program};
+use super::shim_protocol::{ShimEvent, ShimRecord, ShimSpec, SpawnFailure};
 use crate::backend::exit::{ExitRecord, ExitStatus};
 use crate::backend::log_file::CappedLog;
 use crate::backend::signal;
@@ -367,47 +368,6 @@ async fn starter_gone(starter: &mut Option<pipe::Receiver>) {
     };
     let mut byte = [0; 1];
     while matches!(receiver.read(&mut byte).await, Ok(1..)) {}
-}
-
-type Output = (Option<(CappedLog, pipe::Receiver)>, Stdio, Stdio);
-
-fn open_output(output: &ShimOutput) -> io::Result<Output> {
-    match output {
-        ShimOutput::Log { path, limit_bytes } => {
-            let log = CappedLog::open(path, *limit_bytes)?;
-            let (reader, writer) = io::pipe()?;
-            let receiver = pipe::Receiver::from_owned_fd(reader.into())?;
-            Ok((
-                Some((log, receiver)),
-                writer.try_clone()?.into(),
-                writer.into(),
-            ))
-        }
-        ShimOutput::Stderr => {
-            let stderr = io::stderr().as_fd().try_clone_to_owned()?;
-            Ok((None, stderr.try_clone()?.into(), stderr.into()))
-        }
-    }
-}
-
-fn spawn_program(spec: &ShimSpec, stdout: Stdio, stderr: Stdio) -> io::Result<i32> {
-    let (program, arguments) = spec
-        .argv
-        .split_first()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "an empty command"))?;
-    let child = Command::new(program)
-        .args(arguments)
-        .env_clear()
-        .envs(&spec.env)
-        .current_dir(&spec.working_dir)
-        .stdin(Stdio::null())
-        .stdout(stdout)
-        .stderr(stderr)
-        // A program that signals its own group must not hit its supervisor.
-        .process_group(0)
-        .spawn()?;
-    // Reaped by `reap` with all the others.
-    i32::try_from(child.id()).map_err(io::Error::other)
 }
 
 fn signal_descendants(signal: process::Signal) {

@@ -15,21 +15,12 @@ use super::error::StopError;
 use super::leftover;
 use super::shim_protocol::{END_NOW, ShimRecord};
 use crate::backend::exit::ExitRecord;
-use crate::backend::instance::{Loss, Patience, Running, TreeState};
+use crate::backend::instance::{Ended, Loss, Patience, Running, TreeState};
 use crate::backend::root::Root;
 use crate::procfs::ProcessIdentity;
 
 /// What a shim gets beyond the grace period of its tree before it is killed itself.
 const SHIM_GRACE: Duration = Duration::from_secs(5);
-
-/// How an instance ended when it was stopped.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct StopOutcome {
-    /// What its shim recorded; `None` when it could not (a full disk, a killed shim).
-    pub(super) exit: Option<ExitRecord>,
-    /// SIGKILL was needed, by the shim or because the shim itself did not answer.
-    pub(super) killed: bool,
-}
 
 /// What a later command finds in an instance's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,7 +84,7 @@ pub(super) async fn stop(
     dir: &Path,
     shim: &ProcessIdentity,
     patience: &Patience,
-) -> Result<StopOutcome, StopError> {
+) -> Result<Ended, StopError> {
     let mut killed = false;
     if let Some(descriptor) = open_verified(id, shim)? {
         send(id, shim.pid, &descriptor, Signal::TERM)?;
@@ -120,9 +111,10 @@ pub(super) async fn stop(
     if exit.is_none() {
         killed |= !leftover::end_leftovers(id, shim.pid).await?.is_empty();
     }
-    Ok(StopOutcome {
+    Ok(Ended {
         exit,
         killed: killed || exit.is_some_and(|exit| exit.killed),
+        leftovers: Vec::new(),
     })
 }
 
