@@ -8,6 +8,7 @@ pub mod cost;
 pub mod forecast;
 pub mod health;
 pub mod history;
+pub mod managed_service;
 pub mod memory;
 pub mod metrics;
 pub mod pool;
@@ -35,6 +36,7 @@ pub use forecast::{
 };
 pub use health::{Health, HealthLimits, HealthStatus};
 pub use history::{MetricsHistory, Unread, Wanted};
+pub use managed_service::ManagedService;
 pub use memory::{LimitedMemory, MemoryAlert, MemoryKills};
 pub use metrics::{Metric, NotFinite, ServiceMetrics};
 pub use pool::{
@@ -42,7 +44,7 @@ pub use pool::{
 };
 pub use refill::PoolSlots;
 pub use rollup::{Rollup, Summary, Tier};
-pub use service_manager::{Assessment, ManagedService, Requested, ServiceManager};
+pub use service_manager::{Assessment, Requested, ServiceManager};
 pub use source::Source;
 pub use sources::Sources;
 pub use time_to_limit::{Alert, LimitKind};

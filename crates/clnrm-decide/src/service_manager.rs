@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::autoscale::{AutoScaleConfig, Fleet, ScalingDecision, ScalingInputs, decide};
-use super::cost::{self, Allotment, CostKind, CostRecommendation, recommend};
+use super::autoscale::{ScalingDecision, ScalingInputs, decide};
+use super::cost::{self, CostKind, CostRecommendation, recommend};
 use super::forecast::{Auto, LoadPrediction, NotEnoughData};
-use super::health::{Health, HealthLimits, Trouble};
+use super::health::{Health, Trouble};
 use super::history::{MetricsHistory, Wanted};
-use super::memory::{LimitedMemory, MemoryAlert};
+use super::managed_service::ManagedService;
+use super::memory::MemoryAlert;
 use super::metrics::{Metric, ServiceMetrics};
 use super::pool::PoolReport;
 use super::rollup::Tier;
@@ -30,26 +31,6 @@ pub struct Requested {
     pub auto_scale: bool,
     /// Report the pool and what could be saved.
     pub optimize_resources: bool,
-}
-
-/// One service: histories, pools, actions and configuration in.
-#[derive(Debug, Clone)]
-pub struct ManagedService<'a> {
-    pub name: &'a str,
-    /// What was measured.
-    pub history: &'a MetricsHistory,
-    /// Its thresholds and limits for scaling.
-    pub scale: &'a AutoScaleConfig,
-    /// What its health is held against.
-    pub limits: HealthLimits,
-    /// What it is given and what that costs.
-    pub allotment: Allotment,
-    /// Its instances, and what was done about their number.
-    pub fleet: Fleet,
-    /// The memory that each is let have.
-    pub memory: LimitedMemory,
-    /// Its instances as a pool; `None` = that was not looked at.
-    pub pool: Option<PoolReport>,
 }
 
 /// The answer. What was not asked for is `None` or empty.
@@ -184,7 +165,9 @@ fn generate_cost_recommendations(service: &ManagedService<'_>) -> Vec<CostRecomm
 mod tests {
     use super::*;
     use crate::rolled_up::rolled_up;
-    use crate::{PoolDemand, ResourcePool};
+    use crate::{
+        Allotment, AutoScaleConfig, Fleet, HealthLimits, LimitedMemory, PoolDemand, ResourcePool,
+    };
 
     fn history() -> MetricsHistory {
         let mut made = Vec::new();

@@ -3,44 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use super::decided::{Decided, Decider, Undecided, finished};
 use super::error::ManageError;
 use super::evidence;
-use super::pass::{ManageOptions, finished};
-use crate::backend::Condition;
+use super::options::ManageOptions;
 use crate::clock::Timestamp;
-use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::recover::Conditions;
-use crate::services::service_manager::{Assessment, Requested, ServiceManager, Sources};
-use crate::store::{
-    ActionId, DecisionId, InstanceId, InstanceRow, LeaseRow, ServiceId, ServiceRow, StoreError,
-    StoreHandle,
-};
+use crate::services::service_manager::{Requested, ServiceManager};
+use crate::store::{InstanceRow, ServiceId, ServiceRow, StoreError, StoreHandle};
 
 /// For so many services, a connection and a thread of their own save more than opening it costs.
 const WORTH_A_READER: usize = 25;
-
-/// Everything about one service, before anything is done.
-#[derive(Debug)]
-pub(super) struct Decided {
-    pub(super) row: ServiceRow,
-    pub(super) live: Vec<InstanceRow>,
-    pub(super) assessment: Assessment,
-    /// Names the decision, where it was recorded to be carried out.
-    pub(super) decision: Option<DecisionId>,
-    /// The newest action that the decision took into account.
-    pub(super) last_action: Option<ActionId>,
-    pub(super) sources: Option<Sources>,
-    /// The instances that do not serve.
-    pub(super) impaired: Vec<(InstanceId, Condition)>,
-}
-
-/// A service that is to be decided about.
-pub(super) struct Undecided {
-    pub(super) row: ServiceRow,
-    pub(super) live: Vec<InstanceRow>,
-    pub(super) sources: Option<Sources>,
-}
 
 /// Decide: service by service, so that memory does not grow with the length of their histories.
 pub(super) async fn decide(
@@ -90,15 +64,6 @@ pub(super) async fn decide(
         conditions: Arc::new(conditions),
     };
     Ok(decider.decide_all(&project.store, undecided).await?)
-}
-
-/// What all decisions of one pass share.
-#[derive(Clone)]
-pub(super) struct Decider {
-    pub(super) leases: Arc<Vec<LeaseRow>>,
-    pub(super) manager: ServiceManager,
-    pub(super) cost: CostRates,
-    pub(super) conditions: Arc<Conditions>,
 }
 
 impl Decider {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::decide::{Decided, Decider, Undecided};
+use super::decided::{Decided, Decider, Undecided};
 use crate::backend::Condition;
 use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;

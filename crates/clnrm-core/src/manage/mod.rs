@@ -3,8 +3,10 @@
 //! Deliberately absent: how an instance starts and ends (`lifecycle`), and anything that prints (`report`).
 
 mod decide;
+mod decided;
 mod error;
 mod evidence;
+mod options;
 mod pass;
 mod scale;
 pub mod selection;
@@ -12,5 +14,6 @@ pub mod services;
 pub mod status_report;
 
 pub use error::ManageError;
-pub use pass::{ManageOptions, ManagePass, PassedService, manage};
+pub use options::ManageOptions;
+pub use pass::{ManagePass, PassedService, manage};
 pub use scale::{ScalingError, ScalingOutcome};

@@ -4,43 +4,18 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decide::{Decided, decide};
+use super::decide::decide;
+use super::decided::{Decided, finished};
 use super::error::ManageError;
+use super::options::ManageOptions;
 use super::scale::{Scaling, ScalingOutcome};
 use super::selection::select;
 use crate::backend::Condition;
 use crate::clock::Timestamp;
-use crate::config::project::CostRates;
 use crate::lifecycle::project::Project;
 use crate::lifecycle::sampler::{Observer, Warn};
 use crate::services::service_manager::{Assessment, CostRecommendation, Sources, cost};
 use crate::store::{InstanceId, StoreError};
-
-/// What is asked for.
-#[derive(Debug, Clone)]
-pub struct ManageOptions {
-    /// Decide about scaling and, without `dry_run`, carry it out.
-    pub auto_scale: bool,
-    /// Predict load.
-    pub predict_load: bool,
-    /// Advise on pools and allotments.
-    pub optimize_resources: bool,
-    /// How far ahead.
-    pub horizon: Duration,
-    /// Do nothing but say what would be done.
-    pub dry_run: bool,
-    /// Names or patterns; empty = every service.
-    pub selection: Vec<String>,
-    /// Prices.
-    pub cost: CostRates,
-}
-
-impl ManageOptions {
-    /// Whether anything may be started or stopped.
-    pub fn acts(&self) -> bool {
-        self.auto_scale && !self.dry_run
-    }
-}
 
 /// What one pass saw, decided and did: records, for whoever words them.
 #[derive(Debug)]
@@ -186,11 +161,6 @@ async fn act(
         outcomes.push(finished(task.await));
     }
     outcomes
-}
-
-/// What a task answered; its panic goes on here.
-pub(super) fn finished<T>(answer: Result<T, tokio::task::JoinError>) -> T {
-    answer.unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 fn names_used_twice(decided: &[Decided]) -> Vec<String> {

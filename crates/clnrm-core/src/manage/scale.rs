@@ -7,7 +7,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use super::decide::Decided;
+use super::decided::Decided;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::lifecycle::StartPlan;

@@ -10,14 +10,15 @@ use super::metrics::Metric;
 use super::pool::PoolReport;
 use super::statistics::mean;
 
+mod allotment;
 mod right_size;
 
+pub use allotment::Allotment;
 pub use right_size::{CpuSize, LEAST_CPUS, LEAST_MEMORY_MB, MemorySize, RightSize};
 
+use allotment::{SAMPLES_NEEDED, measured};
 use right_size::CpuUse;
 
-/// Fewest samples that a recommendation is based on.
-const SAMPLES_NEEDED: usize = 30;
 /// Hours of a month: 365 · 24 / 12.
 const HOURS_PER_MONTH: f64 = 730.0;
 
@@ -85,19 +86,6 @@ pub enum SavingsBasis {
     Computed,
 }
 
-/// What a service is given and what that costs.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-pub struct Allotment {
-    /// CPU of one instance in cores; `None` = not stated.
-    pub cpus: Option<f64>,
-    /// Memory of one instance in MB (10⁶ bytes); `None` = not stated.
-    pub memory_mb: Option<f64>,
-    /// Price of one core for one hour; `None` = not set.
-    pub cpu_hour: Option<f64>,
-    /// Price of one GB (10⁹ bytes) for one hour; `None` = not set.
-    pub gb_hour: Option<f64>,
-}
-
 /// The recommendations for one service with so many running instances, sorted.
 pub fn recommend(
     service_name: &str,
@@ -154,15 +142,6 @@ pub fn sort(recommendations: &mut [CostRecommendation]) {
             .then(savings)
             .then_with(|| a.service_name.cmp(&b.service_name))
     });
-}
-
-/// The raw values of a metric, if there are enough.
-fn measured(history: &MetricsHistory, metric: Metric) -> Option<Vec<f64>> {
-    let values: Vec<f64> = history
-        .samples()
-        .filter_map(|sample| sample.get(metric))
-        .collect();
-    (values.len() >= SAMPLES_NEEDED).then_some(values)
 }
 
 fn rule_of_thumb(service_name: &str, kind: CostKind) -> CostRecommendation {

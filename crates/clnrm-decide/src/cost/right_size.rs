@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Allotment, measured};
+use super::allotment::{Allotment, measured};
 use crate::statistics::{mean, percentile};
 use crate::{Metric, MetricsHistory};
 

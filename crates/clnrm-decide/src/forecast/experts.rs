@@ -1,6 +1,6 @@
 //! The cheap models of one window, each fitted once: the network mixes them, the tournament judges them.
 
-use super::choice::KNOTS;
+use super::knots::KNOTS;
 use super::model::{ModelName, Tracker};
 use super::regression::Fitted;
 use super::season::{Season, period};

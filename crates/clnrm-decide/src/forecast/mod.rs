@@ -8,12 +8,14 @@ mod choice;
 mod ema;
 mod even;
 mod experts;
+mod knots;
 mod last_value;
 pub mod learned;
 mod linear;
 mod load;
 mod model;
 mod not_enough_data;
+mod record;
 mod regression;
 mod season;
 mod series;
@@ -24,15 +26,16 @@ mod wild;
 mod window;
 
 pub use auto::Auto;
-pub use choice::{Basis, Chosen, ModelScore, choose, choose_with};
+pub use choice::{Chosen, choose, choose_with};
 pub use ema::Ema;
 pub use last_value::LastValue;
 pub use learned::Learned;
-pub use load::{
-    Forecast, Interval, LoadPrediction, PathStep, Skill, UsedForecast, named_quantiles,
-};
+pub use load::LoadPrediction;
 pub use model::{Forecaster, ModelName};
 pub use not_enough_data::{NotEnoughData, SAMPLES_NEEDED};
+pub use record::{
+    Basis, Forecast, Interval, ModelScore, PathStep, Skill, UsedForecast, named_quantiles,
+};
 pub use regression::Regression;
 pub use season::SeasonalRepeat;
 pub use series::Series;

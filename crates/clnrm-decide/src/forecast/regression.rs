@@ -7,13 +7,13 @@
 
 use std::ops;
 
-use super::choice::KNOTS;
+use super::knots::{JUDGED_SHARE, KNOTS, MOST_JUDGED, knots_for, on_path};
 use super::linear::{self, COLUMNS, Row, Sums, predict};
 use super::model::{Forecaster, ModelName, Tracker, enough};
 use super::season::period;
 use super::smoothing::Levels;
 use super::track::{Scaled, Track};
-use super::{NotEnoughData, StepForecast, Steps, Window, choice};
+use super::{NotEnoughData, StepForecast, Steps, Window};
 
 /// Fewest values that are regressed on.
 pub(super) const FEWEST_VALUES: usize = 48;
@@ -52,18 +52,18 @@ impl Forecaster for Regression {
         let scaled = enough(window)?;
         let levels = Levels::of(&scaled.values);
         let fitted = Fitted::of(&scaled.values, &levels, period(&scaled.values));
-        let knots = choice::knots_for(steps);
+        let knots = knots_for(steps);
         Ok(match fitted {
-            Some(fitted) => choice::on_path(&fitted, &scaled, &knots, steps),
+            Some(fitted) => on_path(&fitted, &scaled, &knots, steps),
             // Too short to regress on: the level is what such a window shows.
-            None => choice::on_path(&levels, &scaled, &knots, steps),
+            None => on_path(&levels, &scaled, &knots, steps),
         })
     }
 }
 
 /// How many values at the end are kept from the second round, and again from the first.
 pub(super) fn judged(values: usize) -> usize {
-    choice::MOST_JUDGED.min(values.saturating_sub(FARTHEST) / choice::JUDGED_SHARE)
+    MOST_JUDGED.min(values.saturating_sub(FARTHEST) / JUDGED_SHARE)
 }
 
 /// The values that the second round of fits has seen.

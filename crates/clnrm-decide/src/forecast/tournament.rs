@@ -1,11 +1,11 @@
 //! All models, judged by what they would have forecast from the same past origins of one window.
 
 use super::StepForecast;
-use super::choice::ModelScore;
 use super::experts::{Experts, Knot};
 use super::last_value::Repeat;
 use super::learned::{FEWEST_VALUES, Judge, Network, Seen};
 use super::model::{ModelName, Tracker};
+use super::record::ModelScore;
 use super::regression::{judged, seen_before};
 use super::track::Scaled;
 

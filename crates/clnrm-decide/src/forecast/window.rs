@@ -3,7 +3,6 @@
 //! Deliberately absent: time. Whoever builds a [`Window`] has resampled the history and filled its gaps, so that a step
 //! is one distance between neighbours.
 
-use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 /// Most values that a model looks at.
@@ -123,7 +122,7 @@ impl Steps {
 }
 
 /// What the value will probably be some steps after the window, in its unit and within its range.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct StepForecast {
     /// Steps after the newest value.
     pub step: u32,

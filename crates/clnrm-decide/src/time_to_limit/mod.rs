@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::autoscale::InstanceCap;
 use super::forecast::{Auto, Forecast, LoadPrediction, ModelName};
 use super::history::MetricsHistory;
+use super::managed_service::ManagedService;
 use super::metrics::{Metric, ServiceMetrics};
-use super::service_manager::ManagedService;
 use crate::Timestamp;
 
 /// Limits are looked for so far ahead, or to the horizon if that is farther.

@@ -11,8 +11,8 @@ CREATE TABLE decisions (
     -- What was done about it.
     action_id  INTEGER REFERENCES scaling_actions (id) ON DELETE SET NULL,
     -- Why nothing is to be done; NULL = something is.
-    hold       TEXT    AS (record ->> '$.reason.why.code'),
-    instances  INTEGER AS (record ->> '$.from')
+    hold       TEXT    AS (json_extract(record, '$.reason.why.code')),
+    instances  INTEGER AS (json_extract(record, '$.from'))
 ) STRICT;
 
 CREATE INDEX decisions_by_service ON decisions (service_id, id);

@@ -2,7 +2,7 @@
 
 use std::sync::OnceLock;
 
-use super::choice::{KNOTS, interpolate};
+use super::knots::{KNOTS, interpolate};
 use super::model::{Forecaster, ModelName, enough};
 use super::regression::seen_before;
 use super::track::quantiles_at;

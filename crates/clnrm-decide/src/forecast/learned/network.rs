@@ -3,7 +3,7 @@
 use thiserror::Error;
 
 use super::inputs::{EXPERTS, Inputs, OF_KNOT, SHARED};
-use crate::forecast::choice::KNOTS;
+use crate::forecast::knots::KNOTS;
 
 /// Numbers that enter.
 pub const INPUTS: usize = SHARED + KNOTS.len() * OF_KNOT;
