@@ -20,7 +20,7 @@ use crate::lifecycle::neighbours::{names_like, neighbours};
 use crate::lifecycle::project::{Project, place};
 use crate::lifecycle::recover::Conditions;
 use crate::metrics;
-use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, ServiceRow};
+use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, Leased, ServiceRow};
 
 /// An instance and its service.
 #[derive(Debug, Clone)]
@@ -255,9 +255,8 @@ impl Project {
 
 fn status(known: &KnownInstance, leases: &[LeaseRow], conditions: &Conditions) -> InstanceStatus {
     let KnownInstance { service, row } = known;
-    let lease = leases
-        .iter()
-        .find(|lease| lease.lease.instance == row.start.id);
+    let leased = Leased::Instance(row.start.id.clone());
+    let lease = leases.iter().find(|lease| lease.lease.leased == leased);
     let log = log_path(&row.start.dir);
     InstanceStatus {
         service: service.name.clone(),

@@ -19,7 +19,9 @@ use crate::config::identity::Digest;
 use crate::lifecycle::sampler::Sampler;
 use crate::lifecycle::stopped::LeakReport;
 use crate::lifecycle::{LiveInstance, Project};
-use crate::store::{InstanceRow, InstanceState, LeaseId, NewLease, RunId, ServiceId, StoreError};
+use crate::store::{
+    InstanceRow, InstanceState, LeaseId, Leased, NewLease, RunId, ServiceId, StoreError,
+};
 use crate::text::one_line;
 
 /// Ended instances whose logs are kept, per service.
@@ -241,7 +243,7 @@ impl Shared {
             .iter()
             .map(|instance| {
                 let lease = NewLease {
-                    instance: instance.id.clone(),
+                    leased: Leased::Instance(instance.id.clone()),
                     run: Some(self.run),
                     test: test.to_owned(),
                     owner: self.project.owner.clone(),

@@ -1,29 +1,37 @@
-//! Leases: a test has an instance for itself.
+//! Leases: a test has an instance for itself, or a service together with other tests.
 
-use rusqlite::{OptionalExtension as _, Row, params};
+use rusqlite::{OptionalExtension as _, Row, ToSql, params};
 
 use super::rings::RING_LENGTH;
-use super::rows::{LeaseId, LeaseRow, NewLease, ServiceId};
+use super::rows::{LeaseId, LeaseRow, Leased, NewLease, ServiceId};
 use super::sql_types::{optional_time, owner, time};
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 use crate::services::service_manager::LeaseSpan;
 
+const RUNNING_INSTANCE: &str = "SELECT id AS instance_id, service_id FROM instances
+    WHERE id = ?1 AND state = 'running' AND warm_until IS NULL";
+const SERVICE: &str = "SELECT NULL AS instance_id, id AS service_id FROM services WHERE id = ?1";
+
 impl Store {
-    /// Leases a running instance. `None` = somebody else has it, or it is not running (any more).
+    /// Leases a running instance, or a service. `None` = somebody else has the instance, or it is not running (any more).
     /// Only the newest 1000 leases of a service are kept, besides open ones.
     pub fn acquire_lease(&mut self, lease: &NewLease) -> Result<Option<LeaseId>, StoreError> {
         self.write("lease an instance", |transaction| {
+            let (wanted, key): (_, &dyn ToSql) = match &lease.leased {
+                Leased::Instance(instance) => (RUNNING_INSTANCE, instance),
+                Leased::Service(service) => (SERVICE, service),
+            };
             let acquired: Option<(LeaseId, ServiceId)> = transaction
-                .prepare_cached(
+                .prepare_cached(&format!(
                     "INSERT INTO leases (instance_id, service_id, run_id, test,
                                          owner_pid, owner_start_ticks, owner_boot_id, acquired_at)
-                     SELECT id, service_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM instances WHERE id = ?1 AND state = 'running' AND warm_until IS NULL
-                     ON CONFLICT (instance_id) WHERE released_at IS NULL DO NOTHING RETURNING id, service_id",
-                )?
+                     SELECT instance_id, service_id, ?2, ?3, ?4, ?5, ?6, ?7 FROM ({wanted}) WHERE TRUE
+                     ON CONFLICT (instance_id) WHERE released_at IS NULL DO NOTHING RETURNING id, service_id"
+                ))?
                 .query_row(
                     params![
-                        lease.instance,
+                        key,
                         lease.run,
                         lease.test,
                         lease.owner.pid,
@@ -92,11 +100,12 @@ impl Store {
 }
 
 fn lease_row(row: &Row<'_>) -> rusqlite::Result<LeaseRow> {
+    let (instance, service) = (row.get("instance_id")?, row.get("service_id")?);
     Ok(LeaseRow {
         id: row.get("id")?,
-        service: row.get("service_id")?,
+        service,
         lease: NewLease {
-            instance: row.get("instance_id")?,
+            leased: Option::map_or(instance, Leased::Service(service), Leased::Instance),
             run: row.get("run_id")?,
             test: row.get("test")?,
             owner: owner(row)?,
@@ -113,7 +122,7 @@ mod tests {
 
     fn lease(instance: &InstanceId, acquired_at: i64) -> NewLease {
         NewLease {
-            instance: instance.clone(),
+            leased: Leased::Instance(instance.clone()),
             run: None,
             test: "api".into(),
             owner: identity(9),
@@ -157,6 +166,46 @@ mod tests {
             one.lease_spans(service, 9).unwrap(),
             [span(5, None), span(2, Some(4))]
         );
+    }
+
+    #[test]
+    fn many_tests_lease_a_service_and_its_instances_stay_their_own() {
+        let (_dir, mut store) = store();
+        let service = service(&mut store, "api");
+        let shared = |acquired_at| NewLease {
+            leased: Leased::Service(service),
+            ..lease(&InstanceId(String::new()), acquired_at)
+        };
+        // Before its first instance runs, too: who wants it starts it.
+        let first = store.acquire_lease(&shared(1)).unwrap().unwrap();
+        let id = journalled(&mut store, service, "api-1", 0).id;
+        store.record_ready(&id, at(2)).unwrap();
+        let second = store.acquire_lease(&shared(3)).unwrap().unwrap();
+        let open = store.open_leases().unwrap();
+        assert_eq!(
+            open.iter().map(|row| row.id).collect::<Vec<_>>(),
+            [first, second]
+        );
+        assert!(
+            open.iter()
+                .all(|row| row.lease.leased == Leased::Service(service))
+        );
+
+        assert!(store.acquire_lease(&lease(&id, 4)).unwrap().is_some());
+        assert_eq!(store.acquire_lease(&lease(&id, 5)).unwrap(), None);
+        // An instance ends; the service is still wanted, and may have others.
+        store
+            .record_ended(&id, Ending::Stopped, &InstanceExit::default(), at(6))
+            .unwrap();
+        assert_eq!(store.open_leases().unwrap(), open);
+        assert!(store.release_lease(first, at(7)).unwrap());
+        assert!(!store.release_lease(first, at(8)).unwrap());
+        assert_eq!(store.open_leases().unwrap().len(), 1);
+        let unknown = NewLease {
+            leased: Leased::Service(ServiceId(99)),
+            ..shared(9)
+        };
+        assert_eq!(store.acquire_lease(&unknown).unwrap(), None);
     }
 
     #[test]
@@ -213,6 +262,7 @@ mod tests {
             store.release_lease(id, at(number + 1)).unwrap();
         }
         assert_eq!(store.lease_spans(service, 2_000).unwrap().len(), 1_001);
-        assert_eq!(store.open_leases().unwrap()[0].lease.instance, held);
+        let oldest = store.open_leases().unwrap().remove(0);
+        assert_eq!(oldest.lease.leased, Leased::Instance(held));
     }
 }

@@ -7,6 +7,7 @@
 //! Deliberately absent: the time (callers pass it), whether a recorded process still lives, decisions of any kind.
 
 mod actions;
+mod addresses;
 mod clocks;
 mod copy;
 mod decisions;
@@ -42,9 +43,9 @@ pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use rings::RING_LENGTH;
 pub use rows::{
-    ActionId, ActionOutcome, ActionRow, ActionStart, DecisionId, DecisionRow, Ending, InstanceExit,
-    InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, NewAction, NewInstance, NewLease,
-    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceId, ServiceRow,
+    ActionId, ActionOutcome, ActionRow, ActionStart, AddressId, DecisionId, DecisionRow, Ending, InstanceExit,
+    InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, Leased, NewAction, NewInstance, NewLease,
+    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceAddress, ServiceId, ServiceRow,
     StartedInstance, StoredReading, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;

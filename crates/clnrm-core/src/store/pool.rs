@@ -317,7 +317,9 @@ fn still_held(
 
 #[cfg(test)]
 mod tests {
-    use super::super::rows::{Ending, InstanceExit, InstanceState, NewLease, StartedInstance};
+    use super::super::rows::{
+        Ending, InstanceExit, InstanceState, Leased, NewLease, StartedInstance,
+    };
     use super::super::tests::{at, identity, journalled, service, store};
     use super::*;
 
@@ -489,7 +491,7 @@ mod tests {
         let cold = journalled(&mut store, service, "cache-2", 0).id;
         store.record_ready(&cold, at(1)).unwrap();
         let cold = NewLease {
-            instance: cold,
+            leased: Leased::Instance(cold),
             run: None,
             test: "api".into(),
             owner: identity(9),

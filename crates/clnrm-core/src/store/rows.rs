@@ -49,6 +49,10 @@ row_id!(
     /// Names a lease.
     LeaseId
 );
+row_id!(
+    /// Names an address of a service.
+    AddressId
+);
 
 /// Names an instance, e.g. `cache-7f3a9c`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -236,6 +240,17 @@ pub struct InstanceRow {
     pub cleaned_in: Option<Duration>,
 }
 
+/// Where clients reach a service, whichever of its instances answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ServiceAddress {
+    pub service: ServiceId,
+    /// Whose instances answer; `None` = those of no run.
+    pub run: Option<RunId>,
+    /// The only one that answers; `None` = every one.
+    pub instance: Option<InstanceId>,
+    pub reached: Where,
+}
+
 /// A test that held an instance.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PastLease {
@@ -373,11 +388,19 @@ pub enum ActionStart {
     Superseded(ActionRow),
 }
 
-/// An instance that a test wants for itself.
+/// What a test has while it runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Leased {
+    /// An instance, for itself.
+    Instance(InstanceId),
+    /// A service, together with other tests.
+    Service(ServiceId),
+}
+
+/// What a test wants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewLease {
-    /// The instance.
-    pub instance: InstanceId,
+    pub leased: Leased,
     /// The run that the test belongs to.
     pub run: Option<RunId>,
     /// The test's name.

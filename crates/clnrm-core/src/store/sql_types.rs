@@ -7,7 +7,7 @@ use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
 use super::rows::{
-    ActionId, ActionOutcome, DecisionId, InstanceId, InstanceState, LeaseId, RunId, ServiceId,
+    ActionId, ActionOutcome, AddressId, DecisionId, InstanceId, InstanceState, LeaseId, RunId, ServiceId,
 };
 use crate::clock::Timestamp;
 use crate::config::identity::{Digest, TestId};
@@ -30,7 +30,7 @@ macro_rules! integer_column {
     )*};
 }
 
-integer_column!(ServiceId, RunId, ActionId, DecisionId, LeaseId);
+integer_column!(ServiceId, RunId, ActionId, AddressId, DecisionId, LeaseId);
 
 /// A state and its word; the words are also the CHECKs of the schema.
 macro_rules! word_column {

@@ -20,7 +20,9 @@ use clnrm_core::runner::event::{EventKind, Events};
 use clnrm_core::runner::result::RunReport;
 use clnrm_core::runner::{RunOptions, run};
 use clnrm_core::services::service_manager::ServiceMetrics;
-use clnrm_core::store::{InstanceId, InstanceRow, NewLease, RunId, ServiceId, Store, StoreHandle};
+use clnrm_core::store::{
+    InstanceId, InstanceRow, Leased, NewLease, RunId, ServiceId, Store, StoreHandle,
+};
 use rand::SeedableRng;
 use tempfile::TempDir;
 use tokio::time::timeout;
@@ -223,7 +225,7 @@ impl Command {
     /// A test holds it from now on.
     pub(crate) async fn lease(&self, instance: &LiveInstance) {
         let lease = NewLease {
-            instance: instance.id.clone(),
+            leased: Leased::Instance(instance.id.clone()),
             run: None,
             test: "t".to_owned(),
             owner: self.project.owner.clone(),

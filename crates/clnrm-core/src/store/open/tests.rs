@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use super::super::rows::ServiceId;
+use super::super::rows::{InstanceId, Leased, ServiceId};
 use super::super::{Store, tests::at};
 use super::*;
 use crate::services::service_manager::{Metric, Rollup, ServiceMetrics, Summary, Tier};
@@ -151,7 +151,7 @@ fn old_database(path: &Path, schema: i32) {
              INSERT INTO runs (id, owner_pid, owner_start_ticks, owner_boot_id, keep, started_at) VALUES (1, 1, 2, 'b', 0, 0);
              INSERT INTO instances (id, service_id, run_id, digest, state, runtime, dir, ports, owner_pid, owner_start_ticks,
                                     owner_boot_id, created_at)
-             VALUES ('one', 1, 1, 'd', 'running', 'process', '/i/one', '{\"main\":7,\"named\":{}}', 1, 2, 'b', 5);
+             VALUES ('one', 1, 1, 'd', 'running', 'container', '/i/one', '{\"main\":7,\"named\":{}}', 1, 2, 'b', 5);
              INSERT INTO leases (id, instance_id, service_id, run_id, test, owner_pid, owner_start_ticks, owner_boot_id,
                                  acquired_at, released_at)
              VALUES (1, 'one', 1, 1, 'first', 1, 2, 'b', 6, 7), (2, 'one', 1, 1, 'second', 1, 2, 'b', 8, NULL);",
@@ -227,9 +227,17 @@ fn a_history_of_every_version_keeps_all_that_it_recorded() {
             }
         }
         assert_eq!(store.tier_span(ServiceId(3), Tier::Raw).unwrap(), None);
-        assert_eq!(store.open_leases().unwrap().len(), 1);
+        let open = store.open_leases().unwrap();
+        let one = InstanceId("one".to_owned());
+        assert_eq!((open.len(), open[0].id.to_string()), (1, "2".to_owned()));
+        assert_eq!(open[0].lease.leased, Leased::Instance(one.clone()));
+        assert_eq!(store.lease_history(&one, 9).unwrap().len(), 2);
         assert_eq!(store.lease_spans(ServiceId(1), 9).unwrap().len(), 2);
-        assert_eq!(store.live_instances().unwrap().len(), 1);
+        let live = store.live_instances().unwrap();
+        assert_eq!(
+            (live.len(), live[0].start.runtime.as_str()),
+            (1, "container")
+        );
     }
 }
 
