@@ -2,7 +2,7 @@
 //!
 //! Every change says whether it happened: an instance that has ended stays ended, whatever a slower command reports.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use rusqlite::{Params, Row, Transaction, params};
 
 use super::rows::{
     Ending, InstanceExit, InstanceId, InstanceRow, InstanceState, NewInstance, PrunableInstance,
-    RecordedEngine, RunId, ServiceId, StartedInstance, StoredReading,
+    RecordedEngine, RunId, ServiceId, StartedInstance,
 };
 use super::sql_types::{json, optional_time, owner, path, shim, time, to_json};
 use super::{Store, StoreError, path_text};
@@ -276,40 +276,6 @@ impl Store {
                 )?
                 .execute([])
                 .map(drop)
-        })
-    }
-
-    /// Records the last raw readings of live instances; readings of others are passed over.
-    pub fn record_readings(
-        &mut self,
-        readings: &[(InstanceId, StoredReading)],
-    ) -> Result<(), StoreError> {
-        self.write("record readings", |transaction| {
-            let mut record = transaction.prepare_cached(
-                "INSERT INTO readings (instance_id, read_at, reading)
-                 SELECT id, ?2, ?3 FROM instances WHERE id = ?1 AND stopped_at IS NULL
-                 ON CONFLICT (instance_id) DO UPDATE SET read_at = excluded.read_at, reading = excluded.reading",
-            )?;
-            for (instance, reading) in readings {
-                record.execute(params![instance, reading.read_at.as_millis(), reading.json])?;
-            }
-            Ok(())
-        })
-    }
-
-    /// The last raw reading of every live instance that has one.
-    pub fn readings(&self) -> Result<BTreeMap<InstanceId, StoredReading>, StoreError> {
-        self.read("read the last readings", |connection| {
-            connection
-                .prepare_cached("SELECT instance_id, read_at, reading FROM readings")?
-                .query_map([], |row| {
-                    let reading = StoredReading {
-                        read_at: time(row, "read_at")?,
-                        json: row.get("reading")?,
-                    };
-                    Ok((row.get("instance_id")?, reading))
-                })?
-                .collect()
         })
     }
 
@@ -633,31 +599,5 @@ mod tests {
             None,
             "no instance of that run is left"
         );
-    }
-
-    #[test]
-    fn readings_belong_to_live_instances() {
-        let (_dir, mut store) = store();
-        let service = service(&mut store, "cache");
-        let id = journalled(&mut store, service, "cache-1", 0).id;
-        let reading = |read_at, json: &str| StoredReading {
-            read_at: at(read_at),
-            json: json.into(),
-        };
-        let ghost = InstanceId("ghost-1".into());
-        store
-            .record_readings(&[(id.clone(), reading(1, "{}")), (ghost, reading(1, "{}"))])
-            .unwrap();
-        store
-            .record_readings(&[(id.clone(), reading(2, "[1]"))])
-            .unwrap();
-        assert_eq!(
-            store.readings().unwrap(),
-            BTreeMap::from([(id.clone(), reading(2, "[1]"))])
-        );
-        store
-            .record_ended(&id, Ending::Stopped, &InstanceExit::default(), at(3))
-            .unwrap();
-        assert!(store.readings().unwrap().is_empty());
     }
 }

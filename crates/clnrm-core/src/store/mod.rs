@@ -20,6 +20,7 @@ mod memory_kills;
 mod open;
 mod pool;
 mod raw;
+mod readings;
 mod rings;
 mod rollups;
 mod rows;
@@ -41,12 +42,13 @@ pub use handle::StoreHandle;
 pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 
 pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
+pub use readings::StoredReading;
 pub use rings::RING_LENGTH;
 pub use rows::{
-    ActionId, ActionOutcome, ActionRow, ActionStart, AddressId, DecisionId, DecisionRow, Ending, InstanceExit,
-    InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, Leased, NewAction, NewInstance, NewLease,
-    PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow, ServiceAddress, ServiceId, ServiceRow,
-    StartedInstance, StoredReading, TierSpan,
+    ActionId, ActionOutcome, ActionRow, ActionStart, AddressId, DecisionId, DecisionRow, Ending,
+    InstanceExit, InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, Leased, NewAction,
+    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
+    ServiceAddress, ServiceId, ServiceRow, StartedInstance, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

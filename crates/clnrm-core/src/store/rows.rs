@@ -286,15 +286,6 @@ pub struct PrunableInstance {
     pub dir: PathBuf,
 }
 
-/// The raw counters that were last read of an instance.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct StoredReading {
-    /// When they were read.
-    pub read_at: Timestamp,
-    /// JSON of whoever measured.
-    pub json: String,
-}
-
 /// What a ring holds, known without reading it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TierSpan {

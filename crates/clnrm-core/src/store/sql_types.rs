@@ -7,7 +7,8 @@ use rusqlite::{Row, RowIndex};
 use serde::de::DeserializeOwned;
 
 use super::rows::{
-    ActionId, ActionOutcome, AddressId, DecisionId, InstanceId, InstanceState, LeaseId, RunId, ServiceId,
+    ActionId, ActionOutcome, AddressId, DecisionId, InstanceId, InstanceState, LeaseId, RunId,
+    ServiceId,
 };
 use crate::clock::Timestamp;
 use crate::config::identity::{Digest, TestId};
