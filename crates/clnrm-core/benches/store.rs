@@ -2,55 +2,23 @@
 
 use std::hint::black_box;
 use std::path::Path;
-use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
-use clnrm_core::config::definition::{
-    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
-    StopSpec,
-};
-use clnrm_core::services::service_manager::{
-    AutoScaleConfig, Metric, ServiceMetrics, Tier, Wanted,
-};
+use clnrm_core::services::service_manager::{Metric, ServiceMetrics, Tier, Wanted};
 use clnrm_core::store::{ServiceId, Store};
 use criterion::{Criterion, criterion_group, criterion_main};
+
+#[path = "../tests/fixtures/definition.rs"]
+mod fixture;
+use fixture::definition;
 
 const SERVICES: usize = 1_000;
 const SAMPLES: i64 = 1_000;
 
 fn register(store: &mut Store, number: usize) -> ServiceId {
-    let definition = ServiceDefinition {
-        name: format!("service-{number}"),
-        launch: Launch::Process(CommandLine::Shell("true".into())),
-        env: Default::default(),
-        env_of_caller: Default::default(),
-        working_dir: None,
-        base_dir: "/".into(),
-        folder: "".into(),
-        fixed_ports: Vec::new(),
-        ready: Readiness {
-            checks: Vec::new(),
-            stated: false,
-            timeout: Duration::from_secs(1),
-            max_interval: Duration::from_secs(1),
-        },
-        metrics: MetricsSpec::ProcessOnly,
-        cpus: None,
-        memory_bytes: None,
-        depends_on: Vec::new(),
-        scale: AutoScaleConfig::default(),
-        pool: PoolSpec::default(),
-        stop: StopSpec {
-            signal: StopSignal::Term,
-            grace: Duration::from_secs(1),
-        },
-        response_target_ms: 100.0,
-        log_limit_bytes: 1_000,
-        lifetime: Lifetime::Stays,
-    };
     store
         .register_service(
-            &definition,
+            &definition(&format!("service-{number}")),
             Path::new("/a.clnrm.toml"),
             Timestamp::default(),
         )

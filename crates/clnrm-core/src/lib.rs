@@ -4,6 +4,10 @@
 //! ([`services::service_manager`]) decide, I/O applies the decision, and a typed report says what happened.
 //! `docs/ARCHITECTURE.md` has the map.
 
+// Fixtures that other crates' benches share name it so.
+#[cfg(test)]
+extern crate self as clnrm_core;
+
 pub mod backend;
 pub mod cli;
 pub mod clock;

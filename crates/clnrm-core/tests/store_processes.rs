@@ -8,16 +8,15 @@ use std::env;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Duration;
 
 use clnrm_core::clock::Timestamp;
-use clnrm_core::config::definition::{
-    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
-    StopSpec,
-};
 use clnrm_core::procfs::ProcessIdentity;
-use clnrm_core::services::service_manager::{AutoScaleConfig, ServiceMetrics, Tier};
+use clnrm_core::services::service_manager::{ServiceMetrics, Tier};
 use clnrm_core::store::{InstanceId, NewInstance, ServiceId, Store};
+
+#[path = "fixtures/definition.rs"]
+mod fixture;
+use fixture::definition;
 
 const CHILD: &str = "CLNRM_STORE_CHILD";
 
@@ -26,37 +25,8 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn register(store: &mut Store, name: &str) -> ServiceId {
-    let definition = ServiceDefinition {
-        name: name.into(),
-        launch: Launch::Process(CommandLine::Shell("true".into())),
-        env: Default::default(),
-        env_of_caller: Default::default(),
-        working_dir: None,
-        base_dir: "/".into(),
-        folder: "".into(),
-        fixed_ports: Vec::new(),
-        ready: Readiness {
-            checks: Vec::new(),
-            stated: false,
-            timeout: Duration::from_secs(1),
-            max_interval: Duration::from_secs(1),
-        },
-        metrics: MetricsSpec::ProcessOnly,
-        cpus: None,
-        memory_bytes: None,
-        depends_on: Vec::new(),
-        scale: AutoScaleConfig::default(),
-        pool: PoolSpec::default(),
-        stop: StopSpec {
-            signal: StopSignal::Term,
-            grace: Duration::from_secs(1),
-        },
-        response_target_ms: 100.0,
-        log_limit_bytes: 1_000,
-        lifetime: Lifetime::Stays,
-    };
     store
-        .register_service(&definition, Path::new("/a.clnrm.toml"), at(0))
+        .register_service(&definition(name), Path::new("/a.clnrm.toml"), at(0))
         .unwrap()
 }
 

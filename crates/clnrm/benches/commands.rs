@@ -20,12 +20,12 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use clnrm_core::clock::{Clock, SystemClock, Timestamp};
-use clnrm_core::config::definition::{
-    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
-    StopSpec,
-};
-use clnrm_core::services::service_manager::{AutoScaleConfig, Metric, ServiceMetrics};
+use clnrm_core::services::service_manager::{Metric, ServiceMetrics};
 use clnrm_core::store::Store;
+
+#[path = "../../clnrm-core/tests/fixtures/definition.rs"]
+mod fixture;
+use fixture::definition;
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -82,7 +82,8 @@ fn fill(project: &Path, services: u32, interval: Duration) -> Outcome<()> {
     let now = SystemClock.now();
     let mut store = Store::open(&project.join(".clnrm"))?;
     for number in 0..services {
-        let definition = definition(format!("service-{number:04}"));
+        let mut definition = definition(&format!("service-{number:04}"));
+        (definition.cpus, definition.memory_bytes) = (Some(1.0), Some(500_000_000));
         let file = project.join("services.clnrm.toml");
         let service = store.register_service(&definition, &file, now)?;
         let samples: Vec<_> = (0..SAMPLES)
@@ -106,38 +107,6 @@ fn sample(at: Timestamp, number: u32) -> ServiceMetrics {
         let _ = sample.set(metric, Some(value));
     }
     sample
-}
-
-fn definition(name: String) -> ServiceDefinition {
-    ServiceDefinition {
-        name,
-        launch: Launch::Process(CommandLine::Shell("true".into())),
-        env: Default::default(),
-        env_of_caller: Default::default(),
-        working_dir: None,
-        base_dir: "/".into(),
-        folder: "".into(),
-        fixed_ports: Vec::new(),
-        ready: Readiness {
-            checks: Vec::new(),
-            stated: false,
-            timeout: SECOND,
-            max_interval: SECOND,
-        },
-        metrics: MetricsSpec::ProcessOnly,
-        cpus: Some(1.0),
-        memory_bytes: Some(500_000_000),
-        depends_on: Vec::new(),
-        scale: AutoScaleConfig::default(),
-        pool: PoolSpec::default(),
-        stop: StopSpec {
-            signal: StopSignal::Term,
-            grace: SECOND,
-        },
-        response_target_ms: 100.0,
-        log_limit_bytes: 1_000,
-        lifetime: Lifetime::Stays,
-    }
 }
 
 /// Times a command, start to end of the process, then looks at its memory in a run of its own.

@@ -4,20 +4,19 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use rusqlite::Connection;
 use tempfile::TempDir;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::config::definition::{
-    CommandLine, Launch, Lifetime, MetricsSpec, PoolSpec, Readiness, ServiceDefinition, StopSignal,
-    StopSpec,
-};
 use crate::exit::Fatal as _;
 use crate::procfs::ProcessIdentity;
-use crate::services::service_manager::{AutoScaleConfig, ServiceMetrics};
+use crate::services::service_manager::ServiceMetrics;
+
+#[path = "../../tests/fixtures/definition.rs"]
+mod fixture;
+pub(crate) use fixture::definition;
 
 pub(crate) fn store() -> (TempDir, Store) {
     let dir = tempfile::tempdir().unwrap();
@@ -34,38 +33,6 @@ pub(crate) fn identity(pid: i32) -> ProcessIdentity {
         pid,
         start_ticks: u64::MAX - 5,
         boot_id: "5f1c".into(),
-    }
-}
-
-pub(crate) fn definition(name: &str) -> ServiceDefinition {
-    ServiceDefinition {
-        name: name.into(),
-        launch: Launch::Process(CommandLine::Exec(vec!["redis-server".into()])),
-        env: BTreeMap::from([("TZ".into(), "UTC".into())]),
-        env_of_caller: Default::default(),
-        working_dir: None,
-        base_dir: "/project".into(),
-        folder: "".into(),
-        fixed_ports: Vec::new(),
-        ready: Readiness {
-            checks: Vec::new(),
-            stated: false,
-            timeout: Duration::from_secs(10),
-            max_interval: Duration::from_millis(250),
-        },
-        metrics: MetricsSpec::ProcessOnly,
-        cpus: None,
-        memory_bytes: None,
-        depends_on: Vec::new(),
-        scale: AutoScaleConfig::default(),
-        pool: PoolSpec::default(),
-        stop: StopSpec {
-            signal: StopSignal::Term,
-            grace: Duration::from_secs(10),
-        },
-        response_target_ms: 100.0,
-        log_limit_bytes: 1_000_000,
-        lifetime: Lifetime::Stays,
     }
 }
 
