@@ -22,6 +22,9 @@ pub const FILE_NAME: &str = "clnrm.toml";
 pub const STATE_DIR_NAME: &str = ".clnrm";
 pub const STATE_DIR_VARIABLE: &str = "CLNRM_STATE_DIR";
 
+/// How far `ai-manage` looks ahead where nothing else is asked for (specification). Its help names it.
+pub const HORIZON_MINUTES: u64 = 5;
+
 /// A project and its settings.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ProjectSettings {

@@ -13,7 +13,7 @@ use crate::cli::interrupt::Interrupt;
 use crate::cli::invocation::Invocation;
 use crate::cli::types::{AiManageArguments, RestartArguments, StopArguments};
 use crate::clock::{Clock, SystemClock};
-use crate::config::project::CostRates;
+use crate::config::project::{CostRates, HORIZON_MINUTES};
 use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::lifecycle::recover::Conditions;
@@ -24,7 +24,6 @@ use crate::manage::status_report::{StatusReport, StopReport};
 use crate::manage::{ManageOptions, ManagePass, PassedService, manage};
 use crate::report::{Format, Printer, unless_closed};
 
-const DEFAULT_HORIZON_MINUTES: u64 = 5;
 const DEFAULT_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Lists the instances of the project.
@@ -246,7 +245,7 @@ fn has_failed(service: &PassedService) -> bool {
 }
 
 fn manage_options(options: AiManageArguments, cost: CostRates) -> ManageOptions {
-    let minutes = options.horizon_minutes.unwrap_or(DEFAULT_HORIZON_MINUTES);
+    let minutes = options.horizon_minutes.unwrap_or(HORIZON_MINUTES);
     ManageOptions {
         auto_scale: options.auto_scale,
         predict_load: options.predict_load,
