@@ -99,11 +99,7 @@ pub enum Absent {
     #[error(
         "`{name}` has {label}, which is neither an HTTP code nor a gRPC code nor a known word: name a counter of failures in `errors`"
     )]
-    UnknownStatus {
-        name: String,
-        /// Label and value.
-        label: String,
-    },
+    UnknownStatus { name: String, label: String },
     /// A part of the counter is new, and says not how much of it is.
     #[error("a series began in the interval, and does not say how much it counted before")]
     SeriesBegan,
@@ -112,21 +108,13 @@ pub enum Absent {
     UpAndDown,
     /// A reading of so many series is not stored for the next command.
     #[error("first reading (more than {limit} series are not kept from one command to the next)")]
-    TooManySeries {
-        /// How many are kept.
-        limit: usize,
-    },
+    TooManySeries { limit: usize },
     /// The time of clnrm's own requests cannot be told from that of others.
     #[error("clnrm's own requests are too many of those that were timed")]
     OwnAmongTimed,
     /// The server shows this to some roles only.
     #[error("the server does not show this to role `{role}`: grant {grant} to {role}")]
-    NotGranted {
-        /// The role that asked.
-        role: String,
-        /// What it lacks.
-        grant: String,
-    },
+    NotGranted { role: String, grant: String },
     /// The request counter does not tell failures apart.
     #[error("`{name}` has series without a label such as code or status")]
     NoStatusLabel { name: String },
@@ -135,12 +123,7 @@ pub enum Absent {
     NotFinite { what: String },
     /// The source could not be read. Reads as a sentence: `GET http://127.0.0.1:80/metrics` `timed out after 2 s`.
     #[error("{what} {problem}")]
-    Unreadable {
-        /// What was being read.
-        what: String,
-        /// What happened instead.
-        problem: String,
-    },
+    Unreadable { what: String, problem: String },
     /// The answer will be part of a later reading.
     #[error("{what} has not answered yet")]
     NotAnsweredYet { what: String },

@@ -40,7 +40,6 @@ pub enum HealthStatus {
     Degraded,
     /// Below 40.
     Unhealthy,
-    /// Nothing was measured.
     Unknown,
 }
 
@@ -74,7 +73,6 @@ pub struct Trouble {
     pub is_short_of_memory: bool,
     /// Instances that are paused, are being restarted or fail their own check.
     pub not_serving: u32,
-    /// All instances.
     pub instances: u32,
 }
 

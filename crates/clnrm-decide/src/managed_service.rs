@@ -11,7 +11,6 @@ use super::pool::PoolReport;
 #[derive(Debug, Clone)]
 pub struct ManagedService<'a> {
     pub name: &'a str,
-    /// What was measured.
     pub history: &'a MetricsHistory,
     /// Its thresholds and limits for scaling.
     pub scale: &'a AutoScaleConfig,

@@ -10,9 +10,7 @@ pub const NEAR_LIMIT: f64 = 0.8;
 /// Processes that were killed for lack of memory lately.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MemoryKills {
-    /// How many.
     pub kills: u64,
-    /// In how long.
     pub within: Duration,
 }
 
@@ -29,21 +27,14 @@ pub struct LimitedMemory {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum MemoryAlert {
-    /// Processes were killed.
     TooLittle {
         /// `None` = the machine itself has too little.
         limit_mb: Option<f64>,
-        /// The kills.
         #[serde(flatten)]
         kills: MemoryKills,
     },
     /// Most of it is in use.
-    NearLimit {
-        /// The limit.
-        limit_mb: f64,
-        /// In use.
-        used_mb: f64,
-    },
+    NearLimit { limit_mb: f64, used_mb: f64 },
 }
 
 impl LimitedMemory {

@@ -77,9 +77,7 @@ metrics! {
     MemoryTotalMb = memory_total_mb, at most f64::MAX;
     /// Bytes exchanged with clients, both directions, in MB (10⁶ bytes) per second.
     NetworkMbPerS = network_mb_per_s, at most f64::MAX;
-    /// Open client connections.
     ActiveConnections = active_connections, at most f64::MAX;
-    /// Requests per second.
     RequestRate = request_rate, at most f64::MAX;
     /// Mean response time over the sampling interval, in milliseconds.
     ResponseTimeMs = response_time_ms, at most f64::MAX;

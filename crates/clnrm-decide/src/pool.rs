@@ -17,9 +17,7 @@ const HIGH_UTILIZATION: f64 = 0.8;
 /// How many instances of a pool are free and how many are leased.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct ResourcePool {
-    /// Free.
     pub available: u32,
-    /// Leased.
     pub in_use: u32,
 }
 
@@ -39,7 +37,6 @@ impl ResourcePool {
         (capacity > 0.0).then(|| f64::from(self.in_use) / capacity)
     }
 
-    /// All of them.
     pub fn capacity(self) -> u32 {
         self.available.saturating_add(self.in_use)
     }
@@ -64,7 +61,6 @@ impl ResourcePool {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PoolAdvice {
-    /// Few are in use.
     Reduce,
     /// Nearly all are in use.
     Increase,

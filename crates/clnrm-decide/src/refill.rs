@@ -5,11 +5,8 @@ use serde::{Deserialize, Serialize};
 /// The instances of a pool by what they do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct PoolSlots {
-    /// Free.
     pub free: u32,
-    /// Being started.
     pub starting: u32,
-    /// Leased, or being cleaned.
     pub held: u32,
 }
 

@@ -13,9 +13,7 @@ use crate::Timestamp;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Tier {
-    /// As sampled.
     Raw,
-    /// One entry per minute.
     Minute,
     /// One entry per quarter of an hour.
     QuarterHour,
@@ -49,11 +47,8 @@ impl Tier {
 /// One metric over one [`Rollup`]. Units are those of the metric.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
-    /// Smallest value.
     pub min: f64,
-    /// Arithmetic mean.
     pub mean: f64,
-    /// Largest value.
     pub max: f64,
     /// The value that was folded in last.
     pub last: f64,

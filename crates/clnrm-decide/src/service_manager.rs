@@ -27,7 +27,6 @@ pub struct Requested {
     pub horizon: Duration,
     /// Report predicted load, predicted health and alerts.
     pub predict_load: bool,
-    /// Decide about scaling.
     pub auto_scale: bool,
     /// Report the pool and what could be saved.
     pub optimize_resources: bool,
@@ -50,7 +49,6 @@ pub struct Assessment {
     pub memory: Option<MemoryAlert>,
     /// What should happen to the number of instances; `None` also for a stopped service.
     pub scaling: Option<ScalingDecision>,
-    /// The pool.
     pub pool: Option<PoolReport>,
     /// What could be saved, in the order of reports.
     pub recommendations: Vec<CostRecommendation>,
@@ -59,9 +57,7 @@ pub struct Assessment {
 /// Answers what is asked about services, at one moment.
 #[derive(Debug, Clone, Copy)]
 pub struct ServiceManager {
-    /// What every assessment holds.
     pub requested: Requested,
-    /// The present moment.
     pub now: Timestamp,
 }
 

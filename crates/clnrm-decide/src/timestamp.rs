@@ -179,7 +179,6 @@ pub mod rfc3339 {
         }
     }
 
-    /// The text read back.
     pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Timestamp, D::Error> {
         String::deserialize(deserializer)?
             .parse()

@@ -21,7 +21,6 @@ pub enum ManageError {
     /// A job has no load, and no number of instances.
     #[error("only jobs are selected: they run once for each test, and are not managed")]
     OnlyJobs,
-    /// The history failed.
     #[error("cannot read or write the history")]
     Store(#[from] StoreError),
     /// Nothing runs that could be restarted.

@@ -4,22 +4,18 @@ use std::time::Duration;
 
 use crate::config::project::CostRates;
 
-/// What is asked for.
 #[derive(Debug, Clone)]
 pub struct ManageOptions {
     /// Decide about scaling and, without `dry_run`, carry it out.
     pub auto_scale: bool,
-    /// Predict load.
     pub predict_load: bool,
     /// Advise on pools and allotments.
     pub optimize_resources: bool,
-    /// How far ahead.
     pub horizon: Duration,
     /// Do nothing but say what would be done.
     pub dry_run: bool,
     /// Names or patterns; empty = every service.
     pub selection: Vec<String>,
-    /// Prices.
     pub cost: CostRates,
 }
 

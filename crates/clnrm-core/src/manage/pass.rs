@@ -20,15 +20,12 @@ use crate::store::{InstanceId, StoreError};
 /// What one pass saw, decided and did: records, for whoever words them.
 #[derive(Debug)]
 pub struct ManagePass {
-    /// When it began.
     pub generated_at: Timestamp,
     /// How far ahead it looked.
     pub horizon: Duration,
     /// Decisions were made, nothing was done.
     pub dry_run: bool,
-    /// Of the project's prices.
     pub currency: Option<String>,
-    /// By name.
     pub services: Vec<PassedService>,
     /// Of all services, most important first; `None` = resources were not looked at.
     pub recommendations: Option<Vec<CostRecommendation>>,
@@ -52,7 +49,6 @@ pub struct PassedService {
 }
 
 impl ManagePass {
-    /// A pass over nothing.
     pub fn empty(options: &ManageOptions, generated_at: Timestamp) -> Self {
         Self {
             generated_at,

@@ -64,12 +64,10 @@ pub enum ScalingError {
     /// Fewer were idle than were to go.
     #[error("every other instance is leased")]
     AllLeased,
-    /// The history failed.
     #[error(transparent)]
     Store(StoreError),
 }
 
-/// How far it came.
 struct Reached {
     instances: u32,
     error: Option<ScalingError>,

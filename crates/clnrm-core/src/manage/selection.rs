@@ -9,20 +9,11 @@ use crate::store::ServiceRow;
 /// A selection that cannot be made.
 #[derive(Debug, Error)]
 pub enum SelectionError {
-    /// Nothing has that name.
     #[error("no service is named `{pattern}`")]
-    NoMatch {
-        /// As given.
-        pattern: String,
-        /// The names there are.
-        known: Vec<String>,
-    },
-    /// Not a pattern.
+    NoMatch { pattern: String, known: Vec<String> },
     #[error("`{pattern}` is not a name or pattern")]
     BadPattern {
-        /// As given.
         pattern: String,
-        /// Why.
         source: PatternError,
     },
 }

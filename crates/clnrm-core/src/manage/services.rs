@@ -25,9 +25,7 @@ use crate::store::{InstanceId, InstanceRow, InstanceState, LeaseRow, Leased, Ser
 /// An instance and its service.
 #[derive(Debug, Clone)]
 pub struct KnownInstance {
-    /// Its service.
     pub service: ServiceRow,
-    /// The instance.
     pub row: InstanceRow,
 }
 

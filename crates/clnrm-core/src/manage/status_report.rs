@@ -19,7 +19,6 @@ pub struct StatusReport {
 /// The process that looks after warm instances.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct GuardStatus {
-    /// Its process.
     pub pid: i32,
 }
 
@@ -27,44 +26,35 @@ pub struct GuardStatus {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum Purpose {
-    /// A test holds it.
     Leased {
-        /// The test.
         test: String,
     },
     /// It is free for the next test of its service.
     Warm {
-        /// It is stopped then.
         #[serde(serialize_with = "rfc3339::serialize")]
         until: Timestamp,
     },
     /// A run started it, and uses it or left it running.
     OfRun {
-        /// The run.
         run_id: String,
     },
     /// `ai-manage` or `services restart` started it.
     OnRequest,
 }
 
-/// One instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct InstanceStatus {
-    /// Its service's name.
     pub service: String,
     /// Its id, unique in the project.
     pub id: String,
-    /// Its state.
     pub state: ReportedState,
     /// `process` or `container`.
     pub runtime: String,
-    /// The service's main process.
     pub pid: Option<i32>,
     /// The engine's id of its container.
     pub container_id: Option<String>,
     /// `host:port`, where it has a port.
     pub address: Option<String>,
-    /// When its start began.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub started_at: Timestamp,
     /// How long it took to become ready.
@@ -77,7 +67,6 @@ pub struct InstanceStatus {
     pub purpose: Option<Purpose>,
     /// Its processes that were killed so far for lack of memory; `None` = none, or nobody counts them.
     pub memory_kills: Option<u64>,
-    /// Its log file.
     pub log: Option<String>,
 }
 
@@ -85,9 +74,7 @@ pub struct InstanceStatus {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedState {
-    /// Started, not ready yet.
     Starting,
-    /// Ready.
     Running,
     /// It runs, and its own health check fails.
     Unhealthy,
@@ -97,7 +84,6 @@ pub enum ReportedState {
     Disconnected,
     /// Its engine is starting it again.
     Restarting,
-    /// Asked to stop.
     Stopping,
     /// Ended because it was asked to.
     Stopped,
@@ -123,14 +109,11 @@ pub struct StopReport {
 pub struct RestartReport {
     /// Always [`RestartReport::SCHEMA`].
     pub schema: &'static str,
-    /// Old and new instance.
     pub restarted: Vec<RestartedInstance>,
 }
 
-/// One restarted instance.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct RestartedInstance {
-    /// Its service.
     pub service: String,
     /// The instance that was stopped.
     pub old_id: String,

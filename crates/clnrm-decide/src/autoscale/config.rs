@@ -13,9 +13,7 @@ const SHORTEST_WINDOW: Duration = Duration::from_secs(15);
 /// Thresholds and limits of one service's scaling. All thresholds are per instance.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct AutoScaleConfig {
-    /// Fewest instances.
     pub min_instances: u32,
-    /// Most instances.
     pub max_instances: u32,
     /// Add instances above this CPU, in percent of the allotment.
     pub cpu_up_percent: f64,

@@ -5,21 +5,16 @@ use serde::{Deserialize, Serialize};
 use super::inputs::ScalingInputs;
 use super::reason::{Limit, Proposal, Reason};
 
-/// What to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "action", rename_all = "snake_case")]
 pub enum ScalingAction {
-    /// Start instances.
     ScaleUp {
-        /// How many.
         by: u32,
     },
     /// Drain and stop instances, idle ones first.
     ScaleDown {
-        /// How many.
         by: u32,
     },
-    /// Nothing.
     #[serde(rename = "none")]
     NoAction,
 }
@@ -29,14 +24,10 @@ pub enum ScalingAction {
 pub struct ScalingDecision {
     /// [`ScalingDecision::VERSION`], unless an older clnrm recorded it.
     pub version: u32,
-    /// Instances now.
     pub from: u32,
-    /// Instances wanted.
     pub to: u32,
-    /// The difference.
     #[serde(flatten)]
     pub action: ScalingAction,
-    /// What settled it.
     pub reason: Reason,
     /// What each measured metric asked for; empty where the decision did not get to them.
     pub proposals: Vec<Proposal>,

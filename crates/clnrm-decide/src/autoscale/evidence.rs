@@ -31,7 +31,6 @@ pub struct Evidence {
 pub struct Peak {
     /// Of an instance: what thresholds are compared with.
     pub per_instance: f64,
-    /// Of all instances together.
     pub total: f64,
 }
 

@@ -28,10 +28,7 @@ pub struct Fleet {
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum InstanceCap {
     /// The test file fixes the port, and only one process can listen on it.
-    FixedPort {
-        /// The port.
-        port: u16,
-    },
+    FixedPort { port: u16 },
 }
 
 impl InstanceCap {
@@ -46,7 +43,6 @@ impl InstanceCap {
 /// When an instance was started and how long a start takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InstanceStart {
-    /// When it was started.
     #[serde(with = "crate::rfc3339")]
     pub started_at: Timestamp,
     /// The measured time from start to ready; `None` = not measured yet.
@@ -58,9 +54,7 @@ pub struct InstanceStart {
 pub struct PastAction {
     #[serde(with = "crate::rfc3339")]
     pub at: Timestamp,
-    /// Instances before.
     pub from: u32,
-    /// Instances after.
     pub to: u32,
     /// Memory per instance before, in MB, if memory was one of its triggers (see
     /// [`super::ScalingDecision::memory_before_mb`]).

@@ -16,11 +16,9 @@ use crate::{LoadPrediction, Metric, ServiceMetrics, Timestamp, UsedForecast};
 pub struct ScalingInputs {
     #[serde(with = "crate::rfc3339")]
     pub now: Timestamp,
-    /// Thresholds and limits.
     pub config: AutoScaleConfig,
     /// The instances that there are, and the past actions that still count.
     pub fleet: Fleet,
-    /// What was measured lately.
     pub evidence: Evidence,
     /// The metrics that the history knows, each with its forecast where that has earned its say.
     pub forecasts: BTreeMap<Metric, Option<UsedForecast>>,

@@ -13,29 +13,23 @@ use crate::Metric;
 pub enum Reason {
     /// At least one metric is above its threshold.
     HighUtilization {
-        /// Every metric that is.
         crossings: Vec<Crossing>,
     },
     /// CPU and memory were low throughout the window.
     LowUtilization {
         /// Their peaks in the window.
         crossings: Vec<Crossing>,
-        /// The window.
         window: Duration,
     },
     /// There are fewer instances than allowed.
     BelowMinimum {
-        /// The fewest allowed.
         min: u32,
     },
     /// There are more instances than allowed.
     AboveMaximum {
-        /// The most allowed.
         max: u32,
     },
-    /// Nothing is done.
     Hold {
-        /// Why.
         why: HoldReason,
     },
 }
@@ -44,20 +38,16 @@ pub enum Reason {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "code", rename_all = "snake_case")]
 pub enum HoldReason {
-    /// Nothing has been measured.
     NoSamples,
     /// The newest sample is too old.
     StaleSamples {
-        /// Its age.
         age: Duration,
         /// How old it may be.
         window: Duration,
     },
     /// The newest sample does not cover every instance: some are still starting.
     NotAllMeasured {
-        /// Instances that it covers.
         measured: u32,
-        /// Instances that there are.
         instances: u32,
     },
     /// The newest instance is younger than the time that it takes to start.
@@ -71,23 +61,18 @@ pub enum HoldReason {
     WithinThresholds,
     /// A value is so close to its threshold that a change would soon be taken back.
     NearThreshold {
-        /// The value.
         crossing: Crossing,
     },
     /// More is wanted, but the last increase is too recent.
     CoolDown {
-        /// What has passed.
         elapsed: Duration,
-        /// The whole cool-down.
         cooldown: Duration,
         /// How many instances are wanted.
         desired: u32,
     },
     /// More is wanted, but the most allowed are running.
     AtMaximum {
-        /// The most allowed.
         max: u32,
-        /// How many are wanted.
         desired: u32,
     },
     /// Only memory is high, and another instance did not lower it.
@@ -99,29 +84,24 @@ pub enum HoldReason {
     },
     /// Load is low, but the fewest allowed are running.
     AtMinimum {
-        /// The fewest allowed.
         min: u32,
     },
     /// Load is low now, but a metric that would have to be low was not measured throughout.
     NotMeasured {
-        /// The metric.
         metric: Metric,
     },
     /// Load is low now, but a part of the window was not measured.
     WindowNotCovered {
         /// What was measured, counted back from now.
         covered: Duration,
-        /// The window.
         window: Duration,
     },
     /// Load is low now, but was not throughout the window.
     RecentlyBusy {
-        /// The peak.
         crossing: Crossing,
     },
     /// Load is low, but a forecast says that it will not stay so.
     ForecastHolds {
-        /// The forecast.
         crossing: Crossing,
     },
     /// Load is low, but one instance fewer would be too few.
@@ -131,7 +111,6 @@ pub enum HoldReason {
     },
     /// Load is low, but every instance is leased.
     AllLeased {
-        /// Leased instances.
         leased: u32,
     },
 }
@@ -139,11 +118,8 @@ pub enum HoldReason {
 /// A value held against a threshold. Units are those of the metric, per instance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Crossing {
-    /// The metric.
     pub metric: Metric,
-    /// Its value.
     pub value: f64,
-    /// The threshold.
     pub threshold: f64,
     /// Whether the value is the 90 % quantile of a forecast.
     pub is_predicted: bool,
@@ -152,13 +128,10 @@ pub struct Crossing {
 /// What one metric asks for. Values are per instance.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Proposal {
-    /// The metric.
     pub metric: Metric,
-    /// The newest sample's value.
     pub current: f64,
     /// The forecast's 90 % quantile, if it has earned its say.
     pub predicted: Option<f64>,
-    /// The up threshold.
     pub threshold: f64,
     /// How many instances it asks for.
     pub desired: u32,
@@ -181,22 +154,16 @@ impl Proposal {
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "limit", rename_all = "snake_case")]
 pub enum Limit {
-    /// The configured minimum.
     MinInstances {
-        /// The fewest allowed.
         min: u32,
     },
-    /// The configured maximum.
     MaxInstances {
-        /// The most allowed.
         max: u32,
     },
     /// Something about the service allows fewer than configured.
     InstanceCap {
-        /// What it is.
         cap: InstanceCap,
     },
-    /// A recent action.
     CoolDown {
         /// What is left of it.
         remaining: Duration,
@@ -209,7 +176,6 @@ pub enum Limit {
     OneAtATime,
     /// Leased instances are never removed.
     Leased {
-        /// How many there are.
         leased: u32,
     },
 }

@@ -107,7 +107,6 @@ impl Case {
         self.decide().to
     }
 
-    /// Why nothing happens.
     fn holds(&self) -> HoldReason {
         let decision = self.decide();
         assert_eq!(decision.to, decision.from, "{:?}", decision.reason);

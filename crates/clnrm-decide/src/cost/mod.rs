@@ -28,11 +28,8 @@ const HOURS_PER_MONTH: f64 = 730.0;
 pub enum CostKind {
     /// CPU and memory are hardly used.
     Downsize,
-    /// Many requests fail.
     Optimize,
-    /// Few requests come.
     ServerlessMigration,
-    /// Many pooled instances idle.
     PoolOptimization,
 }
 
@@ -56,14 +53,11 @@ impl CostKind {
     }
 }
 
-/// One way to save.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct CostRecommendation {
-    /// The service.
     pub service_name: String,
     /// What kind of saving it is.
     pub kind: CostKind,
-    /// The saving in percent.
     pub estimated_savings_percent: f64,
     /// 1 to 5; 5 comes first.
     pub priority: u8,

@@ -26,7 +26,6 @@ pub struct RightSize {
 /// CPU now and recommended, in cores: the largest of the 95th percentile of use × 1.15, the 99th and a floor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct CpuSize {
-    /// The allotment now.
     pub allotted: f64,
     /// The 95th percentile of use.
     pub percentile_95: f64,
@@ -43,7 +42,6 @@ pub struct CpuSize {
 /// Memory now and recommended, in MB (10⁶ bytes): the peak × 1.15, or a floor.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct MemorySize {
-    /// The allotment now.
     pub allotted: f64,
     /// The most that any tier of the history remembers.
     pub peak: f64,

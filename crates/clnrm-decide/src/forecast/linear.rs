@@ -8,7 +8,6 @@
     reason = "indices run over the constant lengths of the arrays that they index, as the formulas are written"
 )]
 
-/// Columns of a row.
 pub(super) const COLUMNS: usize = 24;
 /// Columns that are summed side by side.
 const LANES: usize = 8;
@@ -82,7 +81,6 @@ impl Sums {
         }
     }
 
-    /// Adds the rows' targets.
     pub(super) fn add_targets(&mut self, rows: &[Row], weights: &[f32], targets: &[f32]) {
         for ((row, weight), target) in rows.iter().zip(weights).zip(targets) {
             let share = weight * target;

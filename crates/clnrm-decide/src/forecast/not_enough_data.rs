@@ -12,6 +12,5 @@ pub const SAMPLES_NEEDED: u32 = 3;
 pub struct NotEnoughData {
     /// Samples of this metric that there are.
     pub have: u32,
-    /// Samples that it takes.
     pub need: u32,
 }

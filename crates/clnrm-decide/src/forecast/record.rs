@@ -58,7 +58,6 @@ pub struct PathStep {
     /// The end of the step. Its values are means over the time since the step before.
     #[serde(with = "crate::rfc3339")]
     pub at: Timestamp,
-    /// The expected value.
     pub value: f64,
     /// As in [`Forecast::quantiles`].
     #[serde(with = "named_quantiles")]
@@ -97,7 +96,6 @@ impl Skill {
 pub struct UsedForecast {
     /// The 90 % quantile, in the metric's unit; of a rate that of all instances together.
     pub upper: f64,
-    /// Whose forecast it is.
     pub model: ModelName,
     /// How that model has done on this very history.
     pub skill: Skill,
@@ -163,7 +161,6 @@ pub enum Basis {
 /// How one model did in the tournament.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ModelScore {
-    /// The model.
     pub model: ModelName,
     /// Its mean absolute error ÷ that of the last value, geometric mean over the steps; below 1 is better, infinite
     /// (`null` in JSON) where only the model erred.

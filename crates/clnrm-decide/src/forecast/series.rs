@@ -48,7 +48,6 @@ impl Series {
         self.points.is_empty()
     }
 
-    /// The metric.
     pub fn metric(&self) -> Metric {
         self.metric
     }

@@ -15,9 +15,7 @@ pub const LEVELS: [f64; 5] = [0.05, 0.10, 0.50, 0.90, 0.95];
 /// The values that a metric can take.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Range {
-    /// The smallest.
     pub lower: f64,
-    /// The largest.
     pub upper: f64,
 }
 
@@ -52,7 +50,6 @@ pub struct Window {
 pub struct NotAWindow {
     /// Its place, from the oldest on.
     pub index: usize,
-    /// What was given.
     pub value: f64,
 }
 
@@ -72,7 +69,6 @@ impl Window {
         &self.values
     }
 
-    /// What forecasts stay within.
     pub fn range(&self) -> Range {
         self.range
     }
@@ -86,7 +82,6 @@ pub struct Steps(Vec<u32>);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Error)]
 #[error("step {step} is not one of 1 to {FARTHEST_STEP}")]
 pub struct StepOutOfReach {
-    /// The step.
     pub step: u32,
 }
 
@@ -115,7 +110,6 @@ impl Steps {
         self.0.iter().copied()
     }
 
-    /// The farthest step.
     pub fn farthest(&self) -> u32 {
         self.0.last().copied().unwrap_or(1)
     }
@@ -126,7 +120,6 @@ impl Steps {
 pub struct StepForecast {
     /// Steps after the newest value.
     pub step: u32,
-    /// The expected value.
     pub point: f64,
     /// The values that it stays below 5, 10, 50, 90 and 95 times in a hundred ([`LEVELS`]); never decreasing.
     pub quantiles: [f64; 5],

@@ -37,7 +37,6 @@ pub struct Wanted {
 }
 
 impl Wanted {
-    /// All there is.
     pub const ALL: Self = Self {
         minute: true,
         quarter_hour: true,
@@ -94,7 +93,6 @@ fn certain_span(tier: Tier, first: Timestamp, last: Timestamp) -> Duration {
 }
 
 impl MetricsHistory {
-    /// A history without samples.
     pub fn new() -> Self {
         Self::default()
     }
@@ -123,7 +121,6 @@ impl MetricsHistory {
         }
     }
 
-    /// The newest sample.
     pub fn latest(&self) -> Option<&ServiceMetrics> {
         self.raw.back()
     }

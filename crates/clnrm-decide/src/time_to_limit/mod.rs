@@ -32,7 +32,6 @@ pub struct Alert {
     pub metric: Metric,
     /// The limit, in the metric's unit.
     pub limit: f64,
-    /// The newest sample.
     pub current: f64,
     /// When the median path crosses the limit (zero: the newest sample is there already); `None` = not within `reach`.
     pub reached_in: Option<Duration>,
@@ -52,11 +51,9 @@ pub struct Alert {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum LimitKind {
-    /// The metric's own.
     Metric,
     /// The load that the most instances allowed can take.
     Instances {
-        /// The most allowed.
         max: u32,
     },
 }
@@ -144,7 +141,6 @@ fn instance_limits(service: &ManagedService<'_>, current: &ServiceMetrics) -> Ve
 #[derive(Debug)]
 struct Outlook<'a> {
     history: &'a MetricsHistory,
-    /// To the horizon.
     near: &'a LoadPrediction,
     forecaster: &'a Auto,
     reach: Duration,
@@ -235,7 +231,6 @@ struct Way<'a> {
     near: Option<&'a Forecast>,
     far: Option<&'a Forecast>,
     horizon: Duration,
-    /// Below the limit.
     newest: (Timestamp, f64),
     limit: f64,
 }

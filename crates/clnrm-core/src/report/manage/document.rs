@@ -18,7 +18,6 @@ use crate::services::service_manager::{
 pub struct ManageReport {
     /// Always [`ManageReport::SCHEMA`].
     pub schema: &'static str,
-    /// When the pass began.
     #[serde(serialize_with = "rfc3339::serialize")]
     pub generated_at: Timestamp,
     /// How far ahead the predictions look.
@@ -31,15 +30,12 @@ pub struct ManageReport {
     pub recommendations: Option<Vec<Recommendation>>,
 }
 
-/// One service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ServiceReport {
     pub name: String,
     /// The test file that declares it, where two services share the name.
     pub file: Option<String>,
-    /// Whether instances are running.
     pub state: ServiceState,
-    /// Running instances.
     pub instances: u32,
     /// The newest sample; `None` when there never was one.
     #[serde(serialize_with = "current")]
@@ -57,7 +53,6 @@ pub struct ServiceReport {
     pub pool: Option<PoolSummary>,
     /// Limits that are reached or that the forecast reaches, as sentences.
     pub alerts: Vec<String>,
-    /// The same as values.
     pub time_to_limit: Vec<TimeToLimit>,
 }
 
@@ -74,7 +69,6 @@ pub enum ServiceState {
 /// Health now and at the horizon.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct HealthReport {
-    /// Of the newest sample.
     #[serde(serialize_with = "health")]
     pub current: Health,
     /// Of the forecast; `None` without `--predict-load` or without a forecast.
@@ -85,16 +79,12 @@ pub struct HealthReport {
 /// The scaling decision and what became of it.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct ScalingReport {
-    /// What was decided.
     #[serde(serialize_with = "action_name")]
     pub action: ScalingAction,
     /// By how many instances; 0 for `none`.
     pub by: u32,
-    /// Instances before.
     pub from: u32,
-    /// Instances wanted.
     pub to: u32,
-    /// One sentence.
     pub reason: String,
     /// Each metric's own proposal, as sentences.
     pub proposals: Vec<String>,
@@ -113,9 +103,7 @@ pub struct ScalingReport {
 /// The pool of a service.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PoolSummary {
-    /// Running and free.
     pub available: u32,
-    /// Leased to a test.
     pub in_use: u32,
     /// In use / all, 0..=1; `None` when there is no instance.
     pub utilization: Option<f64>,
@@ -123,7 +111,6 @@ pub struct PoolSummary {
     pub advice: Option<&'static str>,
     /// Advised number of instances, where the history allows one.
     pub advised_size: Option<u32>,
-    /// The arithmetic behind it.
     pub advice_basis: Option<String>,
     /// Instances that are kept warm; `None` = the service has no pool.
     pub size: Option<u32>,
@@ -135,12 +122,10 @@ pub struct PoolSummary {
     pub idle_memory_mb: Option<f64>,
 }
 
-/// One cost recommendation.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Recommendation {
     pub service_name: String,
     pub kind: CostKind,
-    /// One or two sentences.
     pub description: &'static str,
     /// Percent of the service's cost.
     pub estimated_savings_percent: f64,

@@ -16,7 +16,6 @@ use crate::services::service_manager::{
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(untagged)]
 pub enum Prediction {
-    /// Too little history.
     NotEnoughData {
         /// How much there is and how much it takes.
         not_enough_data: NotEnoughData,
@@ -40,14 +39,11 @@ pub struct ForecastReport {
     pub metrics: BTreeMap<Metric, PredictedValue>,
 }
 
-/// One predicted value.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PredictedValue {
-    /// The point forecast.
     pub value: f64,
     /// Lower end of the 90 % interval; `None` until enough errors of the model were seen.
     pub lower: Option<f64>,
-    /// Upper end.
     pub upper: Option<f64>,
     /// The quantiles, with the same condition.
     #[serde(with = "named_quantiles")]
@@ -83,7 +79,6 @@ pub struct SkillReport {
 /// A limit that is reached or will be.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct TimeToLimit {
-    /// The metric's field.
     pub metric: &'static str,
     /// The limit, in the metric's unit.
     pub limit: f64,

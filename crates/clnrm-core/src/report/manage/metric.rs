@@ -6,7 +6,6 @@ use crate::services::service_manager::Metric;
 pub(crate) struct MetricWords {
     /// At the beginning of a line.
     pub(crate) label: &'static str,
-    /// In a sentence.
     pub(crate) noun: &'static str,
     /// As a part of health.
     pub(crate) part: &'static str,

@@ -6,7 +6,6 @@ use super::metric::words;
 use crate::services::service_manager::autoscale::{Crossing, HoldReason, Limit, Proposal, Reason};
 use crate::services::service_manager::{InstanceCap, Metric};
 
-/// One sentence.
 pub(super) fn reason(reason: &Reason) -> String {
     match reason {
         Reason::HighUtilization { crossings } => {

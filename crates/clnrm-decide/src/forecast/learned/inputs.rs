@@ -9,7 +9,6 @@ pub const EXPERTS: usize = 9;
 const LAGS: usize = 24;
 /// The newest errors that count as recent.
 const RECENT: usize = 64;
-/// Quantiles of the window.
 const WINDOW_LEVELS: [f64; 5] = [0.05, 0.25, 0.5, 0.75, 0.95];
 /// Numbers that all knots share, and numbers of each knot.
 pub const SHARED: usize = LAGS + 7 + WINDOW_LEVELS.len() + 9;
@@ -27,9 +26,7 @@ const RECENT_MEDIAN: usize = 50;
 /// What the network sees from one origin.
 #[derive(Debug, Clone)]
 pub struct Inputs {
-    /// About the window.
     pub shared: Vec<f32>,
-    /// About each knot.
     pub knots: Vec<KnotInputs>,
 }
 
@@ -38,7 +35,6 @@ pub struct Inputs {
 pub struct KnotInputs {
     /// As the first layer takes them.
     pub features: Vec<f32>,
-    /// The forecasts to mix.
     pub experts: [f32; EXPERTS],
     /// The quantiles of the regression's errors.
     pub errors: [f32; 5],
@@ -211,7 +207,6 @@ impl Sizes {
     }
 }
 
-/// How the window moves.
 fn shape_of(values: &[f32], has_period: bool) -> [f32; 7] {
     let sizes: Vec<f32> = changes(values, 1)
         .iter()

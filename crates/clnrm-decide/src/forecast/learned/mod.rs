@@ -21,7 +21,6 @@ pub const FEWEST_VALUES: usize = 24;
 /// What the network sees of a window, and what it takes to compare its answers with what came: for training.
 #[derive(Debug)]
 pub struct Lesson {
-    /// What the network sees.
     pub inputs: Inputs,
     experts: Experts,
 }
@@ -79,7 +78,6 @@ impl Forecaster for Learned {
     }
 }
 
-/// The networks that ship.
 pub(super) fn shipped() -> &'static [Network] {
     static NETWORKS: OnceLock<Vec<Network>> = OnceLock::new();
     NETWORKS.get_or_init(|| Network::read(WEIGHTS).unwrap_or_default())

@@ -5,13 +5,11 @@ use thiserror::Error;
 use super::inputs::{EXPERTS, Inputs, OF_KNOT, SHARED};
 use crate::forecast::knots::KNOTS;
 
-/// Numbers that enter.
 pub const INPUTS: usize = SHARED + KNOTS.len() * OF_KNOT;
 /// Units of each of the two hidden layers.
 pub const HIDDEN: usize = 64;
 /// Numbers that leave for one knot: the experts' weights, two weights of spreads, five widths, five offsets.
 pub const OF_HEAD: usize = EXPERTS + 2 + 5 + 5;
-/// Numbers that leave.
 pub const OUTPUTS: usize = KNOTS.len() * OF_HEAD;
 /// How much of a unit an offset of one is.
 pub const OFFSET: f32 = 0.2;

@@ -9,7 +9,6 @@ use super::{NotEnoughData, SAMPLES_NEEDED, StepForecast, Steps, Window};
 
 /// A way to continue a window. Stateless: the same window gives the same forecast.
 pub trait Forecaster: fmt::Debug + Sync {
-    /// Who it is.
     fn name(&self) -> ModelName;
 
     /// A forecast for each of `steps`, in their order.
