@@ -16,7 +16,6 @@ use crate::folder::log_path;
 /// Where an instance is found again: its id, unique in the project, and its folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstancePlace {
-    /// Its id.
     pub id: String,
     /// Its folder: log, records, data.
     pub dir: PathBuf,

@@ -24,10 +24,7 @@ pub enum JobError {
     Stopped,
     /// It takes too long.
     #[error("the job was not done after {}, and was ended", humantime::format_duration(*.after))]
-    TimedOut {
-        /// The limit.
-        after: Duration,
-    },
+    TimedOut { after: Duration },
     /// Nobody knows how it ended.
     #[error("{0} before the job was done")]
     Lost(Loss),

@@ -25,7 +25,6 @@ const REACHED_WITHIN: Duration = Duration::from_secs(3);
 pub(super) struct Inside {
     /// The container's main process.
     pub(super) main_pid: Option<i32>,
-    /// The port.
     pub(super) port: u16,
     /// The container's address in the project's network.
     pub(super) ip: Option<IpAddr>,

@@ -15,7 +15,6 @@ pub enum Probe {
     OwnPort {
         /// `127.0.0.1:port`.
         address: String,
-        /// The port.
         port: u16,
         /// The service's processes.
         tree: Tree,
@@ -39,7 +38,6 @@ pub enum Probe {
     Log {
         /// Which of the patterns that its output is held against.
         index: usize,
-        /// The pattern.
         wanted: LogPattern,
     },
     /// The command exits with 0.

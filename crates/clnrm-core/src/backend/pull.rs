@@ -6,7 +6,6 @@ use std::sync::Arc;
 /// How far a pull is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PullProgress {
-    /// The image.
     pub image: String,
     /// Bytes downloaded so far, as far as the engine tells.
     pub downloaded_bytes: u64,

@@ -29,7 +29,6 @@ const PROBE_BODY_LIMIT: usize = 64 * 1024;
 /// What to wait for.
 #[derive(Debug, Clone)]
 pub struct ReadyContext {
-    /// The instance.
     pub place: InstancePlace,
     /// All of these must hold.
     pub probes: Vec<Probe>,
@@ -83,7 +82,6 @@ pub enum NotReady {
     /// The time is up.
     #[error("not ready after {}: {last}", humantime::format_duration(*.after))]
     TimedOut {
-        /// The limit.
         after: Duration,
         /// What the last look found.
         last: String,

@@ -24,13 +24,11 @@ pub const ANY_ADDRESS: &str = "0.0.0.0";
 pub struct StartOrder<'a> {
     /// Its id, and the folder that it will have.
     pub place: InstancePlace,
-    /// What it is.
     pub definition: &'a ServiceDefinition,
     /// The run that wants it; `None` = scaling or a restart.
     pub run: Option<String>,
     /// The command that starts it.
     pub owner: &'a ProcessIdentity,
-    /// The present moment.
     pub now: Timestamp,
     /// The environment that this command was given.
     pub environment: &'a BTreeMap<String, String>,
@@ -73,10 +71,7 @@ pub trait Deed: fmt::Debug + Send + Sync {
 pub enum PrepareError {
     /// A port that the file fixes is in use.
     #[error("port {port} is taken")]
-    PortTaken {
-        /// The port.
-        port: u16,
-    },
+    PortTaken { port: u16 },
     /// No port is free.
     #[error("no port of 127.0.0.1 is free")]
     NoFreePort,

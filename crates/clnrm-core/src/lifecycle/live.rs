@@ -13,11 +13,8 @@ use crate::store::{InstanceId, LeaseId, ServiceId};
 /// An instance that is ready.
 #[derive(Debug, Clone)]
 pub struct LiveInstance {
-    /// Its id.
     pub id: InstanceId,
-    /// Its row.
     pub service: ServiceId,
-    /// What it is.
     pub definition: ServiceDefinition,
     /// What it runs in.
     pub backend: Arc<dyn Backend>,

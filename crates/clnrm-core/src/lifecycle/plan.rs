@@ -12,9 +12,7 @@ use crate::store::{RunId, ServiceId};
 /// What to start.
 #[derive(Debug, Clone)]
 pub struct StartPlan<'a> {
-    /// Its row.
     pub service: ServiceId,
-    /// What it is.
     pub definition: &'a ServiceDefinition,
     /// The run that wants it; `None` = scaling or a restart.
     pub run: Option<RunId>,

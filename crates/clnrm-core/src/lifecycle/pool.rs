@@ -26,13 +26,9 @@ use crate::text::one_line;
 /// Who wants a warm instance.
 #[derive(Debug, Clone)]
 pub struct Wanted<'a> {
-    /// The service.
     pub service: ServiceId,
-    /// What it is.
     pub definition: &'a ServiceDefinition,
-    /// The run.
     pub run: RunId,
-    /// The test.
     pub test: &'a str,
 }
 

@@ -42,7 +42,6 @@ pub struct Project {
 }
 
 impl Project {
-    /// The present moment.
     pub fn now(&self) -> Timestamp {
         self.clock.now()
     }

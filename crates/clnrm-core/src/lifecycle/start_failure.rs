@@ -16,11 +16,9 @@ use crate::store::{InstanceId, StoreError};
 #[derive(Debug, Error)]
 #[error("service `{service}` did not start")]
 pub struct StartFailure {
-    /// The service.
     pub service: String,
     /// The instance, where one was made.
     pub instance: Option<InstanceId>,
-    /// Why.
     #[source]
     pub cause: StartCause,
     /// The last lines of its log.
@@ -53,7 +51,6 @@ pub enum StartCause {
     /// A fixed port is in use.
     #[error("port {port} is taken{holder}")]
     PortTaken {
-        /// The port.
         port: u16,
         /// Who has it.
         holder: PortHolder,
@@ -70,9 +67,7 @@ pub enum StartCause {
     /// Its folder cannot be made.
     #[error("cannot create its folder {path}")]
     Folder {
-        /// The folder.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
     /// It could not be spawned.

@@ -29,19 +29,12 @@ pub enum EndError {
     /// The operating system refused, or something survived.
     #[error("cannot stop {id}")]
     Stop {
-        /// The instance.
         id: InstanceId,
-        /// Why.
         source: BackendError,
     },
     /// The history failed.
     #[error("cannot record that {id} was stopped")]
-    Store {
-        /// The instance.
-        id: InstanceId,
-        /// Why.
-        source: StoreError,
-    },
+    Store { id: InstanceId, source: StoreError },
 }
 
 impl Fatal for EndError {

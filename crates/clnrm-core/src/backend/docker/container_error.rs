@@ -17,7 +17,6 @@ pub enum ContainerError {
     /// The image is neither here nor to be had.
     #[error("the image `{image}` is not there and cannot be pulled: {message}")]
     ImageAbsent {
-        /// The image.
         image: String,
         /// The engine's words.
         message: String,
@@ -27,9 +26,7 @@ pub enum ContainerError {
     /// Its command is not in the image.
     #[error("the command `{program}` cannot be executed in the image `{image}`: {message}")]
     Command {
-        /// The program.
         program: String,
-        /// The image.
         image: String,
         /// The engine's words.
         message: String,
@@ -53,7 +50,6 @@ pub enum ContainerError {
     /// The caller wants it no more.
     #[error("its image `{image}` was still being pulled")]
     PullEnded {
-        /// The image.
         image: String,
         /// An engine that says nothing while a registry refuses for the moment.
         by_podman: bool,
@@ -64,9 +60,7 @@ pub enum ContainerError {
     /// The lock around the project's network.
     #[error("cannot lock {path}")]
     Lock {
-        /// The file.
         path: PathBuf,
-        /// Why.
         source: std::io::Error,
     },
 }
@@ -99,7 +93,6 @@ impl ContainerError {
         error.into()
     }
 
-    /// The way out.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Engine(error) => return error.hint(),

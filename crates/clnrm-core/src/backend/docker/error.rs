@@ -47,7 +47,6 @@ pub enum EngineError {
     ContextUnknown {
         /// The context.
         named_by: NamedBy,
-        /// Why.
         message: String,
     },
     /// What is looked for is on another engine than the one that was asked.
@@ -55,7 +54,6 @@ pub enum EngineError {
         "{container} is on another container engine, at {there}; the one at {here} does not have it"
     )]
     Elsewhere {
-        /// The container.
         container: String,
         /// Where its own engine was reached.
         there: String,
@@ -67,7 +65,6 @@ pub enum EngineError {
     Refused {
         /// What was asked for, e.g. `create a container`.
         action: &'static str,
-        /// The HTTP status.
         status: u16,
         /// The engine's words.
         message: String,
@@ -127,7 +124,6 @@ impl EngineError {
         !matches!(self, Self::Refused { .. })
     }
 
-    /// The way out.
     pub fn hint(&self) -> Option<String> {
         Some(match self {
             Self::Absent { .. } => {

@@ -2,30 +2,21 @@
 //!
 //! Deliberately absent: a shell around them. Minimal images have none.
 
-use std::time::Duration;
-
-use bollard::container::LogOutput;
-use bollard::exec::StartExecResults;
 use bollard::models::ExecConfig;
-use futures_util::{Stream, StreamExt};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
 use super::DockerBackend;
 use super::engine::Connected;
 use super::error::EngineError;
+use super::exec_output::Kept;
 use super::leftover::{Traces, belongs_to};
-use crate::backend::command::{CommandOutcome, CommandRequest, CommandResult, OUTPUT_LIMIT_BYTES};
+use crate::backend::command::{CommandOutcome, CommandRequest, CommandResult};
 use crate::backend::exit::ExitStatus;
 use crate::backend::instance::InstancePlace;
 use crate::backend::signal;
 use crate::procfs::ProcessTable;
-
-/// The pause before the exit code of a command that has closed its output is asked for again, at first.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// And at last.
-const LONGEST_PAUSE: Duration = Duration::from_millis(100);
 
 impl DockerBackend {
     /// Ends what commands of a killed clnrm still run in a container.
@@ -127,86 +118,6 @@ fn in_order(argv: &[String]) -> Vec<String> {
         script.insert_str(0, "exec 2>&1; ");
     }
     argv
-}
-
-/// A bounded part of a command's output, from its start.
-#[derive(Default)]
-struct Kept {
-    output: Vec<u8>,
-    dropped: u64,
-}
-
-impl Kept {
-    /// Runs a command to its end; `id` is known as soon as the engine knows the command.
-    async fn run(
-        &mut self,
-        connected: &Connected,
-        container: &str,
-        config: ExecConfig,
-        id: &mut Option<String>,
-    ) -> Result<EndedCommand, bollard::errors::Error> {
-        let client = &connected.client;
-        let exec = client.create_exec(container, config).await?.id;
-        let exec = id.insert(exec);
-        if let StartExecResults::Attached { output, .. } = client.start_exec(exec, None).await? {
-            self.read(output).await?;
-        }
-        its_end(connected, exec).await
-    }
-
-    async fn read(
-        &mut self,
-        mut output: impl Stream<Item = Result<LogOutput, bollard::errors::Error>> + Unpin,
-    ) -> Result<(), bollard::errors::Error> {
-        while let Some(chunk) = output.next().await {
-            let bytes = chunk?.into_bytes();
-            let room = OUTPUT_LIMIT_BYTES
-                .saturating_sub(self.output.len())
-                .min(bytes.len());
-            self.output
-                .extend_from_slice(bytes.get(..room).unwrap_or_default());
-            self.dropped += (bytes.len() - room) as u64;
-        }
-        Ok(())
-    }
-}
-
-/// A command that has ended.
-struct EndedCommand {
-    code: i32,
-    /// The process that the engine started for it, as the engine's machine numbers it.
-    pid: Option<i64>,
-}
-
-/// Runs a command that was made, whatever it prints; its exit code.
-pub(super) async fn run_to_its_end(
-    connected: &Connected,
-    exec: &str,
-) -> Result<i32, bollard::errors::Error> {
-    if let StartExecResults::Attached { output, .. } =
-        connected.client.start_exec(exec, None).await?
-    {
-        Kept::default().read(output).await?;
-    }
-    Ok(its_end(connected, exec).await?.code)
-}
-
-/// A command may close its output long before it ends; until then the engine knows no code.
-async fn its_end(
-    connected: &Connected,
-    exec: &str,
-) -> Result<EndedCommand, bollard::errors::Error> {
-    let closed = Instant::now();
-    loop {
-        let command = connected.client.inspect_exec(exec).await?;
-        if let (Some(code), Some(false) | None) = (command.exit_code, command.running) {
-            return Ok(EndedCommand {
-                code: i32::try_from(code).unwrap_or(i32::MAX),
-                pid: command.pid,
-            });
-        }
-        sleep((closed.elapsed() / 4).clamp(FIRST_PAUSE, LONGEST_PAUSE)).await;
-    }
 }
 
 /// A program that cannot be executed is no error to the engine: it says so in the output, with code 126 or 127.

@@ -2,8 +2,6 @@
 
 use std::collections::HashMap;
 
-use super::project_mark::ProjectMark;
-use super::request::ContainerRequest;
 use crate::clock::Timestamp;
 
 /// The project: a hash of the folder that its state lies in.
@@ -32,31 +30,6 @@ pub const LOG_LIMIT: &str = "clnrm.log-limit";
 pub(super) fn has_expired(labels: &HashMap<String, String>, now: Timestamp) -> bool {
     let expires = labels.get(EXPIRES).and_then(|text| text.parse().ok());
     expires.is_some_and(|at: Timestamp| at <= now)
-}
-
-pub(super) fn of_container(
-    request: &ContainerRequest,
-    project: &ProjectMark,
-) -> HashMap<String, String> {
-    let mut labels: HashMap<_, _> = request.launch.settings.labels.clone().into_iter().collect();
-    labels.extend(project.labels());
-    let owner = &request.owner;
-    labels.extend([
-        (SERVICE.to_owned(), request.definition.name.clone()),
-        (INSTANCE.to_owned(), request.place.id.clone()),
-        (DIGEST.to_owned(), request.definition.digest().0),
-        (
-            OWNER.to_owned(),
-            format!("{} {} {}", owner.pid, owner.start_ticks, owner.boot_id),
-        ),
-        (EXPIRES.to_owned(), request.expires_at.to_string()),
-        (
-            LOG_LIMIT.to_owned(),
-            request.definition.log_limit_bytes.to_string(),
-        ),
-    ]);
-    labels.extend(request.run.clone().map(|run| (RUN.to_owned(), run)));
-    labels
 }
 
 #[cfg(test)]

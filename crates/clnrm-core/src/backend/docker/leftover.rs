@@ -14,6 +14,7 @@ use super::DockerBackend;
 use super::container::main_pid;
 use super::engine::Connected;
 use super::error::EngineError;
+use super::exec_output::run_to_its_end;
 use crate::backend::signal;
 use crate::procfs::{ProcessStat, ProcessTable};
 
@@ -184,7 +185,7 @@ async fn look_from_inside(
         .create_exec(&traces.container, config)
         .await?
         .id;
-    super::exec::run_to_its_end(connected, &exec).await
+    run_to_its_end(connected, &exec).await
 }
 
 /// Whether this machine shows the processes of a container to this user, with all that is asked of them here.

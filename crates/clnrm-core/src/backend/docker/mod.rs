@@ -12,6 +12,7 @@ mod end;
 mod engine;
 pub mod error;
 mod exec;
+mod exec_output;
 mod health;
 mod image;
 mod instance;

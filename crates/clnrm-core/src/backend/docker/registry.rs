@@ -82,7 +82,6 @@ impl PullFault {
         }
     }
 
-    /// The way out.
     pub(super) fn hint(self, image: &str) -> String {
         let registry = Registry::of(image);
         match self {

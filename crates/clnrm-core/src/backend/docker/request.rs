@@ -142,11 +142,34 @@ pub(super) fn body(
         healthcheck: (request.launch.health_check.as_ref())
             .zip(request.health_check.as_ref())
             .map(|(check, argv)| health_config(check, argv)),
-        labels: Some(labels::of_container(request, project)),
+        labels: Some(labels(request, project)),
         networking_config: Some(networking(&request.names, attachment)),
         host_config: Some(host_config),
         ..ContainerCreateBody::default()
     }
+}
+
+/// What the engine keeps with a container, for whoever finds it.
+fn labels(request: &ContainerRequest, project: &ProjectMark) -> HashMap<String, String> {
+    let mut labels: HashMap<_, _> = request.launch.settings.labels.clone().into_iter().collect();
+    labels.extend(project.labels());
+    let owner = &request.owner;
+    labels.extend([
+        (labels::SERVICE.to_owned(), request.definition.name.clone()),
+        (labels::INSTANCE.to_owned(), request.place.id.clone()),
+        (labels::DIGEST.to_owned(), request.definition.digest().0),
+        (
+            labels::OWNER.to_owned(),
+            format!("{} {} {}", owner.pid, owner.start_ticks, owner.boot_id),
+        ),
+        (labels::EXPIRES.to_owned(), request.expires_at.to_string()),
+        (
+            labels::LOG_LIMIT.to_owned(),
+            request.definition.log_limit_bytes.to_string(),
+        ),
+    ]);
+    labels.extend(request.run.clone().map(|run| (labels::RUN.to_owned(), run)));
+    labels
 }
 
 /// The engine's own default may be a driver that cannot be read, or one that keeps everything.

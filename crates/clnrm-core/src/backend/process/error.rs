@@ -26,32 +26,16 @@ pub enum SpawnError {
     },
     /// The working directory is not there.
     #[error("the working directory {path} does not exist")]
-    NoWorkingDirectory {
-        /// The directory.
-        path: PathBuf,
-    },
+    NoWorkingDirectory { path: PathBuf },
     /// The instance's folder could not be made or written.
     #[error("cannot write the instance's folder {path}")]
-    InstanceFolder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    InstanceFolder { path: PathBuf, source: io::Error },
     /// The supervisor could not be started.
     #[error("cannot start the supervisor {program}")]
-    Shim {
-        /// The binary.
-        program: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Shim { program: PathBuf, source: io::Error },
     /// The supervisor ended before it could say how the start went.
     #[error("the supervisor of {id} ended during the start")]
-    ShimLost {
-        /// The instance.
-        id: String,
-    },
+    ShimLost { id: String },
 }
 
 /// Why an instance could not be stopped.
@@ -59,32 +43,16 @@ pub enum SpawnError {
 pub enum StopError {
     /// Its folder cannot be read.
     #[error("cannot read the instance's folder {path}")]
-    Folder {
-        /// The folder.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Folder { path: PathBuf, source: io::Error },
     /// Its supervisor belongs to another user.
     #[error("no permission to stop {id} (pid {pid}): it was started by another user")]
-    NotOurs {
-        /// The instance.
-        id: String,
-        /// The supervisor.
-        pid: i32,
-    },
+    NotOurs { id: String, pid: i32 },
     /// The operating system refused.
     #[error("cannot signal the supervisor of {id}")]
-    Signal {
-        /// The instance.
-        id: String,
-        /// Why.
-        source: io::Error,
-    },
+    Signal { id: String, source: io::Error },
     /// Processes of the instance survived SIGKILL (they hang in the kernel).
     #[error("{} processes of {id} survive SIGKILL: {}", survivors.len(), survivors.join(", "))]
     Survivors {
-        /// The instance.
         id: String,
         /// Names and pids.
         survivors: Vec<String>,
@@ -96,12 +64,7 @@ pub enum StopError {
 pub enum CommandError {
     /// The supervisor could not be started.
     #[error("cannot start the supervisor {program}")]
-    Shim {
-        /// The binary.
-        program: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Shim { program: PathBuf, source: io::Error },
     /// The supervisor ended without saying how the command did.
     #[error("the supervisor of `{id}` was killed")]
     ShimLost {

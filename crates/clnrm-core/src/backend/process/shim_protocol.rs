@@ -84,7 +84,6 @@ pub struct SpawnFailure {
 /// Who supervises an instance.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShimRecord {
-    /// The shim.
     pub shim: ProcessIdentity,
     /// The service's main process; `None` until it was spawned.
     pub main_pid: Option<i32>,

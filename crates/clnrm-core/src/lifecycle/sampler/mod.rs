@@ -40,7 +40,6 @@ const SHORTEST_INTERVAL: Duration = Duration::from_millis(250);
 /// One sample of one service, and where each of its fields came from.
 #[derive(Debug, Clone)]
 struct ServiceSample {
-    /// The service.
     service: ServiceId,
     /// What was measured.
     metrics: ServiceMetrics,
