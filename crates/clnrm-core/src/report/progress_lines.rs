@@ -203,36 +203,31 @@ fn megabytes(bytes: u64) -> f64 {
 
 /// What happened to a service or a step of a test.
 fn within_test(event: &EventKind) -> Option<(Lines, String)> {
-    match event {
+    Some(match event {
         EventKind::ServiceStarting { service, .. } => {
-            let text = format!("{} is starting", safe_line(service));
-            Some((Lines::Steps, text))
+            (Lines::Steps, format!("{} is starting", safe_line(service)))
         }
         EventKind::ImagePulling { service, image, .. } => {
             let (service, image) = (safe_line(service), safe_line(image));
             let text = format!("{service}: the image {image} is not here and is being pulled");
-            Some((Lines::Warnings, text))
+            (Lines::Warnings, text)
         }
         EventKind::ServiceReady {
             service,
             took,
             address,
             ..
-        } => {
-            let text = ready(service, *took, address.as_deref());
-            Some((Lines::Events, text))
-        }
+        } => (Lines::Events, ready(service, *took, address.as_deref())),
         EventKind::JobDone { service, took, .. } => {
-            let took = units::duration(*took);
-            let text = format!("{} is done after {took}", safe_line(service));
-            Some((Lines::Events, text))
+            let (service, took) = (safe_line(service), units::duration(*took));
+            (Lines::Events, format!("{service} is done after {took}"))
         }
-        EventKind::ServiceFailed { failure, .. } => Some((Lines::Failures, failed(failure))),
+        EventKind::ServiceFailed { failure, .. } => (Lines::Failures, failed(failure)),
         EventKind::StepStarted {
             step, index, of, ..
         } => {
-            let text = format!("step {}/{of} {}", index + 1, safe_line(step));
-            Some((Lines::Steps, text))
+            let step = safe_line(step);
+            (Lines::Steps, format!("step {}/{of} {step}", index + 1))
         }
         EventKind::StepRetrying {
             step,
@@ -245,9 +240,9 @@ fn within_test(event: &EventKind) -> Option<(Lines, String)> {
             let text = format!(
                 "step {step}: attempt {attempt} of {max_attempts} failed, trying again: {reason}"
             );
-            Some((Lines::Events, text))
+            (Lines::Events, text)
         }
-        EventKind::StepFinished { step, .. } => Some(step_finished(step)),
+        EventKind::StepFinished { step, .. } => step_finished(step),
         EventKind::RunStarted { .. }
         | EventKind::TestWaiting { .. }
         | EventKind::TestStarted { .. }
@@ -256,8 +251,8 @@ fn within_test(event: &EventKind) -> Option<(Lines, String)> {
         | EventKind::Interrupted { .. }
         | EventKind::InterruptedAgain
         | EventKind::InstanceReturned { .. }
-        | EventKind::RunFinished { .. } => None,
-    }
+        | EventKind::RunFinished { .. } => return None,
+    })
 }
 
 fn ready(service: &str, took: Duration, address: Option<&str>) -> String {

@@ -31,15 +31,7 @@ pub(super) fn read(
     let entry_point = table.take("entrypoint");
     let ports = table.take("ports");
     let volumes = table.take("volumes");
-    let image_text = image.as_ref().and_then(|value| value.text());
-    if let (Some(value), Some(text)) = (&image, &image_text)
-        && !is_image_reference(text)
-    {
-        value.refuse_with(
-            format!("{text:?} is not the name of an image"),
-            "write [registry/]name[:tag], the name in lower case, e.g. \"redis:7\"",
-        );
-    }
+    let image_text = image.as_ref().and_then(read_image);
     let knows_kind = check_legacy_kind(table, image_text.as_deref());
     if image.is_some() {
         let ports = ports.map_or_else(Vec::new, |value| container_ports(&value));
@@ -59,6 +51,31 @@ pub(super) fn read(
             }),
         });
     }
+    refuse_for_process(entry_point, volumes);
+    container::refuse_for_process(table);
+    let host_ports = ports.map_or_else(Vec::new, |value| process_ports(&value));
+    if command_value.is_none() && knows_kind {
+        table.refuse_with(
+            "does not say how to start the service",
+            "add `command = [...]` for a local process, or `image = \"...\"` for a container",
+        );
+    }
+    let launch = Launch::Process(command?);
+    Some(Launched { launch, host_ports })
+}
+
+fn read_image(value: &Value<'_>) -> Option<String> {
+    let text = value.text()?;
+    if !is_image_reference(&text) {
+        value.refuse_with(
+            format!("{text:?} is not the name of an image"),
+            "write [registry/]name[:tag], the name in lower case, e.g. \"redis:7\"",
+        );
+    }
+    Some(text)
+}
+
+fn refuse_for_process(entry_point: Option<Value<'_>>, volumes: Option<Value<'_>>) {
     if let Some(entry_point) = entry_point {
         entry_point.refuse_with(
             "only a container has an entry point",
@@ -71,16 +88,6 @@ pub(super) fn read(
             "a process reads its files where they are; its own directory is {data_dir}",
         );
     }
-    container::refuse_for_process(table);
-    let host_ports = ports.map_or_else(Vec::new, |value| process_ports(&value));
-    if command_value.is_none() && knows_kind {
-        table.refuse_with(
-            "does not say how to start the service",
-            "add `command = [...]` for a local process, or `image = \"...\"` for a container",
-        );
-    }
-    let launch = Launch::Process(command?);
-    Some(Launched { launch, host_ports })
 }
 
 /// A program and its arguments, which may be none at all, or the name of a program.

@@ -42,48 +42,87 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
     check_name(name, value);
     let mut table = value.table()?;
     let mut uses = Uses::default();
-    let lifetime = lifetime::read(&mut table);
-    let launched = launch::read(&mut table, context, &mut uses);
+    let (mut definition, parts) = read_definition(name, &mut table, context, &mut uses);
+    finish(table, name);
+    let ports = parts.knows_launch.then(|| ports_of(&definition));
+    let speaks_udp = definition.speaks_udp();
+    if speaks_udp && definition.ready.checks.contains(&ReadyCheck::Tcp) {
+        value.refuse_with(
+            "`ready.tcp`: nothing can connect to the main port, which is one of UDP",
+            "write ready = { log = \"...\" } or ready = { command = [...] }",
+        );
+    }
+    let can_connect = !speaks_udp && !definition.is_job();
+    if parts.uses_default_check && can_connect && ports.as_ref().is_some_and(|ports| ports.main) {
+        definition.ready.checks.push(ReadyCheck::Tcp);
+    }
+    Some(ReadService {
+        definition,
+        place: value.place.clone(),
+        depends_on: parts.depends_on,
+        uses,
+        ports,
+    })
+}
+
+/// What a definition does not hold of what its keys say.
+struct Parts {
+    depends_on: Vec<(String, Place)>,
+    uses_default_check: bool,
+    /// How it starts could be read.
+    knows_launch: bool,
+}
+
+fn read_definition(
+    name: &str,
+    table: &mut Table<'_>,
+    context: &Context<'_>,
+    uses: &mut Uses,
+) -> (ServiceDefinition, Parts) {
+    let lifetime = lifetime::read(table);
+    let launched = launch::read(table, context, uses);
     let knows_launch = launched.is_some();
     let launch::Launched {
         mut launch,
         host_ports,
     } = launched.unwrap_or_else(launch::unknown);
     let depends_on = table.strings("depends_on");
-    let ready = ready::read(&mut table, &mut uses);
+    let ready = ready::read(table, uses);
     if let Launch::Container(container) = &mut launch {
         container.health_check = ready.health_check;
     }
-    let (cpus, memory_bytes) = limits::allotment(&mut table, &launch);
+    let (cpus, memory_bytes) = limits::allotment(table, &launch);
     let scale_defaults = match launch {
         Launch::Container(_) => limits::below(memory_bytes, context.scale_defaults),
         Launch::Process(_) => context.scale_defaults.clone(),
     };
-    let scale = limits::of_service(&mut table, &scale_defaults, &host_ports);
-    let response_target = (table.take("response_target"))
-        .and_then(|value| value.duration())
-        .unwrap_or(DEFAULT_RESPONSE_TARGET);
+    let scale = limits::of_service(table, &scale_defaults, &host_ports);
+    let response_target = table.take("response_target");
+    let response_target = response_target.and_then(|value| value.duration());
     let env = (table.take_any(&["env", "environment"]))
-        .map(|value| value.environment(&mut uses))
+        .map(|value| value.environment(uses))
         .unwrap_or_default();
     let mut definition = ServiceDefinition {
         name: name.to_owned(),
         env: env.values,
         env_of_caller: env.of_caller,
-        working_dir: working_dir(&mut table, &launch, context),
+        working_dir: working_dir(table, &launch, context),
         base_dir: context.base_dir.to_owned(),
         folder: context.folder.to_owned(),
         ready: ready.readiness,
         metrics: (table.take("metrics"))
-            .and_then(|value| metrics::read(&value, context.servers, &mut uses))
+            .and_then(|value| metrics::read(&value, context.servers, uses))
             .unwrap_or_default(),
         cpus,
         memory_bytes,
         depends_on: depends_on.iter().map(|(name, _)| name.clone()).collect(),
         pool: PoolSpec::default(),
         scale,
-        stop: limits::stop(&mut table),
-        response_target_ms: response_target.as_secs_f64() * 1e3,
+        stop: limits::stop(table),
+        response_target_ms: response_target
+            .unwrap_or(DEFAULT_RESPONSE_TARGET)
+            .as_secs_f64()
+            * 1e3,
         log_limit_bytes: (table.take("log_limit"))
             .and_then(|value| value.bytes())
             .unwrap_or(DEFAULT_LOG_LIMIT_BYTES),
@@ -94,28 +133,13 @@ pub(super) fn read(name: &str, value: &Value<'_>, context: &Context<'_>) -> Opti
         lifetime,
         launch,
     };
-    definition.pool =
-        pool::read(&mut table, &mut uses, &definition, context.servers).unwrap_or_default();
-    finish(table, name);
-    let ports = knows_launch.then(|| ports_of(&definition));
-    let speaks_udp = definition.speaks_udp();
-    if speaks_udp && definition.ready.checks.contains(&ReadyCheck::Tcp) {
-        value.refuse_with(
-            "`ready.tcp`: nothing can connect to the main port, which is one of UDP",
-            "write ready = { log = \"...\" } or ready = { command = [...] }",
-        );
-    }
-    let can_connect = !speaks_udp && !definition.is_job();
-    if ready.use_default && can_connect && ports.as_ref().is_some_and(|ports| ports.main) {
-        definition.ready.checks.push(ReadyCheck::Tcp);
-    }
-    Some(ReadService {
-        definition,
-        place: value.place.clone(),
+    definition.pool = pool::read(table, uses, &definition, context.servers).unwrap_or_default();
+    let parts = Parts {
         depends_on,
-        uses,
-        ports,
-    })
+        uses_default_check: ready.use_default,
+        knows_launch,
+    };
+    (definition, parts)
 }
 
 fn ports_of(definition: &ServiceDefinition) -> Ports {

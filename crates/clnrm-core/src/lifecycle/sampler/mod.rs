@@ -81,11 +81,14 @@ impl MemoryKillsSeen {
 }
 
 impl Watched {
-    /// The same, if its engine allows no more than this.
-    pub fn of(self, allowed_cpus: Option<f64>) -> Self {
+    /// What was not read before; `cpus` is what its engine allows at most.
+    fn new(service: ServiceId, cpus: f64, target: Target) -> Self {
         Self {
-            cpus: allowed_cpus.unwrap_or(self.cpus),
-            ..self
+            service,
+            cpus,
+            target,
+            last: None,
+            memory_kills_seen: None,
         }
     }
 }
@@ -145,16 +148,20 @@ impl Sampler {
     /// Watches instances that have just become ready, and takes the first reading that rates start from.
     pub async fn add(&self, instances: &[LiveInstance]) {
         for instance in instances {
-            match watched(
-                instance.service,
-                &instance.definition,
+            let definition = &instance.definition;
+            match target(
+                definition,
                 &instance.id,
                 instance.running.root.clone(),
                 &instance.reached,
                 self.project.empty_bindings(),
             ) {
-                Ok(watched) => {
-                    let watched = watched.of(instance.running.cpus);
+                Ok(target) => {
+                    let cpus = instance
+                        .running
+                        .cpus
+                        .unwrap_or(definition.cpus_or_default());
+                    let watched = Watched::new(instance.service, cpus, target);
                     self.watch(instance.id.clone(), watched).await;
                 }
                 Err(error) => (self.warn)(format!(
@@ -366,14 +373,13 @@ impl Inner {
 }
 
 /// What to read of an instance.
-pub fn watched(
-    service: ServiceId,
+fn target(
     definition: &ServiceDefinition,
     id: &InstanceId,
     root: Root,
     binding: &Where,
     mut bindings: Bindings,
-) -> Result<Watched, PlaceholderError> {
+) -> Result<Target, PlaceholderError> {
     bindings.own = Some(definition.name.clone());
     bindings
         .services
@@ -384,7 +390,7 @@ pub fn watched(
     {
         *page = render(page, &bindings)?;
     }
-    let target = Target {
+    Ok(Target {
         instance_id: id.0.clone(),
         root,
         ports: binding.ports().collect(),
@@ -392,13 +398,6 @@ pub fn watched(
             .port
             .and_then(|port| Some(SocketAddr::new(binding.host.parse().ok()?, port))),
         metrics,
-    };
-    Ok(Watched {
-        service,
-        cpus: definition.cpus_or_default(),
-        target,
-        last: None,
-        memory_kills_seen: None,
     })
 }
 

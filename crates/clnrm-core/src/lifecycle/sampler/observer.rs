@@ -12,7 +12,8 @@ use tokio::time::{MissedTickBehavior, interval, sleep};
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, watched,
+    Inner, MemoryKillsSeen, Patience, SAMPLE_INTERVAL, SHORTEST_INTERVAL, Sampler, Warn, Watched,
+    target,
 };
 use crate::config::placeholder::PlaceholderError;
 use crate::lifecycle::project::{Project, root};
@@ -123,16 +124,16 @@ impl Sampler {
                 continue;
             };
             let id = &row.start.id;
-            match watched(
-                service.id,
+            match target(
                 &service.definition,
                 id,
                 root,
                 &row.start.reached,
                 self.project.empty_bindings(),
             ) {
-                Ok(watched) => {
-                    let mut watched = watched.of(row.cpus);
+                Ok(target) => {
+                    let cpus = row.cpus.unwrap_or(service.definition.cpus_or_default());
+                    let mut watched = Watched::new(service.id, cpus, target);
                     let stored = readings.get(id);
                     let last = stored.and_then(|one| serde_json::from_str(&one.json).ok());
                     watched.memory_kills_seen = last.as_ref().and_then(MemoryKillsSeen::of);
