@@ -3,22 +3,16 @@
 use std::error::Error;
 use std::process::ExitCode;
 
-/// How a command ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Exit {
-    /// Everything is well.
     Good,
-    /// A test failed.
     TestFailed,
     /// A mistake on the command line or in a file, or something else that a person can mend.
     Usage,
     /// A service failed or never became ready.
     ServiceFailed,
-    /// No test was selected.
     NothingSelected,
-    /// Something was left behind.
     Leak,
-    /// clnrm itself failed.
     Internal,
     /// A signal ended it, the number of which this is.
     Signal(u8),
@@ -46,7 +40,6 @@ pub trait Fatal: Error {
         None
     }
 
-    /// How the command ends.
     fn exit(&self) -> Exit {
         self.behind().map_or(Exit::Internal, |error| error.exit())
     }

@@ -12,7 +12,6 @@ pub fn instances_dir(state_dir: &Path) -> PathBuf {
     state_dir.join("instances")
 }
 
-/// What the instance printed.
 pub fn log_path(dir: &Path) -> PathBuf {
     dir.join("output.log")
 }

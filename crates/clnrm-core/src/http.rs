@@ -29,11 +29,8 @@ pub struct Limits {
 /// What the server answered, whatever the status.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answer {
-    /// The status code.
     pub status: u16,
-    /// The headers.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Vec<u8>,
 }
 
@@ -49,44 +46,28 @@ impl Answer {
 pub enum HttpError {
     /// The URL cannot be read, or has no host.
     #[error("`{url}` is not a URL such as http://127.0.0.1:8080/path")]
-    InvalidUrl {
-        /// As given.
-        url: String,
-    },
+    InvalidUrl { url: String },
     /// Only `http://` is spoken.
     #[error("`{url}` needs {scheme}, which is not supported: only http:// is")]
-    NotSupported {
-        /// As given.
-        url: String,
-        /// Its scheme.
-        scheme: String,
-    },
+    NotSupported { url: String, scheme: String },
     /// The method, a header name or a header value holds characters that HTTP forbids.
     #[error("the request is not valid HTTP")]
     InvalidRequest {
         /// What is wrong with it.
         source: hyper::http::Error,
     },
-    /// No connection.
     #[error("no connection to {address}")]
     Connect {
         /// Host and port.
         address: String,
-        /// Why.
         source: io::Error,
     },
     /// The limit in time was reached.
     #[error("timed out after {} s", .after.as_secs_f64())]
-    TimedOut {
-        /// The limit.
-        after: Duration,
-    },
+    TimedOut { after: Duration },
     /// The limit in size was reached.
     #[error("answered with more than {limit_bytes} bytes")]
-    TooLarge {
-        /// The limit.
-        limit_bytes: usize,
-    },
+    TooLarge { limit_bytes: usize },
     /// The connection ended too early, or what came is not HTTP.
     #[error("the answer is cut off or is not HTTP")]
     Broken {
@@ -163,7 +144,6 @@ async fn send(
         }))
 }
 
-/// A URL taken apart.
 #[derive(Debug)]
 struct Destination {
     /// Without the brackets of an IPv6 address.

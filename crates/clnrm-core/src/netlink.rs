@@ -34,14 +34,11 @@ pub(crate) struct Wanted {
     pub(crate) attributes: u8,
 }
 
-/// One netlink message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Message<'a> {
     /// `struct inet_diag_msg` and its attributes.
     Socket(&'a [u8]),
-    /// The dump is complete.
     Done,
-    /// An error number.
     Error(i32),
 }
 

@@ -40,13 +40,11 @@ const TIMER_STEP: Duration = Duration::from_millis(1);
 pub struct LoadOptions {
     /// Where to, and how fast; all at the same time.
     pub targets: Vec<LoadTarget>,
-    /// How long.
     pub duration: Duration,
     /// Keep-alive connections to each target.
     pub connections: u32,
     /// Share (0..=1) of the gap to the next request by which a request may come later, at random.
     pub jitter: f64,
-    /// Seed of that randomness.
     pub seed: u64,
 }
 

@@ -14,7 +14,6 @@ use super::schedule::RateRamp;
 /// The load on one target.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct LoadReport {
-    /// Where the requests went.
     pub url: String,
     /// The rate that was asked for, per second.
     pub rate: RateRamp,
@@ -32,16 +31,13 @@ pub struct LoadReport {
     pub achieved_rate: f64,
     /// Latency from the moment at which a request was due. `None` = none was answered.
     pub latency: Option<LatencySummary>,
-    /// How long it took.
     pub seconds: f64,
 }
 
 /// Latencies in milliseconds. A percentile is the smallest latency that this share of the requests did not exceed.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct LatencySummary {
-    /// Arithmetic mean.
     pub mean_ms: f64,
-    /// Median.
     pub p50_ms: f64,
     /// 95th percentile.
     pub p95_ms: f64,
@@ -51,7 +47,6 @@ pub struct LatencySummary {
     pub max_ms: f64,
 }
 
-/// What one connection saw.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     ok: u64,
@@ -62,7 +57,6 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    /// An answer came.
     pub(super) fn answered(&mut self, status: StatusCode, latency: Duration) {
         self.latencies.push(latency);
         if status.as_u16() < 400 {
@@ -74,7 +68,6 @@ impl Tally {
         }
     }
 
-    /// No answer came.
     pub(super) fn failed(&mut self, error: &dyn Error) {
         self.errors += 1;
         self.first_error.get_or_insert_with(|| with_causes(error));

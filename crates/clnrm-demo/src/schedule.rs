@@ -29,7 +29,6 @@ pub enum RateError {
     /// Neither `40` nor `40..180`.
     #[error("`{text}` is not a rate such as 40 or 40..180")]
     NotARate {
-        /// What was given.
         text: String,
         /// The number that could not be read.
         source: ParseFloatError,

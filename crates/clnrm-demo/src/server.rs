@@ -47,15 +47,12 @@ pub enum ServeError {
     Listen {
         /// Where it was to listen.
         address: SocketAddr,
-        /// What the system said.
         source: io::Error,
     },
     /// Nobody reads the line that names the address.
     #[error("cannot announce that the server listens on {address}")]
     Announce {
-        /// Where it listens.
         address: SocketAddr,
-        /// What the writer said.
         source: io::Error,
     },
 }

@@ -24,25 +24,16 @@ pub struct LoadTarget {
 pub enum TargetError {
     /// The text has no rate.
     #[error("`{text}` is not a target such as http://127.0.0.1:8080/work,rate=40..180")]
-    NoRate {
-        /// What was given.
-        text: String,
-    },
-    /// Not a URL.
+    NoRate { text: String },
     #[error("`{url}` is not a URL")]
     NotAUrl {
-        /// What was given.
         url: String,
         /// What is wrong with it.
         source: InvalidUri,
     },
     /// Something else than `http://host…`.
     #[error("`{url}` must start with http:// and a host")]
-    NotHttp {
-        /// What was given.
-        url: String,
-    },
-    /// The rate is unusable.
+    NotHttp { url: String },
     #[error(transparent)]
     Rate(#[from] RateError),
 }

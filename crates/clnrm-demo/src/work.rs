@@ -79,7 +79,6 @@ impl Work {
     }
 }
 
-/// How one request ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Outcome {
     Done,

@@ -15,28 +15,19 @@ use crate::traces::{Trace, Traces};
 pub enum ForecastError {
     /// The plan names a trace that is not there.
     #[error("there is no trace `{trace}`")]
-    UnknownTrace {
-        /// Its name.
-        trace: String,
-    },
+    UnknownTrace { trace: String },
     /// The plan's origin lies beyond the trace.
     #[error("`{trace}` has {samples} samples, fewer than the origin {origin}")]
     BeyondTrace {
-        /// The trace.
         trace: String,
-        /// Its length.
         samples: usize,
-        /// The planned origin.
         origin: usize,
     },
     /// The history is too short.
     #[error("`{trace}` cannot be forecast from {origin}")]
     TooShort {
-        /// The trace.
         trace: String,
-        /// The planned origin.
         origin: usize,
-        /// What is missing.
         source: NotEnoughData,
     },
     /// A sample is not a number.

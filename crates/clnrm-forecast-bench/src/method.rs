@@ -5,7 +5,6 @@ use std::fmt;
 use clnrm_decide::forecast::models;
 use clnrm_decide::{Forecaster, NotEnoughData, StepForecast, Steps, Window, choose};
 
-/// Something that forecasts.
 #[derive(Debug, Clone, Copy)]
 pub enum Method {
     /// The whole engine, tournament included.
@@ -27,7 +26,6 @@ impl Method {
             .map(Self::Model)
     }
 
-    /// All names.
     pub fn names() -> Vec<String> {
         let models = models().into_iter().map(Self::Model);
         [Self::Auto]
@@ -37,7 +35,6 @@ impl Method {
             .collect()
     }
 
-    /// Forecasts.
     pub fn forecast(
         self,
         window: &Window,

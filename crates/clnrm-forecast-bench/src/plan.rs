@@ -9,10 +9,8 @@ const FIRST: usize = 200;
 /// The steps that are scored.
 pub const STEPS: [u32; 4] = [1, 3, 6, 12];
 
-/// One forecast to make.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Planned {
-    /// The trace.
     pub trace: String,
     /// The place of the first sample that the forecaster must not see.
     pub origin: usize,

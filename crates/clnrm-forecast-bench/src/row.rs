@@ -7,7 +7,6 @@ use clnrm_decide::StepForecast;
 use crate::plan::Planned;
 use crate::traces::{TracesError, column_of, text_of};
 
-/// The columns.
 pub const HEADER: &str = "trace,origin,method,h,point,q05,q10,q50,q90,q95,cpu_ms\n";
 
 /// One forecast for one step.
@@ -15,11 +14,8 @@ pub const HEADER: &str = "trace,origin,method,h,point,q05,q10,q50,q90,q95,cpu_ms
 pub struct Row {
     /// What was forecast from where.
     pub planned: Planned,
-    /// Who forecast it.
     pub method: String,
-    /// The step.
     pub step: u32,
-    /// The expected value.
     pub point: f64,
     /// 5, 10, 50, 90, 95 %; `None` = the method has none.
     pub quantiles: Option<[f64; 5]>,

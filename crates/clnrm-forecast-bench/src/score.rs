@@ -28,7 +28,6 @@ pub struct NotMeasured {
 /// The losses of one method on one trace at one step, summed over origins, and those of the last value there.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Losses {
-    /// Origins.
     pub count: f64,
     /// |error| in scales.
     pub error: f64,
@@ -40,7 +39,6 @@ pub struct Losses {
     pub last_value_quantile_loss: f64,
     /// Origins whose value lay in the 90 % interval.
     pub covered: f64,
-    /// Origins with quantiles.
     pub with_quantiles: f64,
 }
 

@@ -23,16 +23,10 @@ pub type Traces = BTreeMap<String, Trace>;
 pub enum TracesError {
     /// A file or folder cannot be read.
     #[error("cannot read {path}")]
-    Unreadable {
-        /// Which.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Unreadable { path: PathBuf, source: io::Error },
     /// A table has no such column.
     #[error("{path} has no column `{column}`")]
     NoColumn {
-        /// The file.
         path: PathBuf,
         /// What its first line lacks.
         column: &'static str,
@@ -40,7 +34,6 @@ pub enum TracesError {
     /// A cell is not what its column promises.
     #[error("{path}, line {line}: `{cell}` is not a finite number")]
     NotANumber {
-        /// The file.
         path: PathBuf,
         /// The line, counted from 1.
         line: usize,
@@ -49,12 +42,7 @@ pub enum TracesError {
     },
     /// A trace without a line in the manifest, or without a file.
     #[error("{path} does not list `{file}`")]
-    NotListed {
-        /// The manifest.
-        path: PathBuf,
-        /// The file.
-        file: String,
-    },
+    NotListed { path: PathBuf, file: String },
 }
 
 /// Reads every trace of a folder.

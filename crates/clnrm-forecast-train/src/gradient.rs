@@ -28,7 +28,6 @@ pub struct Pass {
     sums: [[f32; HIDDEN]; 2],
     hidden: [[f32; HIDDEN]; 2],
     masks: [[f32; HIDDEN]; 2],
-    /// What leaves the network.
     pub outputs: [f32; OUTPUTS],
 }
 

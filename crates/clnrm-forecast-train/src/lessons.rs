@@ -18,7 +18,6 @@ use crate::folds::source_of;
 pub struct Example {
     /// The place of the material.
     pub material: usize,
-    /// What enters the network.
     pub inputs: Vec<f32>,
     /// For each step: experts, quantiles of errors, quantiles of changes, what came.
     pub knots: Vec<ExampleKnot>,
@@ -27,24 +26,19 @@ pub struct Example {
 /// One step of an example.
 #[derive(Debug, Clone, Copy)]
 pub struct ExampleKnot {
-    /// Forecasts to mix.
     pub experts: [f32; clnrm_decide::forecast::learned::EXPERTS],
     /// Quantiles of the regression's errors.
     pub errors: [f32; 5],
     /// Quantiles of changes.
     pub changes: [f32; 5],
-    /// What came.
     pub target: f32,
 }
 
-/// How windows are cut.
 #[derive(Debug, Clone, Copy)]
 pub struct Cut {
-    /// Windows of each trace.
     pub per_trace: usize,
     /// Share of windows that are shorter than they could be.
     pub short: f64,
-    /// Seed of the places.
     pub seed: u64,
 }
 

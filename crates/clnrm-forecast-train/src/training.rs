@@ -14,7 +14,6 @@ use crate::lessons::{Example, Material};
 /// How a network is trained.
 #[derive(Debug, Clone, Copy)]
 pub struct Plan {
-    /// Passes over the examples.
     pub epochs: usize,
     /// Seed of first weights, order and dropout.
     pub seed: u64,

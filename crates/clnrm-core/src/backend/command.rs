@@ -16,7 +16,6 @@ pub struct CommandRequest {
     pub id: String,
     /// Program and arguments.
     pub argv: Vec<String>,
-    /// The complete environment.
     pub env: BTreeMap<String, String>,
     /// Where to run it; `None` = where the runtime runs things: the image's own folder, `/` for a process.
     pub working_dir: Option<PathBuf>,
@@ -24,10 +23,8 @@ pub struct CommandRequest {
     pub timeout: Duration,
 }
 
-/// What became of it.
 #[derive(Debug, Clone)]
 pub struct CommandResult {
-    /// How it ended.
     pub outcome: CommandOutcome,
     /// Its output, stdout and stderr as they came, at most [`OUTPUT_LIMIT_BYTES`] from the start.
     pub output: Vec<u8>,
@@ -35,10 +32,8 @@ pub struct CommandResult {
     pub output_dropped: u64,
 }
 
-/// How a command ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CommandOutcome {
-    /// By itself.
     Exited(ExitStatus),
     /// It was ended after its timeout.
     TimedOut,
@@ -46,7 +41,6 @@ pub enum CommandOutcome {
     Cancelled,
     /// It could not be executed.
     NotStarted {
-        /// The operating system's words.
         message: String,
         /// `ENOENT`: there is no such program (or no such interpreter).
         not_found: bool,

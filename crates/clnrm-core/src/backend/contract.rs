@@ -21,7 +21,6 @@ use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::Where;
 
-/// What instances run in.
 #[async_trait]
 pub trait Backend: fmt::Debug + Send + Sync {
     /// What the history calls it.

@@ -39,7 +39,6 @@ impl BackendError {
         }
     }
 
-    /// What it means.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }

@@ -13,21 +13,16 @@ use crate::folder::{read_json, write_whole};
 const SIGKILL: i32 = 9;
 const EXIT_FILE: &str = "exit.json";
 
-/// How a process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ExitStatus {
-    /// With an exit code.
     Code(i32),
-    /// By a signal.
     Signal(i32),
     /// The kernel killed a container that had reached its limit of memory.
     OutOfMemory,
 }
 
-/// How an instance ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExitRecord {
-    /// Of the main process.
     pub status: ExitStatus,
     /// It was asked to stop.
     pub requested: bool,

@@ -43,7 +43,6 @@ impl Backends {
         Self(all)
     }
 
-    /// All of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<dyn Backend>> {
         self.0.iter()
     }

@@ -10,7 +10,6 @@ use crate::procfs::ProcessIdentity;
 pub enum Root {
     /// A process tree below this process (its shim), which is not counted itself.
     ProcessTree(ProcessIdentity),
-    /// A container.
     Container(ContainerRoot),
 }
 

@@ -11,7 +11,6 @@ use crate::procfs::ProcessStat;
 /// Whether there was anybody to receive the signal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Delivery {
-    /// The kernel accepted it.
     Sent,
     /// The process is gone (or its number belongs to another one now).
     Gone,

@@ -5,7 +5,6 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 /// `LISTEN` in those tables.
 const LISTEN: &str = "0A";
 
-/// A socket that listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Listener {
     /// Where; an IPv4 address that is written as one of IPv6 is IPv4.

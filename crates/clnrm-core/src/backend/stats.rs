@@ -66,7 +66,6 @@ impl MemoryParts {
 /// How far a stream has come.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StatsStream {
-    /// Nothing has come yet.
     Waiting,
     /// The newest item.
     Newest(EngineStats),

@@ -25,7 +25,6 @@ struct Wanted {
     pattern: Regex,
     times: u32,
     raw: bool,
-    /// Complete lines that matched.
     seen: u32,
 }
 

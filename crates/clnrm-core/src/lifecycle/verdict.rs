@@ -7,7 +7,6 @@ use crate::store::{InstanceRow, InstanceState, RunRow};
 /// What is to be done with one row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
-    /// It is as recorded.
     Leave,
     /// It has ended (or must), and the row must say so.
     End(&'static str),

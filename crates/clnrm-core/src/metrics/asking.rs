@@ -40,7 +40,6 @@ pub(super) struct Questions {
     answers: HashMap<Key, ServiceReading>,
 }
 
-/// Who is asked.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Key {
     /// One instance at its own address.

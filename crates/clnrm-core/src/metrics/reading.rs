@@ -23,13 +23,9 @@ pub struct Reading {
     pub awake_at: Uptime,
     /// The boot that all uptimes of this reading belong to.
     pub boot_id: String,
-    /// The instance.
     pub instance_id: String,
-    /// What was read.
     pub root: Root,
-    /// Who read.
     pub collector: CollectorId,
-    /// What its processes use.
     pub usage: ResourceUsage,
     /// What passes between it and others.
     pub traffic: Traffic,
@@ -54,9 +50,7 @@ impl Reading {
 /// What a process tree or a container used and uses.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ResourceUsage {
-    /// When it was read.
     pub at: Uptime,
-    /// Who read it.
     pub source: Source,
     /// CPU time used so far, ended children included, in seconds.
     pub cpu_seconds: Measured<f64>,
@@ -92,9 +86,7 @@ impl ResourceUsage {
 /// What is known of an instance's connections and bytes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Traffic {
-    /// When it was read.
     pub at: Uptime,
-    /// Who read it.
     pub source: Source,
     /// Established connections to it; clnrm's own are left out.
     pub connections: Measured<u64>,
@@ -134,14 +126,12 @@ impl NetworkCounter {
 /// What a service says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ServiceReading {
-    /// When it answered.
     pub at: Uptime,
     /// Who answered; `None` = the service has no metrics source.
     pub source: Option<Source>,
     /// The URL that was asked, where that is not the instance's own address: instances that share it have one count.
     #[serde(default)]
     pub shared: Option<String>,
-    /// What it counted.
     pub counters: Measured<ServiceCounters>,
 }
 
@@ -156,13 +146,10 @@ pub struct ServiceCounters {
     /// A counter of which clnrm knows how much it must grow, so that it shows a reset that the others have outgrown.
     #[serde(default)]
     pub witness: Option<Counter>,
-    /// Requests.
     pub requests: Measured<Counter>,
-    /// Requests that failed.
     pub errors: Measured<Counter>,
     /// Time spent on answered requests.
     pub responses: Measured<ResponseCounter>,
-    /// Open client connections.
     pub connections: Measured<f64>,
 }
 

@@ -53,7 +53,6 @@ impl Series {
         self
     }
 
-    /// All values, multiplied.
     pub(crate) fn scaled(mut self, factor: f64) -> Self {
         for (_, value) in self.values.iter_mut().flatten() {
             *value *= factor;

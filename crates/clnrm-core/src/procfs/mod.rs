@@ -17,7 +17,6 @@ pub use memory::{proportional_bytes, resident_bytes};
 /// Tells one process from every other, past or present: a pid alone is reused.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct ProcessIdentity {
-    /// The process id.
     pub pid: i32,
     /// When it started, in clock ticks since boot (field 22 of `stat`).
     pub start_ticks: u64,
@@ -74,15 +73,12 @@ pub fn boot_id() -> io::Result<&'static str> {
 /// [`resident_bytes`] reads the exact one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProcessStat {
-    /// The process id.
     pub pid: i32,
     /// `R`, `S`, `Z`, …
     pub state: u8,
     /// The parent: the one that reaps it.
     pub parent: i32,
-    /// The process group.
     pub group: i32,
-    /// The session.
     pub session: i32,
     /// CPU time of all its threads, in clock ticks.
     pub cpu_ticks: u64,
@@ -218,7 +214,6 @@ impl ProcessTable {
         self.processes.get(index)
     }
 
-    /// Every process, by pid.
     pub fn iter(&self) -> impl Iterator<Item = &ProcessStat> {
         self.processes.iter()
     }

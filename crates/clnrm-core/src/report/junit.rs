@@ -18,7 +18,6 @@ use crate::runner::result::{RunReport, TestReport, TestStatus};
 /// Where an error belongs that is no file's; readers of JUnit refuse an empty name.
 const NO_FILE: &str = "clnrm";
 
-/// Writes the whole document.
 pub fn write(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
     let everything: Vec<&TestReport> = report.tests.iter().collect();
     writeln!(out, r#"<?xml version="1.0" encoding="UTF-8"?>"#)?;

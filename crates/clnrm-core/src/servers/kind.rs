@@ -29,7 +29,6 @@ impl fmt::Debug for ServerKind {
     }
 }
 
-/// One server.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Server<'a> {
     /// Host and port; empty where a full URL is asked.

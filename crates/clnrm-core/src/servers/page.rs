@@ -18,7 +18,6 @@ const MAX_REDIRECTS: usize = 3;
 /// The first bytes of every gzip file, RFC 1952.
 const GZIP_MAGIC: [u8; 2] = [0x1f, 0x8b];
 
-/// An endpoint over HTTP.
 #[derive(Debug)]
 pub(super) struct Page {
     url: String,
@@ -31,7 +30,6 @@ pub(super) struct Page {
     requests: u32,
 }
 
-/// What the endpoint answered.
 #[derive(Debug)]
 pub(super) struct PageText {
     pub(super) text: String,

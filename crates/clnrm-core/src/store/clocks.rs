@@ -21,7 +21,6 @@ const LEAST_STEP_MILLIS: u64 = 500;
 /// How the clock is set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClockSetting {
-    /// The boot.
     pub boot_id: String,
     /// When the machine started, by the time of day as it is set.
     pub started_at: Timestamp,

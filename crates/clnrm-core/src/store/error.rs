@@ -14,7 +14,6 @@ pub enum StoreError {
     /// Not a database, cut off, or a page of it is broken. It was left as it is.
     #[error("{} is damaged: {detail}", path.display())]
     Damaged {
-        /// The database.
         path: PathBuf,
         /// What SQLite says about it.
         detail: String,
@@ -22,7 +21,6 @@ pub enum StoreError {
     /// A sound database that something else made. It was left as it is.
     #[error("{} belongs to another program (application id {application_id})", path.display())]
     Foreign {
-        /// The database.
         path: PathBuf,
         /// What it says it is; 0 = nothing.
         application_id: i32,
@@ -30,7 +28,6 @@ pub enum StoreError {
     /// Its schema is from a later version. It was left as it is.
     #[error("{} was written by a newer clnrm (schema {found}, this one knows {known})", path.display())]
     Newer {
-        /// The database.
         path: PathBuf,
         /// The schema of the file.
         found: i32,
@@ -40,94 +37,63 @@ pub enum StoreError {
     /// No space is left; the transaction was undone.
     #[error("the disk is full: cannot {operation} in {}", path.display())]
     DiskFull {
-        /// The database.
         path: PathBuf,
-        /// What was being done.
         operation: &'static str,
-        /// The system's words.
         source: Cause,
     },
     /// A directory or file cannot be created, opened or written.
     #[error("cannot write {}", path.display())]
-    NotWritable {
-        /// The directory or file.
-        path: PathBuf,
-        /// The system's words.
-        source: Cause,
-    },
+    NotWritable { path: PathBuf, source: Cause },
     /// Its newest rows are in a write-ahead log that cannot be read where nothing can be written.
     #[error("cannot read {}: it was not closed, and its folder cannot be written", path.display())]
     NeedsCopy {
-        /// The database.
         path: PathBuf,
-        /// SQLite's words.
         source: rusqlite::Error,
     },
     /// Somebody deleted it while this command used it.
     #[error("{} was deleted while it was in use, with all that it recorded", path.display())]
-    Deleted {
-        /// The database.
-        path: PathBuf,
-    },
+    Deleted { path: PathBuf },
     /// Other commands held the database for longer than anyone should.
     #[error("cannot {operation}: {} stayed locked for {seconds} s", path.display())]
     Busy {
-        /// The database.
         path: PathBuf,
-        /// What was being done.
         operation: &'static str,
-        /// How long was waited.
         seconds: u64,
     },
     /// A row holds what this program cannot read.
     #[error("cannot {operation}: {} holds an unreadable value", path.display())]
     Unreadable {
-        /// The database.
         path: PathBuf,
-        /// What was being done.
         operation: &'static str,
         /// The column and what is wrong with it.
         source: rusqlite::Error,
     },
     /// A path that cannot be recorded as text.
     #[error("{} is not UTF-8, so it cannot be recorded", path.display())]
-    NotUtf8 {
-        /// The path in question.
-        path: PathBuf,
-    },
+    NotUtf8 { path: PathBuf },
     /// An instance that was never journalled, or was already forgotten.
     #[error("{} knows no instance {instance}", path.display())]
     UnknownInstance {
-        /// The database.
         path: PathBuf,
         /// The id that was asked for.
         instance: String,
     },
     /// The program is shutting down; the operation did not begin.
     #[error("{} was not asked: the program is shutting down", path.display())]
-    ShuttingDown {
-        /// The database.
-        path: PathBuf,
-    },
+    ShuttingDown { path: PathBuf },
     /// Anything else that SQLite reports.
     #[error("cannot {operation} in {}", path.display())]
     Sqlite {
-        /// The database.
         path: PathBuf,
-        /// What was being done.
         operation: &'static str,
-        /// SQLite's words.
         source: rusqlite::Error,
     },
 }
 
-/// What the system answered.
 #[derive(Debug, Error)]
 #[error(transparent)]
 pub enum Cause {
-    /// From the file system.
     Io(#[from] io::Error),
-    /// From SQLite.
     Sqlite(#[from] rusqlite::Error),
 }
 

@@ -9,15 +9,12 @@ use super::sql_types::optional_time;
 use super::{Store, StoreError};
 use crate::clock::Timestamp;
 
-/// Older ones are forgotten.
 const KEPT: Duration = Duration::from_secs(60 * 60);
 
 /// How many processes of one instance were killed between two readings.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NewMemoryKills {
-    /// Its service.
     pub service: ServiceId,
-    /// The instance.
     pub instance: InstanceId,
     /// The earlier reading.
     pub from: Timestamp,
@@ -30,14 +27,12 @@ pub struct NewMemoryKills {
 /// How many processes of one service were killed, and since when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MemoryKillCount {
-    /// How many.
     pub kills: u64,
     /// The reading before the first.
     pub from: Timestamp,
 }
 
 impl Store {
-    /// Records kills.
     pub fn record_memory_kills(&mut self, kills: &[NewMemoryKills]) -> Result<(), StoreError> {
         if kills.is_empty() {
             return Ok(());

@@ -17,7 +17,6 @@ use crate::services::service_manager::{Metric, Rollup, Summary, Tier};
 /// The layout of what is packed.
 const LAYOUT: u8 = 1;
 
-/// Bytes of one number.
 const NUMBER: usize = size_of::<f64>();
 
 /// One metric: its number, and six numbers.

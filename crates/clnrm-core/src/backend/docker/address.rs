@@ -9,7 +9,6 @@ use super::error::{EngineError, NamedBy};
 /// Where an engine may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Candidates {
-    /// One of these.
     Sockets(Vec<PathBuf>),
     /// There, without TLS.
     Http(String),

@@ -13,7 +13,6 @@ use sha2::{Digest, Sha256};
 /// The name that stands for no context at all.
 const DEFAULT_CONTEXT: &str = "default";
 
-/// Where the configuration is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct ClientConfig {
     folder: Option<PathBuf>,

@@ -10,7 +10,6 @@ use crate::backend::exit::{ExitRecord, ExitStatus};
 use crate::backend::instance::{EngineMark, InstancePlace};
 use crate::clock::Timestamp;
 
-/// One core.
 pub(super) const NANO_CPUS: i64 = 1_000_000_000;
 
 /// What Docker makes of SIGKILL.
@@ -127,7 +126,6 @@ pub(super) fn exit_of(container: &ContainerInspectResponse, requested: bool) -> 
     })
 }
 
-/// The engine's zero time.
 fn is_never(time: &str) -> bool {
     time.starts_with("0001-01-01")
 }

@@ -15,7 +15,6 @@ const MODE: u32 = 0o755;
 /// The header of a file in a tar archive, and the unit of its content.
 const BLOCK: usize = 512;
 
-/// By number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Owner {
     user: u32,

@@ -76,7 +76,6 @@ impl Engine {
         Ok(!self.mark().await?.id.contains(' '))
     }
 
-    /// Which engine this is.
     pub(super) async fn mark(&self) -> Result<&EngineMark, EngineError> {
         let id = async || {
             Ok(EngineMark {

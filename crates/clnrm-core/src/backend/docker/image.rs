@@ -27,7 +27,6 @@ pub(super) struct ImageFacts {
     pub(super) id: String,
     /// What every container of it runs, before its command.
     pub(super) entry_point: Vec<String>,
-    /// Its own command.
     pub(super) command: Vec<String>,
     /// Who its containers run as: `name`, `1000`, `name:group`; empty = root.
     pub(super) user: String,

@@ -82,7 +82,6 @@ impl DockerBackend {
         Ok(ended)
     }
 
-    /// By their hashes.
     async fn networks_of_gone_projects(&self) -> Result<BTreeSet<String>, EngineError> {
         let networks = self.list_networks(Some(labels::HOME)).await?.into_iter();
         let gone = networks.filter_map(|network| {

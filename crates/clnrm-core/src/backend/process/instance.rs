@@ -132,7 +132,6 @@ impl Backend for ProcessBackend {
         command::run_command(&self.shim_program, request, cancel).await
     }
 
-    /// The shim writes it.
     async fn fetch_log(
         &self,
         place: &InstancePlace,

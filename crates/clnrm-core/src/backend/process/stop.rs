@@ -25,7 +25,6 @@ const SHIM_GRACE: Duration = Duration::from_secs(5);
 /// What a later command finds in an instance's folder.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
-    /// Its shim lives.
     Alive(ShimRecord),
     /// It ended and said how.
     Ended(ExitRecord),

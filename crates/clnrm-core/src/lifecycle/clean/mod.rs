@@ -45,7 +45,6 @@ pub enum CleanError {
     Failed {
         /// `reset` or `verify`.
         step: &'static str,
-        /// What happened.
         problem: String,
     },
     /// It took too long.
@@ -56,10 +55,7 @@ pub enum CleanError {
     },
     /// A command that ran inside it has left something running.
     #[error("a command left a process in it that cannot be ended: {left}")]
-    LeftRunning {
-        /// What.
-        left: String,
-    },
+    LeftRunning { left: String },
     /// The reset left something behind.
     #[error("its reset left it changed: {difference}")]
     Changed {

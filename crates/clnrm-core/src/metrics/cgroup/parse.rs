@@ -14,7 +14,6 @@ pub(super) struct Membership<'a> {
     path: &'a str,
 }
 
-/// A mounted hierarchy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct CgroupMount {
     /// Which group is at the mount point: not the hierarchy's root where a container sees only its own part.

@@ -50,7 +50,6 @@ pub(super) struct PostgresCleaner;
 
 #[async_trait]
 impl Cleaner for PostgresCleaner {
-    /// Copies the fresh database.
     async fn remember(&self, server: &Server<'_>) -> Result<(), String> {
         let database = database_of(server);
         {
@@ -153,7 +152,6 @@ fn quoted(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 
-/// The server's own words.
 fn told(error: &tokio_postgres::Error) -> String {
     let said = error.as_db_error();
     said.map_or_else(

@@ -22,7 +22,6 @@ pub(super) struct Session {
     pub(super) client: Client,
     /// Such as `15.18 (Debian …)`.
     pub(super) server_version: Option<String>,
-    /// Drives the connection.
     _connection: JoinSet<()>,
 }
 

@@ -40,7 +40,6 @@ pub(super) struct Family {
     pub(super) bad_status: Option<Outcome>,
 }
 
-/// One series.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Value {
     pub(super) number: f64,

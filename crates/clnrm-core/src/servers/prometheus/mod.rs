@@ -67,7 +67,6 @@ const FIRST_READINGS: usize = 2;
 /// Such a reading asks no further when it took so long already.
 const FIRST_VISITS_WITHIN: Duration = Duration::from_millis(250);
 
-/// Reads a Prometheus endpoint.
 #[derive(Debug)]
 struct Prometheus {
     page: Page,

@@ -19,7 +19,6 @@ const LABELS: [&str; 12] = [
     "result",
 ];
 
-/// How a request ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Outcome {
     Fine,

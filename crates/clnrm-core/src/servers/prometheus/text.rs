@@ -4,7 +4,6 @@
 
 use std::borrow::Cow;
 
-/// One line that matters.
 #[derive(Debug, PartialEq)]
 pub(super) enum Line<'a> {
     /// A series that was wanted.

@@ -32,7 +32,6 @@ pub(super) struct Info<'a> {
 }
 
 impl<'a> Info<'a> {
-    /// Takes in one section.
     pub(super) fn read(&mut self, section: &'a str) {
         for line in section.lines() {
             let Some((key, value)) = line.split_once(':') else {

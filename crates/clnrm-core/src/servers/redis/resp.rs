@@ -10,7 +10,6 @@ const DEEPEST: usize = 8;
 pub(super) struct Reply {
     /// Texts and numbers; what is null is left out.
     pub(super) texts: Vec<String>,
-    /// The server refused.
     pub(super) error: Option<String>,
 }
 
