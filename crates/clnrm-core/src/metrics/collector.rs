@@ -72,6 +72,9 @@ impl Collector {
     }
 
     async fn read_within(&mut self, targets: &[Target], patience: Duration) -> Vec<Reading> {
+        if targets.is_empty() {
+            return Vec::new();
+        }
         let looks = self.read_kernel(targets).await;
         let looks = self.complete(targets, looks).await;
         let living: Vec<&Target> = targets
