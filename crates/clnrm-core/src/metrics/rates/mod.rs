@@ -4,17 +4,16 @@
 //! rate are ratios of totals, so that a busy instance weighs more. A value of the service needs the value of *every*
 //! instance: a total that leaves one out is too small, and a mean may leave out the very instance that suffers.
 
+mod interval;
 mod service;
 
 use clnrm_decide::{Absent, Measured, Metric, ServiceMetrics, Source, Sources};
 
+use self::interval::{increase, seconds_between};
+pub use self::service::Responses;
 use self::service::service_rates;
 use super::reading::Reading;
-use super::series::grown;
-use crate::clock::{Timestamp, Uptime};
-
-/// Clock ticks are 10 ms: over 200 ms one tick more or less moves CPU by 5 points, which is as much as may be.
-const MIN_INTERVAL_MILLIS: u64 = 200;
+use crate::clock::Timestamp;
 
 const BYTES_PER_MB: f64 = 1e6;
 
@@ -47,15 +46,6 @@ pub struct InstanceSample {
     pub service_source: Option<Source>,
     /// The URL where they were counted, where that is not the instance's own: what instances share counts once.
     pub shared: Option<String>,
-}
-
-/// Responses per second and the time that they took.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Responses {
-    /// Seconds of response time per second.
-    pub seconds_per_s: f64,
-    /// Responses per second.
-    pub count_per_s: f64,
 }
 
 /// What an instance did between two readings; `cpus` is its allotment in cores.
@@ -213,16 +203,6 @@ fn comparable<'a>(previous: Option<&'a Reading>, current: &Reading) -> Measured<
     Ok(previous)
 }
 
-/// Seconds from one moment to a later one, if that is long enough to divide by.
-fn seconds_between(earlier: Uptime, later: Uptime) -> Measured<f64> {
-    let interval = later.since(earlier);
-    let millis = u64::try_from(interval.as_millis()).unwrap_or(u64::MAX);
-    if millis < MIN_INTERVAL_MILLIS {
-        return Err(Absent::TooSoon { millis });
-    }
-    Ok(interval.as_secs_f64())
-}
-
 fn cpu_percent(previous: &Measured<&Reading>, current: &Reading, cpus: f64) -> Measured<f64> {
     let now = current.usage.cpu_seconds.clone()?;
     let before = &previous.clone()?.usage;
@@ -257,11 +237,6 @@ fn network_mb_per_s(previous: &Measured<&Reading>, current: &Reading) -> Measure
         .checked_sub(before.bytes)
         .ok_or(Absent::CounterReset)?;
     Ok(lossy(bytes) / BYTES_PER_MB / seconds)
-}
-
-/// How much a counter grew; one that shrank was reset.
-fn increase(before: f64, now: f64) -> Measured<f64> {
-    grown(before, now).ok_or(Absent::CounterReset)
 }
 
 /// The sum over all instances, or why one of them has no value.

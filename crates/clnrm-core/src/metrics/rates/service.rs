@@ -2,12 +2,21 @@
 
 use clnrm_decide::{Absent, Measured};
 
-use super::{Responses, increase, seconds_between};
+use super::interval::{increase, seconds_between};
 use crate::clock::Timestamp;
 use crate::metrics::reading::{
     Counter, Reading, ResponseCounter, START_WANDERS_SECONDS, ServiceCounters,
 };
 use crate::metrics::series::Series;
+
+/// Responses per second and the time that they took.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Responses {
+    /// Seconds of response time per second.
+    pub seconds_per_s: f64,
+    /// Responses per second.
+    pub count_per_s: f64,
+}
 
 /// Rates of what the service counts itself.
 pub(super) struct ServiceRates {

@@ -2,6 +2,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::backend::root::{ContainerRoot, Root};
+use crate::clock::Uptime;
 use crate::metrics::reading::{
     CollectorId, Counter, NetworkCounter, ResourceUsage, ResponseCounter, ServiceCounters,
     ServiceReading, Traffic,

@@ -3,8 +3,10 @@
 
 use std::collections::{HashMap, HashSet};
 
+use super::own_connections::OwnConnections;
+use clnrm_decide::Measured;
+
 use super::wire::TcpSocket;
-use super::{Measured, OwnConnections};
 use crate::metrics::reading::NetworkCounter;
 
 /// A connection that is in no dump and whose end was never announced is closed for good after so many dumps.

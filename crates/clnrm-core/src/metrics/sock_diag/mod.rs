@@ -8,9 +8,9 @@
 //! multicast group on which the kernel announces destroyed sockets. Both are joined in [`Ledger`].
 
 mod ledger;
+mod own_connections;
 mod wire;
 
-use std::collections::HashSet;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,10 +21,10 @@ use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 use rustix::event::{self, PollFd, PollFlags, Timespec};
 use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::net::TcpStream;
 
 use self::ledger::Ledger;
 pub(crate) use self::ledger::PortUsage;
+pub use self::own_connections::OwnConnections;
 use self::wire::{CONNECTIONS, connection};
 use crate::netlink::{MESSAGE_BYTES, Message, dump, messages};
 
@@ -43,27 +43,6 @@ const DRAIN_PAUSE: Timespec = Timespec {
 
 /// A dump is repeated when announcements were lost during it.
 const MAX_DUMPS: usize = 3;
-
-/// Connections that clnrm itself opened to read metrics: (port of the service, our port).
-#[derive(Debug, Clone, Default)]
-pub struct OwnConnections(Arc<Mutex<HashSet<(u16, u16)>>>);
-
-impl OwnConnections {
-    /// To be called before anything is sent over a connection.
-    pub(crate) fn add(&self, stream: &TcpStream) {
-        if let (Ok(local), Ok(peer)) = (stream.local_addr(), stream.peer_addr()) {
-            lock(&self.0).insert((peer.port(), local.port()));
-        }
-    }
-
-    fn contains(&self, service_port: u16, client_port: u16) -> bool {
-        lock(&self.0).contains(&(service_port, client_port))
-    }
-
-    fn remove(&self, service_port: u16, client_port: u16) -> bool {
-        lock(&self.0).remove(&(service_port, client_port))
-    }
-}
 
 /// Reads the socket statistics; watches for closed connections as long as it lives.
 #[derive(Debug)]
