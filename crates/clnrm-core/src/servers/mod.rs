@@ -5,6 +5,7 @@
 //! (`metrics`), and when to clean (`lifecycle`).
 
 mod kind;
+mod memcached;
 mod nginx;
 mod page;
 mod postgres;
@@ -25,6 +26,7 @@ static KINDS: &[&ServerKind] = &[
     &redis::KIND,
     &postgres::KIND,
     &nginx::KIND,
+    &memcached::KIND,
     &prometheus::KIND,
 ];
 

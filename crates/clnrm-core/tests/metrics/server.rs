@@ -166,6 +166,13 @@ pub(crate) async fn redis(arguments: &str) -> Option<Tree> {
     Some(Tree::start(&script).listening().await)
 }
 
+/// Starts memcached; `None` where there is none.
+pub(crate) async fn memcached() -> Option<Tree> {
+    program("memcached")?;
+    let script = "memcached -u \"$(id -un)\" -l 127.0.0.1 -p $PORT -U 0 & wait";
+    Some(Tree::start(script).listening().await)
+}
+
 /// Starts nginx with one worker, `stub_status` at `/nginx_status` and an empty page at `/`; `None` where there is none.
 pub(crate) async fn nginx() -> Option<Tree> {
     let nginx = program("nginx")?;

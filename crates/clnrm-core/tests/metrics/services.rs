@@ -1,4 +1,4 @@
-//! Requests, errors, latency and connections of redis, nginx and PostgreSQL.
+//! Requests, errors, latency and connections of redis, nginx, memcached and PostgreSQL.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -14,7 +14,9 @@ use tokio::net::TcpStream;
 use tokio::time::Instant;
 use tokio_postgres::{Client, NoTls};
 
-use crate::server::{DEADLINE, Tree, nginx, postgres, program, redis, server_metrics, wait_for};
+use crate::server::{
+    DEADLINE, Tree, memcached, nginx, postgres, program, redis, server_metrics, wait_for,
+};
 use crate::{collector, read_after_interval, read_one, sample, seconds_between};
 
 fn redis_metrics(password: Option<&str>) -> MetricsSpec {
@@ -402,4 +404,41 @@ async fn postgres_counts_per_database_and_shows_sessions_to_those_who_may_see_th
         .unwrap();
     let granted = read_one(&mut collector, &target).await;
     assert_eq!(granted.service.counters.unwrap().connections, Ok(1.0));
+}
+
+#[tokio::test]
+async fn memcached_requests_and_connections_are_exact_without_our_own() {
+    let Some(tree) = memcached().await else {
+        return;
+    };
+    let mut collector = collector();
+    let target = tree.target(server_metrics("memcached", []));
+    let mut client = TcpStream::connect(tree.address()).await.unwrap();
+    let _other = TcpStream::connect(tree.address()).await.unwrap();
+    let before = read_one(&mut collector, &target).await;
+    let commands = "set a 0 0 1\r\nx\r\n".repeat(100) + &"get a\r\n".repeat(50) + "delete a\r\n";
+    client.write_all(commands.as_bytes()).await.unwrap();
+    let answers =
+        "STORED\r\n".repeat(100) + &"VALUE a 0 1\r\nx\r\nEND\r\n".repeat(50) + "DELETED\r\n";
+    let mut answered = vec![0; answers.len()];
+    client.read_exact(&mut answered).await.unwrap();
+    assert_eq!(answered, answers.as_bytes());
+    let after = read_after_interval(&mut collector, &target, &before).await;
+    let (metrics, sources) = sample(&before, &after);
+    let requests = metrics.request_rate.unwrap() * seconds_between(&before, &after);
+    assert_close(requests, 151.0, 0.001);
+    assert_eq!(metrics.active_connections, Some(2.0));
+    let memcached = Source::server("memcached");
+    assert_eq!(sources.get(Metric::RequestRate), Ok(memcached.clone()));
+    assert_eq!(
+        sources.get(Metric::ActiveConnections),
+        Ok(memcached.clone())
+    );
+    let not_exposed = Absent::NotExposed {
+        source_name: memcached,
+    };
+    assert_eq!(sources.get(Metric::ErrorRate), Err(not_exposed));
+
+    let idle = read_after_interval(&mut collector, &target, &after).await;
+    assert_eq!(sample(&after, &idle).0.request_rate, Some(0.0));
 }
