@@ -3,6 +3,7 @@
 //! Deliberately absent: async, files, network, environment, clock, randomness, logging.
 
 pub mod absent;
+pub mod attempts;
 pub mod autoscale;
 pub mod cost;
 pub mod forecast;

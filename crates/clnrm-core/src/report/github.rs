@@ -67,7 +67,7 @@ impl Summary {
         let all: usize = report.tests.iter().map(|test| row(test).len()).sum();
         let mut tests: Vec<&TestReport> = report.tests.iter().collect();
         if self.text.len() + all + LAST_WORDS_BYTES > self.room {
-            tests.sort_by_key(|test| !is_bad(test));
+            tests.sort_by_key(|test| !test.status.is_bad());
         }
         let shown = (tests.iter())
             .take_while(|test| self.add(&row(test)))
@@ -98,13 +98,6 @@ impl Summary {
     }
 }
 
-fn is_bad(test: &TestReport) -> bool {
-    matches!(
-        test.status,
-        TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated
-    )
-}
-
 fn row(test: &TestReport) -> String {
     let result = match test.status {
         TestStatus::Passed if test.is_flaky() => "⚠️ passed, flaky",
@@ -120,7 +113,7 @@ fn row(test: &TestReport) -> String {
             units::duration(test.duration)
         }
     };
-    let why = flaky_sentence(test).unwrap_or_else(|| reason(test).into_owned());
+    let why = flaky_sentence(test).unwrap_or_else(|| reason(test));
     format!(
         "| {} | {result} | {took} | {} |\n",
         cell(&test.name),
@@ -194,7 +187,7 @@ pub(super) fn annotation(
 ) -> io::Result<()> {
     let (level, text) = match flaky_sentence(test) {
         Some(text) => ("warning", text),
-        None if is_bad(test) => ("error", reason(test).into_owned()),
+        None if test.status.is_bad() => ("error", reason(test)),
         None => return Ok(()),
     };
     let file = match test.file.as_os_str().is_empty() {

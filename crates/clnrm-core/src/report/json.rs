@@ -3,11 +3,37 @@
 use std::io::{self, Write};
 
 use serde::Serialize;
+use serde_json::Value;
+
+use super::reason::{of_step, of_test};
+use crate::runner::result::RunReport;
 
 /// Writes one pretty document and a line break.
 pub fn write(out: &mut dyn Write, report: &impl Serialize) -> io::Result<()> {
     serde_json::to_writer_pretty(&mut *out, report)?;
     writeln!(out)
+}
+
+/// Writes the report of a run, with causes in the words that people read.
+pub fn write_run(out: &mut dyn Write, report: &RunReport) -> io::Result<()> {
+    let mut document = serde_json::to_value(report)?;
+    let tests = document.pointer_mut("/tests").and_then(Value::as_array_mut);
+    for (value, test) in tests.into_iter().flatten().zip(&report.tests) {
+        word(value, "/reason", test.reason.as_ref().map(of_test));
+        let steps = value.pointer_mut("/steps").and_then(Value::as_array_mut);
+        for (value, step) in steps.into_iter().flatten().zip(&test.steps) {
+            word(value, "/reason", step.reason.as_ref().map(of_step));
+            let earlier = step.earlier_failure.as_ref().map(of_step);
+            word(value, "/earlier_failure", earlier);
+        }
+    }
+    write(out, &document)
+}
+
+fn word(value: &mut Value, pointer: &str, words: Option<String>) {
+    if let Some(cause) = value.pointer_mut(pointer) {
+        *cause = words.into();
+    }
 }
 
 /// Writes one document on a line of its own, for streams that go on.

@@ -112,7 +112,7 @@ impl<'w> Printer<'w> {
         let view = self.view();
         self.buffered(|out| match format {
             RunFormat::Human => human::run::run(out, report, view),
-            RunFormat::Json => json::write(out, report),
+            RunFormat::Json => json::write_run(out, report),
             RunFormat::Junit => junit::write(out, report),
             RunFormat::Tap => tap::write(out, report),
         })

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use crate::report::human::run::word;
+use crate::report::reason::of_step;
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
 use crate::runner::event::EventKind;
-use crate::runner::result::{ServiceFailure, StepReport, StepStatus, TestReport, TestStatus};
+use crate::runner::result::{ServiceFailure, StepReport, StepStatus, TestReport};
 
 /// As many running tests as the bar names.
 const NAMED_TESTS: usize = 8;
@@ -55,12 +56,7 @@ impl Run {
                 self.running.remove(test);
                 self.finished += 1;
                 self.forget_pulls(|waiting, _| waiting == *test);
-                if matches!(
-                    report.status,
-                    TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated
-                ) {
-                    self.unsuccessful += 1;
-                }
+                self.unsuccessful += usize::from(report.status.is_bad());
             }
             EventKind::ImagePulling {
                 test,
@@ -180,9 +176,9 @@ impl Run {
     }
 
     fn finished(&self, report: &TestReport, paint: Paint) -> (Lines, String) {
-        let level = match report.status {
-            TestStatus::Failed | TestStatus::Error | TestStatus::Contaminated => Lines::Failures,
-            TestStatus::Passed | TestStatus::Skipped => Lines::Events,
+        let level = match report.status.is_bad() {
+            true => Lines::Failures,
+            false => Lines::Events,
         };
         let line = format!(
             "[{}/{}] {} {} in {}",
@@ -236,7 +232,7 @@ fn within_test(event: &EventKind) -> Option<(Lines, String)> {
             reason,
             ..
         } => {
-            let (step, reason) = (safe_line(step), safe_line(reason));
+            let (step, reason) = (safe_line(step), safe_line(&of_step(reason)));
             let text = format!(
                 "step {step}: attempt {attempt} of {max_attempts} failed, trying again: {reason}"
             );
@@ -273,7 +269,7 @@ fn step_finished(step: &StepReport) -> (Lines, String) {
     let name = safe_line(&step.name);
     let took = units::duration(step.duration);
     let reason = match &step.reason {
-        Some(reason) => format!(": {}", safe_line(reason)),
+        Some(cause) => format!(": {}", safe_line(&of_step(cause))),
         None => String::new(),
     };
     (level, format!("step {name} {outcome} in {took}{reason}"))

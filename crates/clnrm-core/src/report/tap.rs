@@ -7,7 +7,7 @@ use std::io::{self, Write};
 use serde_json::Value;
 
 use crate::report::human::run::flaky;
-use crate::report::reason::reason;
+use crate::report::reason::{of_step, reason};
 use crate::report::text::{safe_line, safe_lines};
 use crate::report::units;
 use crate::runner::result::{RunReport, StepReport, StepStatus, TestReport, TestStatus};
@@ -59,7 +59,7 @@ fn steps(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
 
 fn step(out: &mut dyn Write, number: usize, step: &StepReport) -> io::Result<()> {
     let name = escaped(&step.name);
-    let reason = step.reason.as_deref().unwrap_or_default();
+    let reason = step.reason.as_ref().map(of_step).unwrap_or_default();
     match step.status {
         StepStatus::Passed => {
             writeln!(out, "    ok {number} - {name}")?;
@@ -69,12 +69,12 @@ fn step(out: &mut dyn Write, number: usize, step: &StepReport) -> io::Result<()>
             }
         }
         StepStatus::Skipped => {
-            writeln!(out, "    ok {number} - {name} # SKIP {}", escaped(reason))
+            writeln!(out, "    ok {number} - {name} # SKIP {}", escaped(&reason))
         }
         StepStatus::Failed => {
             writeln!(out, "    not ok {number} - {name}")?;
             writeln!(out, "      ---")?;
-            scalar(out, "      message", reason)?;
+            scalar(out, "      message", &reason)?;
             scalar(out, "      duration", &units::duration(step.duration))?;
             let tail = step.output_tail.as_deref().unwrap_or_default();
             list(out, "      output", safe_lines(tail))?;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::cause::{EndedDuring, StepReason, TextOf};
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::{Attempt, StepContext};
 use crate::backend::process::run_command;
@@ -38,7 +39,11 @@ pub(super) async fn attempt(
     };
     let request = match request {
         Ok(request) => request,
-        Err(error) => return Attempt::failed(error.to_string()),
+        Err(error) => {
+            return Attempt::failed(StepReason::Other {
+                message: error.to_string(),
+            });
+        }
     };
     let result = match container {
         Some(instance) => {
@@ -49,10 +54,9 @@ pub(super) async fn attempt(
         }
         None => {
             if let Some(missing) = (request.working_dir.as_ref()).filter(|path| !path.is_dir()) {
-                return Attempt::failed(format!(
-                    "the working directory {} does not exist",
-                    missing.display()
-                ));
+                return Attempt::failed(StepReason::NoWorkingDirectory {
+                    path: missing.clone(),
+                });
             }
             run_command(&context.project.clnrm, &request, context.cancel).await
         }
@@ -65,7 +69,9 @@ pub(super) async fn attempt(
     }
     match result {
         Ok(result) => judge(step, command, &result, &request, context),
-        Err(error) => Attempt::failed(one_line(&error)),
+        Err(error) => Attempt::failed(StepReason::Other {
+            message: one_line(&error),
+        }),
     }
 }
 
@@ -81,8 +87,7 @@ fn may_be_the_containers_end(result: &Result<CommandResult, BackendError>) -> bo
 }
 
 /// How the instance ended; `None` = it lives.
-async fn end_of(instance: &LiveInstance, context: &StepContext<'_>) -> Option<String> {
-    let service = &instance.definition.name;
+async fn end_of(instance: &LiveInstance, context: &StepContext<'_>) -> Option<StepReason> {
     let mut state = instance.running.state.clone();
     let ended = state.wait_for(|state| matches!(state, TreeState::Ended(_) | TreeState::Lost(_)));
     // The engine ends what runs inside before it tells that the container has ended.
@@ -93,9 +98,10 @@ async fn end_of(instance: &LiveInstance, context: &StepContext<'_>) -> Option<St
     };
     // Whoever watches the instance ends the test for a failure; a container that left with 0 is nobody's failure.
     let _ = timeout(WATCH_PATIENCE, context.cancel.cancelled()).await;
-    Some(format!(
-        "the container of `{service}`, in which it ran, {how}"
-    ))
+    Some(StepReason::ContainerEnded {
+        service: instance.definition.name.clone(),
+        how,
+    })
 }
 
 /// The instance of the step's service, where that is a container.
@@ -206,25 +212,9 @@ fn expected_output(command: &CommandStep, context: &StepContext<'_>) -> Expectat
 }
 
 /// What is wrong with how a command ended; `None` = it was expected.
-fn unexpected_end(status: ExitStatus, expected: ExpectedEnd) -> Option<String> {
-    if status.shell_code() == expected.shell_code() {
-        return None;
-    }
-    Some(match (status, expected) {
-        (ExitStatus::Code(code), ExpectedEnd::Code(expected)) => {
-            format!("exit code {code}, expected {expected}")
-        }
-        (ExitStatus::Code(code), ExpectedEnd::Signal(signal)) => {
-            format!("exit code {code}, expected {}", ExitStatus::Signal(signal))
-        }
-        (status, ExpectedEnd::Code(0)) => format!("ended by {status}"),
-        (status, ExpectedEnd::Code(code)) => {
-            format!("ended by {status}, expected exit code {code}")
-        }
-        (status, ExpectedEnd::Signal(signal)) => {
-            format!("ended by {status}, expected {}", ExitStatus::Signal(signal))
-        }
-    })
+fn unexpected_end(ended: ExitStatus, expected: ExpectedEnd) -> Option<StepReason> {
+    let is_expected = ended.shell_code() == expected.shell_code();
+    (!is_expected).then_some(StepReason::WrongEnd { ended, expected })
 }
 
 fn judge(
@@ -238,10 +228,10 @@ fn judge(
     let observed = Observed {
         text: &text,
         dropped: result.output_dropped,
-        what: "output",
+        of: TextOf::Output,
     };
-    let program = request.argv.first().map_or("", String::as_str);
-    let container = container_of(command, context).and(command.service.as_ref());
+    let program = request.argv.first().cloned().unwrap_or_default();
+    let container = container_of(command, context).and(command.service.clone());
     let (exit_code, reason) = match &result.outcome {
         CommandOutcome::Exited(status) => (
             match status {
@@ -251,34 +241,26 @@ fn judge(
             unexpected_end(*status, command.end)
                 .or_else(|| first_violation(&expected_output(command, context), observed)),
         ),
-        CommandOutcome::Cancelled => (None, Some("ended before it was done".to_owned())),
+        CommandOutcome::Cancelled => (None, Some(StepReason::Ended(EndedDuring::Command))),
         CommandOutcome::TimedOut => (
             None,
-            Some(format!(
-                "still running after {}, so it was ended",
-                humantime::format_duration(step.timeout)
-            )),
+            Some(StepReason::TimedOut {
+                limit: step.timeout,
+            }),
         ),
         CommandOutcome::NotStarted {
             not_found: true, ..
-        } => (
-            None,
-            Some(match &container {
-                Some(service) => format!(
-                    "the command `{program}` does not exist inside the container of `{service}`, where this step runs"
-                ),
-                None => format!("the command `{program}` does not exist"),
-            }),
-        ),
+        } => (None, Some(StepReason::NoSuchCommand { program, container })),
         CommandOutcome::NotStarted { message, .. } => (
             None,
-            Some(format!(
-                "the command `{program}` cannot be executed: {message}"
-            )),
+            Some(StepReason::NotExecutable {
+                program,
+                message: message.clone(),
+            }),
         ),
     };
     Attempt {
-        reason,
+        reason: reason.map(Into::into),
         exit_code,
         http_status: None,
         output: text.into_owned(),
@@ -300,22 +282,14 @@ mod tests {
             assert_eq!(unexpected_end(status, kill), None, "{status}");
             assert_eq!(unexpected_end(status, ExpectedEnd::Code(137)), None);
         }
-        let why = |status, expected| unexpected_end(status, expected).unwrap();
-        assert_eq!(
-            why(ExitStatus::Signal(15), kill),
-            "ended by signal 15 (SIGTERM), expected signal 9 (SIGKILL)"
-        );
-        assert_eq!(
-            why(ExitStatus::Code(9), kill),
-            "exit code 9, expected signal 9 (SIGKILL)"
-        );
-        assert_eq!(
-            why(ExitStatus::Signal(9), ExpectedEnd::Code(0)),
-            "ended by signal 9 (SIGKILL)"
-        );
-        assert_eq!(
-            why(ExitStatus::Signal(9), ExpectedEnd::Code(9)),
-            "ended by signal 9 (SIGKILL), expected exit code 9"
-        );
+        for (ended, expected) in [
+            (ExitStatus::Signal(15), kill),
+            (ExitStatus::Code(9), kill),
+            (ExitStatus::Signal(9), ExpectedEnd::Code(0)),
+            (ExitStatus::Signal(9), ExpectedEnd::Code(9)),
+        ] {
+            let wrong = StepReason::WrongEnd { ended, expected };
+            assert_eq!(unexpected_end(ended, expected), Some(wrong));
+        }
     }
 }

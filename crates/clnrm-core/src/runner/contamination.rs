@@ -3,12 +3,14 @@
 
 use std::sync::Arc;
 
+use super::cause::SecondAttempt;
 use super::pools::Verdict;
 use super::result::{Suspect, TestStatus};
 use super::shared::Shared;
 use super::test_run::{self, FinishedTest};
 use crate::config::definition::TestDefinition;
 use crate::lifecycle::LiveInstance;
+use crate::services::service_manager::attempts::{AttemptsVerdict, over_two_attempts};
 
 /// Suspects per instance that a report names.
 const SUSPECTS: u32 = 20;
@@ -40,52 +42,41 @@ pub(super) async fn run_test(
         .partition(|one: &LiveInstance| !one.definition.ports_of_this_machine().is_empty());
     first.instances = others;
     dismiss(shared, index, fixed, &Verdict::Clean).await;
-    let mut second = test_run::run_test(shared, index, test, true).await;
-    second.report.duration += first.report.duration;
-    if second.report.status == TestStatus::Error && first.report.status == TestStatus::Failed {
-        // What it failed of is known; the second attempt only could not be made.
-        let why = second.report.reason.take().unwrap_or_default();
-        let mut report = first.report;
-        report.duration = second.report.duration;
-        let reason = report.reason.take().unwrap_or_default();
-        report.reason = Some(format!(
-            "{reason}; it could not be tried on fresh instances: {why}"
-        ));
-        dismiss(shared, index, first.instances, &Verdict::Clean).await;
-        return FinishedTest {
-            report,
-            instances: second.instances,
-        };
+    let second = test_run::run_test(shared, index, test, true).await;
+    let (of_first, of_second) = (first.report.status, second.report.status);
+    let verdict = over_two_attempts(of_first, ended.is_some(), of_second);
+    let duration = first.report.duration + second.report.duration;
+    let treatment = match verdict {
+        AttemptsVerdict::Contaminated => {
+            for instance in first.instances.iter().filter(was_used) {
+                let suspects = suspects(shared, instance).await;
+                first.report.suspects.extend(suspects);
+            }
+            Verdict::Quarantine(format!("`{}` failed on it alone", test.name))
+        }
+        // Cleaned like after any test.
+        _ => Verdict::Clean,
+    };
+    dismiss(shared, index, first.instances, &treatment).await;
+    let note = match verdict {
+        AttemptsVerdict::Confirmed => None,
+        AttemptsVerdict::NotMadeAgain => Some(SecondAttempt::NotMade {
+            why: second.report.reason.clone().map(Box::new),
+        }),
+        AttemptsVerdict::InstanceEnded => {
+            ended.map(|service| SecondAttempt::PassedAfterAnEnd { service })
+        }
+        AttemptsVerdict::Contaminated => Some(SecondAttempt::Passed),
+    };
+    let mut report = match note {
+        None => second.report,
+        Some(_) => first.report,
+    };
+    report.status = verdict.status(of_first, of_second);
+    report.duration = duration;
+    if let Some(cause) = &mut report.reason {
+        cause.second_attempt = note;
     }
-    if second.report.status != TestStatus::Passed {
-        // It is the test. What it had first is cleaned like after any test.
-        dismiss(shared, index, first.instances, &Verdict::Clean).await;
-        return second;
-    }
-    let mut report = first.report;
-    report.duration = second.report.duration;
-    if let Some(ended) = ended {
-        let why = report.reason.take().unwrap_or_default();
-        report.reason = Some(format!(
-            "{why}; an instance of `{ended}` ended under it, and on fresh ones it passed"
-        ));
-        report.status = TestStatus::Error;
-        dismiss(shared, index, first.instances, &Verdict::Clean).await;
-        return FinishedTest {
-            report,
-            instances: second.instances,
-        };
-    }
-    report.status = TestStatus::Contaminated;
-    for instance in first.instances.iter().filter(was_used) {
-        report.suspects.extend(suspects(shared, instance).await);
-    }
-    let why = report.reason.take().unwrap_or_default();
-    report.reason = Some(format!(
-        "{why} on instances that other tests had used; it passed on fresh ones"
-    ));
-    let verdict = Verdict::Quarantine(format!("`{}` failed on it alone", test.name));
-    dismiss(shared, index, first.instances, &verdict).await;
     FinishedTest {
         report,
         instances: second.instances,

@@ -11,9 +11,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::result::{
-    Afterwards, KeptService, ServiceFailure, StepReport, TestReport, milliseconds, whole_micros,
-};
+use super::cause::StepCause;
+use super::milliseconds::{self, whole_micros};
+use super::result::{Afterwards, KeptService, ServiceFailure, StepReport, TestReport};
 use crate::clock::{Clock, Timestamp, rfc3339};
 use crate::lifecycle::stopped::LeakReport;
 use crate::text;
@@ -101,7 +101,7 @@ pub enum EventKind {
         step: String,
         attempt: u32,
         max_attempts: u32,
-        reason: String,
+        reason: StepCause,
     },
     /// A step ended.
     StepFinished { test: usize, step: StepReport },

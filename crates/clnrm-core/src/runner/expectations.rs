@@ -4,6 +4,7 @@ use std::borrow::Cow;
 
 use regex::Regex;
 
+use super::cause::{StepReason, TextOf, Violation, WrongText};
 use crate::config::definition::Expectations;
 use crate::config::placeholder::{Bindings, render};
 use crate::text::plain;
@@ -15,13 +16,14 @@ pub(super) struct Observed<'a> {
     pub(super) text: &'a str,
     /// Bytes that were not.
     pub(super) dropped: u64,
-    /// What the text is, for messages: `output`, `body`.
-    pub(super) what: &'static str,
+    pub(super) of: TextOf,
 }
 
-/// The first expectation that does not hold, as a sentence.
-pub(super) fn first_violation(expected: &Expectations, observed: Observed<'_>) -> Option<String> {
-    let what = observed.what;
+/// The first expectation that does not hold.
+pub(super) fn first_violation(
+    expected: &Expectations,
+    observed: Observed<'_>,
+) -> Option<StepReason> {
     let (text, needle) = match expected.raw {
         true => (
             Cow::Borrowed(observed.text),
@@ -33,37 +35,39 @@ pub(super) fn first_violation(expected: &Expectations, observed: Observed<'_>) -
         ),
     };
     let text = &*text;
-    let kept_note = beyond_limit(observed) + raw_note(expected, observed.text);
+    let broken = |violation, wanted: &str| {
+        StepReason::WrongText(WrongText {
+            of: observed.of,
+            violation,
+            expected: wanted.to_owned(),
+            cut: (observed.dropped > 0).then_some((observed.text.len(), observed.dropped)),
+            without_codes: is_about_left_out_codes(expected, observed.text),
+        })
+    };
     if let Some(needle) = needle.filter(|needle| !text.contains(&**needle)) {
-        return Some(format!("the {what} does not contain `{needle}`{kept_note}"));
+        return Some(broken(Violation::DoesNotContain, &needle));
     }
     if let Some(pattern) = &expected.regex {
         match matches(pattern, text) {
             Ok(true) => {}
-            Ok(false) => return Some(format!("the {what} does not match `{pattern}`{kept_note}")),
-            Err(message) => return Some(message),
+            Ok(false) => return Some(broken(Violation::DoesNotMatch, pattern)),
+            Err(reason) => return Some(reason),
         }
     }
-    if let Some(pattern) = &expected.regex_not {
-        match matches(pattern, text) {
-            Ok(true) => return Some(format!("the {what} matches `{pattern}`, which it must not")),
-            Ok(false) if observed.dropped > 0 => {
-                return Some(format!(
-                    "it cannot be said that the {what} never matches `{pattern}`{kept_note}"
-                ));
-            }
-            Ok(false) => {}
-            Err(message) => return Some(message),
-        }
+    let pattern = expected.regex_not.as_ref()?;
+    match matches(pattern, text) {
+        Ok(true) => Some(broken(Violation::Matches, pattern)),
+        Ok(false) if observed.dropped > 0 => Some(broken(Violation::MayMatch, pattern)),
+        Ok(false) => None,
+        Err(reason) => Some(reason),
     }
-    None
 }
 
 /// Whether a pattern matches the text, or the text without its last newline: nearly every command ends its output
 /// with one, and `^PONG$` means the line.
 ///
 /// Patterns were compiled once when the file was read, so an error here means a definition made by hand.
-fn matches(pattern: &str, text: &str) -> Result<bool, String> {
+fn matches(pattern: &str, text: &str) -> Result<bool, StepReason> {
     match Regex::new(pattern) {
         Ok(regex) => {
             let line = text
@@ -71,12 +75,14 @@ fn matches(pattern: &str, text: &str) -> Result<bool, String> {
                 .map(|text| text.strip_suffix('\r').unwrap_or(text));
             Ok(regex.is_match(text) || line.is_some_and(|line| regex.is_match(line)))
         }
-        Err(error) => Err(format!("`{pattern}` is not a regular expression: {error}")),
+        Err(error) => Err(StepReason::Other {
+            message: format!("`{pattern}` is not a regular expression: {error}"),
+        }),
     }
 }
 
-/// Said where the text had what was left out and the expectation is about it.
-fn raw_note(expected: &Expectations, text: &str) -> &'static str {
+/// Whether the text had what was left out and the expectation is about it.
+fn is_about_left_out_codes(expected: &Expectations, text: &str) -> bool {
     let asks = |pattern: &Option<String>| {
         let signs = [
             "\u{1b}", "\r", "\\x1b", "\\x1B", "\\u001b", "\\u001B", "\\r",
@@ -84,20 +90,7 @@ fn raw_note(expected: &Expectations, text: &str) -> &'static str {
         (pattern.as_deref()).is_some_and(|pattern| signs.iter().any(|sign| pattern.contains(sign)))
     };
     let is_about_them = [&expected.regex, &expected.contains].into_iter().any(asks);
-    match !expected.raw && is_about_them && plain(text) != text {
-        true => "; colour codes and carriage returns are left out: `raw = true` keeps them",
-        false => "",
-    }
-}
-
-fn beyond_limit(observed: Observed<'_>) -> String {
-    match observed.dropped {
-        0 => String::new(),
-        dropped => format!(
-            " (only its first {} bytes were kept, {dropped} more were not looked at)",
-            observed.text.len()
-        ),
-    }
+    !expected.raw && is_about_them && plain(text) != text
 }
 
 /// Expected text may name a service's port; anything that is not a placeholder of this test is meant literally.
@@ -123,15 +116,20 @@ mod tests {
         }
     }
 
-    fn violation(expected: &Expectations, text: &str, dropped: u64) -> Option<String> {
-        first_violation(
-            expected,
-            Observed {
-                text,
-                dropped,
-                what: "output",
-            },
-        )
+    fn broken(expected: &Expectations, text: &str, dropped: u64) -> Option<WrongText> {
+        let observed = Observed {
+            text,
+            dropped,
+            of: TextOf::Output,
+        };
+        match first_violation(expected, observed)? {
+            StepReason::WrongText(wrong) => Some(wrong),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn violation(expected: &Expectations, text: &str, dropped: u64) -> Option<Violation> {
+        broken(expected, text, dropped).map(|wrong| wrong.violation)
     }
 
     #[test]
@@ -140,17 +138,19 @@ mod tests {
         assert_eq!(violation(&expect("^PONG$", "", ""), "PONG\n", 0), None);
         assert!(violation(&expect("", "^PONG$", ""), "PONG\r\n", 0).is_some());
         assert_eq!(violation(&expect("^a\nb$", "", ""), "a\r\nb\r\n", 0), None);
+        let of = |expected: Expectations| {
+            let wrong = broken(&expected, "PONG", 0).unwrap();
+            (wrong.violation, wrong.expected)
+        };
+        let named = |violation, text: &str| (violation, text.to_owned());
         assert_eq!(
-            violation(&expect("^PING", "", ""), "PONG", 0).unwrap(),
-            "the output does not match `^PING`"
+            of(expect("^PING", "", "")),
+            named(Violation::DoesNotMatch, "^PING")
         );
+        assert_eq!(of(expect("", "O", "")), named(Violation::Matches, "O"));
         assert_eq!(
-            violation(&expect("", "O", ""), "PONG", 0).unwrap(),
-            "the output matches `O`, which it must not"
-        );
-        assert_eq!(
-            violation(&expect("", "", "x"), "PONG", 0).unwrap(),
-            "the output does not contain `x`"
+            of(expect("", "", "x")),
+            named(Violation::DoesNotContain, "x")
         );
     }
 
@@ -168,17 +168,15 @@ mod tests {
             None
         );
         assert!(violation(&raw("^ok", ""), coloured, 0).is_some());
-        let told = violation(&expect("\\x1b\\[1m", "", ""), coloured, 0).unwrap();
-        assert!(told.ends_with("`raw = true` keeps them"), "{told}");
+        let told = broken(&expect("\\x1b\\[1m", "", ""), coloured, 0).unwrap();
+        assert!(told.without_codes, "{told:?}");
     }
 
     #[test]
     fn an_absence_cannot_be_proved_on_a_part() {
         assert_eq!(violation(&expect("P", "", "O"), "PONG", 5), None);
-        assert!(
-            violation(&expect("", "ERR", ""), "PONG", 5)
-                .unwrap()
-                .starts_with("it cannot be said")
-        );
+        let wrong = broken(&expect("", "ERR", ""), "PONG", 5).unwrap();
+        assert_eq!(wrong.violation, Violation::MayMatch);
+        assert_eq!(wrong.cut, Some((4, 5)));
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::cause::{StepReason, TextOf};
 use super::expectations::{Observed, first_violation, rendered};
 use super::step::Attempt;
 use crate::config::definition::HttpStep;
@@ -19,7 +20,11 @@ const BODY_LIMIT_BYTES: usize = 8 * 1024 * 1024;
 pub(super) async fn attempt(step: &HttpStep, bindings: &Bindings, timeout: Duration) -> Attempt {
     let request = match prepare(step, bindings) {
         Ok(request) => request,
-        Err(error) => return Attempt::failed(error.to_string()),
+        Err(error) => {
+            return Attempt::failed(StepReason::Other {
+                message: error.to_string(),
+            });
+        }
     };
     let limits = http::Limits {
         timeout,
@@ -28,7 +33,9 @@ pub(super) async fn attempt(step: &HttpStep, bindings: &Bindings, timeout: Durat
     let Prepared { url, headers, body } = request;
     match http::request(&step.method, &url, &headers, body, limits).await {
         Ok(answer) => judge(step, &answer, bindings),
-        Err(error) => Attempt::failed(one_line(&error)),
+        Err(error) => Attempt::failed(StepReason::Other {
+            message: one_line(&error),
+        }),
     }
 }
 
@@ -65,38 +72,40 @@ fn judge(step: &HttpStep, answer: &http::Answer, bindings: &Bindings) -> Attempt
                 Observed {
                     text: &body,
                     dropped: 0,
-                    what: "body",
+                    of: TextOf::Body,
                 },
             )
         });
     Attempt {
-        reason: violation,
+        reason: violation.map(Into::into),
         http_status: Some(answer.status),
         output: body.into_owned(),
         ..Attempt::default()
     }
 }
 
-fn status_violation(step: &HttpStep, status: u16) -> Option<String> {
-    match step.status {
-        Some(expected) if expected == status => None,
-        Some(expected) => Some(format!("the status is {status}, expected {expected}")),
-        None if (200..300).contains(&status) => None,
-        None => Some(format!("the status is {status}, expected 2xx")),
-    }
+fn status_violation(step: &HttpStep, status: u16) -> Option<StepReason> {
+    let expected = step.status;
+    let is_expected = expected.map_or((200..300).contains(&status), |code| code == status);
+    (!is_expected).then_some(StepReason::WrongStatus { status, expected })
 }
 
-fn header_violation(step: &HttpStep, answer: &http::Answer) -> Option<String> {
+fn header_violation(step: &HttpStep, answer: &http::Answer) -> Option<StepReason> {
     step.header_regex.iter().find_map(|(name, pattern)| {
         let Some(value) = answer
             .headers
             .get(name)
             .map(|value| String::from_utf8_lossy(value.as_bytes()))
         else {
-            return Some(format!("there is no header `{name}`"));
+            return Some(StepReason::NoHeader {
+                header: name.clone(),
+            });
         };
         let matches = Regex::new(pattern).is_ok_and(|regex| regex.is_match(&value));
-        (!matches)
-            .then(|| format!("the header `{name}` is `{value}`, which does not match `{pattern}`"))
+        (!matches).then(|| StepReason::WrongHeader {
+            header: name.clone(),
+            value: value.into_owned(),
+            pattern: pattern.clone(),
+        })
     })
 }

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: anything that prints. What happens is told as [`event::RunEvent`]s.
 
+pub mod cause;
 mod command_step;
 mod contamination;
 mod early_end;
@@ -10,6 +11,7 @@ mod expectations;
 mod http_step;
 mod kept;
 mod memory_watch;
+mod milliseconds;
 mod neighbourhood;
 mod pools;
 pub mod result;

@@ -9,7 +9,8 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::EventKind;
-use super::result::{Afterwards, Outcome, rounded_ms};
+use super::milliseconds;
+use super::result::{Afterwards, Outcome};
 use super::shared::Shared;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
@@ -257,7 +258,7 @@ impl Shared {
             Ok(GivenBack::Free) => Afterwards {
                 outcome: Outcome::Pooled,
                 reason: None,
-                cleaned_ms: Some(rounded_ms(cleaned_in)),
+                cleaned_ms: Some(milliseconds::rounded(cleaned_in)),
             },
             Ok(GivenBack::Surplus) => {
                 self.stop_used(instance).await;

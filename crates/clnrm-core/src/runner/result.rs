@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cause::{StepCause, TestCause, TestReason};
 use super::event::{EventKind, RunEvent};
+use super::milliseconds;
 use crate::clock::{Timestamp, rfc3339};
 use crate::lifecycle::stopped::LeakReport;
+pub use crate::services::service_manager::attempts::TestStatus;
 use crate::text;
 
-/// The end of a run. JSON is this very struct (schema `clnrm.run/1`).
+/// The end of a run. JSON is this very struct (schema `clnrm.run/1`), with causes in words.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct RunReport {
     /// Always [`RunReport::SCHEMA`].
@@ -64,20 +67,6 @@ pub struct RunSummary {
     pub flaky: usize,
 }
 
-/// How a test ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TestStatus {
-    Passed,
-    /// A step or an assertion failed.
-    Failed,
-    /// A service failed, or the test could not be run.
-    Error,
-    Skipped,
-    /// It failed on instances that other tests had used, and passed on fresh ones.
-    Contaminated,
-}
-
 /// A test that held an instance before the one that it spoiled.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Suspect {
@@ -108,8 +97,8 @@ pub struct TestReport {
     pub suspects: Vec<Suspect>,
     /// Every step, run or not.
     pub steps: Vec<StepReport>,
-    /// Why it failed or was an error or was skipped, in one sentence.
-    pub reason: Option<String>,
+    /// Why it failed or was an error or was skipped.
+    pub reason: Option<TestCause>,
     /// The services that failed, with their logs.
     pub service_failures: Vec<ServiceFailure>,
 }
@@ -215,9 +204,9 @@ pub struct StepReport {
     pub duration: Duration,
     pub attempts: u32,
     /// Where it passed only when repeated: why the attempt before failed.
-    pub earlier_failure: Option<String>,
+    pub earlier_failure: Option<StepCause>,
     /// Why it failed or was skipped.
-    pub reason: Option<String>,
+    pub reason: Option<StepCause>,
     /// The last attempt's exit code.
     pub exit_code: Option<i32>,
     /// The last attempt's HTTP status.
@@ -228,7 +217,12 @@ pub struct StepReport {
 
 impl TestReport {
     /// A test of which no step ran.
-    pub(crate) fn not_run(name: String, file: PathBuf, status: TestStatus, reason: String) -> Self {
+    pub(crate) fn not_run(
+        name: String,
+        file: PathBuf,
+        status: TestStatus,
+        reason: TestReason,
+    ) -> Self {
         Self {
             name,
             file,
@@ -237,14 +231,14 @@ impl TestReport {
             services: Vec::new(),
             suspects: Vec::new(),
             steps: Vec::new(),
-            reason: Some(reason),
+            reason: Some(reason.into()),
             service_failures: Vec::new(),
         }
     }
 
     /// The steps that passed only when they were repeated, and why the attempt before failed.
-    pub(crate) fn flaky_steps(&self) -> impl Iterator<Item = (&StepReport, &str)> {
-        (self.steps.iter()).filter_map(|step| Some((step, step.earlier_failure.as_deref()?)))
+    pub(crate) fn flaky_steps(&self) -> impl Iterator<Item = (&StepReport, &StepCause)> {
+        (self.steps.iter()).filter_map(|step| Some((step, step.earlier_failure.as_ref()?)))
     }
 
     /// Whether it passed, and would have failed without repeating a step.
@@ -334,37 +328,5 @@ impl RunReport {
             leaks: LeakReport::default(),
             interrupted_by: None,
         }
-    }
-}
-
-/// Milliseconds, to the microsecond.
-pub(super) fn rounded_ms(duration: Duration) -> f64 {
-    (duration.as_secs_f64() * 1e6).round() / 1e3
-}
-
-/// As a record holds it, so that what is printed now and from the record is the same.
-pub(super) fn whole_micros(duration: Duration) -> Duration {
-    Duration::from_micros(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
-}
-
-/// Durations as milliseconds, to the microsecond.
-pub(super) mod milliseconds {
-    use std::time::Duration;
-
-    use serde::{Deserialize as _, Deserializer, Serializer, de::Error as _};
-
-    pub(in crate::runner) fn serialize<S: Serializer>(
-        duration: &Duration,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.serialize_f64(super::rounded_ms(*duration))
-    }
-
-    pub(in crate::runner) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<Duration, D::Error> {
-        let milliseconds = f64::deserialize(deserializer)?;
-        let seconds = (milliseconds * 1e3).round() / 1e6;
-        Duration::try_from_secs_f64(seconds).map_err(D::Error::custom)
     }
 }

@@ -8,6 +8,7 @@ use thiserror::Error;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use super::cause::{StepReason, TestReason};
 use super::contamination;
 use super::event::{EventKind, Events};
 use super::pools::Pools;
@@ -250,9 +251,9 @@ async fn run_one(
     options: RunOptions,
 ) -> Vec<LiveInstance> {
     let finished = if shared.cancel.is_cancelled() {
-        not_run(test, "interrupted")
+        not_run(test, TestReason::Interrupted)
     } else if stop_starting.load(Ordering::Acquire) {
-        not_run(test, "an earlier test did not pass (--fail-fast)")
+        not_run(test, TestReason::FailFast)
     } else {
         shared.events.tell(EventKind::TestStarted {
             test: index,
@@ -272,17 +273,20 @@ async fn run_one(
     finished.instances
 }
 
-fn not_run(test: &TestDefinition, reason: &str) -> FinishedTest {
+fn not_run(test: &TestDefinition, reason: TestReason) -> FinishedTest {
     let steps = test.steps.iter();
     let report = TestReport {
         steps: steps
-            .map(|step| step::skipped(step, reason.to_owned()))
+            .map(|step| {
+                let cause = reason.clone();
+                step::skipped(step, StepReason::TestNotRun { cause })
+            })
             .collect(),
         ..TestReport::not_run(
             test.name.clone(),
             test.file.clone(),
             TestStatus::Skipped,
-            reason.to_owned(),
+            reason,
         )
     };
     FinishedTest {

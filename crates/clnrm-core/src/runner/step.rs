@@ -6,8 +6,10 @@ use std::path::PathBuf;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::cause::{EndedDuring, StepCause, StepReason};
 use super::event::{EventKind, Events};
-use super::result::{StepReport, StepStatus, whole_micros};
+use super::milliseconds::whole_micros;
+use super::result::{StepReport, StepStatus};
 use super::{command_step, http_step};
 use crate::config::definition::{StepAction, StepDefinition};
 use crate::config::placeholder::Bindings;
@@ -47,7 +49,7 @@ pub(super) struct StepContext<'a> {
 #[derive(Debug, Default)]
 pub(super) struct Attempt {
     /// Why it failed; `None` = as expected.
-    pub(super) reason: Option<String>,
+    pub(super) reason: Option<StepCause>,
     /// Exit code of a command.
     pub(super) exit_code: Option<i32>,
     /// Status of an answer.
@@ -57,9 +59,9 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    pub(super) fn failed(reason: String) -> Self {
+    pub(super) fn failed(reason: StepReason) -> Self {
         Self {
-            reason: Some(reason),
+            reason: Some(reason.into()),
             ..Self::default()
         }
     }
@@ -77,9 +79,7 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
             StepAction::Http(http) => {
                 let attempt = http_step::attempt(http, context.bindings, step.timeout);
                 let attempt = context.cancel.run_until_cancelled(attempt).await;
-                attempt.unwrap_or_else(|| {
-                    Attempt::failed("ended before there was an answer".to_owned())
-                })
+                attempt.unwrap_or_else(|| Attempt::failed(StepReason::Ended(EndedDuring::Request)))
             }
         };
         let retry_reason = attempt
@@ -109,7 +109,7 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
         {
             return report(
                 step,
-                Attempt::failed("ended between two attempts".to_owned()),
+                Attempt::failed(StepReason::Ended(EndedDuring::Pause)),
                 attempts,
                 started,
             );
@@ -118,14 +118,14 @@ pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> Ste
 }
 
 /// A step that was not run.
-pub(super) fn skipped(step: &StepDefinition, reason: String) -> StepReport {
+pub(super) fn skipped(step: &StepDefinition, reason: StepReason) -> StepReport {
     StepReport {
         name: step.name.clone(),
         status: StepStatus::Skipped,
         duration: std::time::Duration::ZERO,
         attempts: 0,
         earlier_failure: None,
-        reason: Some(reason),
+        reason: Some(reason.into()),
         exit_code: None,
         http_status: None,
         output_tail: None,

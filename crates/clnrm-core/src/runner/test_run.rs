@@ -7,13 +7,14 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::cause::{ServiceCondition, StepReason, TestReason};
 use super::command_step::test_variables;
 use super::early_end::{hear_of_an_end, how_it_ended, unwanted_end};
 use super::event::EventKind;
 use super::memory_watch::MemoryWatch;
+use super::milliseconds::{self, whole_micros};
 use super::result::{
     InstanceOrigin, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport, TestStatus,
-    rounded_ms, whole_micros,
 };
 use super::service_set::{self, ServiceSet, Wish};
 use super::shared::Shared;
@@ -83,10 +84,9 @@ pub(super) async fn run_test(
     };
     let mut services = service_set::start_all(shared, &wish, &test.services, &starting).await;
     let steps = if starting.is_cancelled() {
-        let reason = "its services did not start".to_owned();
-        test.steps
-            .iter()
-            .map(|step| step::skipped(step, reason.clone()))
+        let steps = test.steps.iter();
+        steps
+            .map(|step| step::skipped(step, StepReason::ServicesNotStarted))
             .collect()
     } else {
         with_services(shared, index, test, &mut services, &watch).await
@@ -203,11 +203,9 @@ async fn run_steps(
         });
         let mut report = step::run(definition, &context).await;
         let kills = memory.kills();
-        report.reason = (report.reason).map(|reason| {
-            kills
-                .into_iter()
-                .fold(reason, |all, one| format!("{all}; {one}"))
-        });
+        if let Some(cause) = &mut report.reason {
+            cause.out_of_memory = kills;
+        }
         shared.events.tell(EventKind::StepFinished {
             test: index,
             step: report.clone(),
@@ -225,21 +223,23 @@ fn skip_reason(
     done: &[StepReport],
     broken_by: Option<&str>,
     cancel: &CancellationToken,
-) -> Option<String> {
+) -> Option<StepReason> {
     if cancel.is_cancelled() {
-        return Some("the test was ended before it".to_owned());
+        return Some(StepReason::TestEnded);
     }
     if let Some(name) = broken_by {
-        return Some(format!("step `{name}` failed"));
+        return Some(StepReason::EarlierStepFailed {
+            step: name.to_owned(),
+        });
     }
     let passed = |name: &String| {
         done.iter()
             .any(|step| step.name == *name && step.status == StepStatus::Passed)
     };
     let missing = step.depends_on.iter().find(|name| !passed(name))?;
-    Some(format!(
-        "step `{missing}`, on which it depends, did not pass"
-    ))
+    Some(StepReason::DependencyNotPassed {
+        step: missing.clone(),
+    })
 }
 
 /// Cuts the test short when an instance ends under it that must not.
@@ -261,8 +261,8 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
         job: instance.is_job(),
         ended: how_it_ended(instance),
         warm: instance.acquired.warm,
-        lease_ms: rounded_ms(instance.acquired.waited),
-        verified_ms: instance.acquired.cleaned_in.map(rounded_ms),
+        lease_ms: milliseconds::rounded(instance.acquired.waited),
+        verified_ms: instance.acquired.cleaned_in.map(milliseconds::rounded),
         ready_ms: u64::try_from(instance.ready_in.as_millis()).unwrap_or(u64::MAX),
         address: instance.reached.address(),
         condition: None,
@@ -310,9 +310,11 @@ async fn tell_conditions(project: &Project, services: &[LiveInstance], report: &
         for used in uses.filter(|used| used.instance_id == instance.id.0) {
             used.condition = Some(condition.to_string());
         }
-        if let Some(reason) = &mut report.reason {
-            let service = &instance.definition.name;
-            reason.push_str(&format!("; service `{service}` is {condition}"));
+        if let Some(cause) = &mut report.reason {
+            cause.conditions.push(ServiceCondition {
+                service: instance.definition.name.clone(),
+                condition: condition.to_string(),
+            });
         }
     }
 }
@@ -334,23 +336,29 @@ fn judge(
             report.service_failures.push((**failure).clone());
             (
                 TestStatus::Error,
-                Some(format!("service `{}` died", failure.service)),
+                Some(TestReason::ServiceDied {
+                    service: failure.service.clone(),
+                }),
             )
         }
         // After a failure, the time may be up before everything is cleaned up.
         Some(CutShort::TimedOut(limit)) if report.service_failures.is_empty() => {
             time_was_up(report, *limit, given_up)
         }
-        None if interrupted => (TestStatus::Skipped, Some("interrupted".to_owned())),
+        None if interrupted => (TestStatus::Skipped, Some(TestReason::Interrupted)),
         Some(CutShort::TimedOut(_)) | None => {
             match (report.service_failures.first(), failed_step) {
                 (Some(failure), _) => (
                     TestStatus::Error,
-                    Some(format!("service `{}` did not start", failure.service)),
+                    Some(TestReason::ServiceNotStarted {
+                        service: failure.service.clone(),
+                    }),
                 ),
                 (None, Some(step)) => (
                     TestStatus::Failed,
-                    Some(format!("step `{}` failed", step.name)),
+                    Some(TestReason::StepFailed {
+                        step: step.name.clone(),
+                    }),
                 ),
                 (None, None) => match broken_assertion(report, test) {
                     Some(broken) => (TestStatus::Failed, Some(broken)),
@@ -360,7 +368,7 @@ fn judge(
         }
     };
     report.status = status;
-    report.reason = reason;
+    report.reason = reason.map(Into::into);
 }
 
 /// A test whose services were not ready in its time says nothing of what it tests.
@@ -368,15 +376,14 @@ fn time_was_up(
     report: &mut TestReport,
     limit: Duration,
     given_up: Vec<ServiceFailure>,
-) -> (TestStatus, Option<String>) {
-    let limit = humantime::format_duration(limit);
+) -> (TestStatus, Option<TestReason>) {
     let Some(first) = given_up.first() else {
-        let reason = format!("the test's time of {limit} was up");
-        return (TestStatus::Failed, Some(reason));
+        return (TestStatus::Failed, Some(TestReason::TimeUp { limit }));
     };
-    let service = &first.service;
-    let reason =
-        format!("service `{service}` was not ready when the test's time of {limit} was up");
+    let reason = TestReason::ServiceNotReady {
+        service: first.service.clone(),
+        limit,
+    };
     let late = given_up.into_iter().map(|failure| ServiceFailure {
         hint: failure.hint.or_else(|| Some(TIME_HINT.to_owned())),
         ..failure
@@ -387,7 +394,7 @@ fn time_was_up(
 
 const TIME_HINT: &str = "the `timeout` of a test covers the start of its services, too";
 
-fn broken_assertion(report: &TestReport, test: &TestDefinition) -> Option<String> {
+fn broken_assertion(report: &TestReport, test: &TestDefinition) -> Option<TestReason> {
     let wanted = test.assertions.min_commands_executed?;
     let is_command = |name: &String| {
         test.steps
@@ -399,7 +406,5 @@ fn broken_assertion(report: &TestReport, test: &TestDefinition) -> Option<String
         .iter()
         .filter(|step| step.attempts > 0 && is_command(&step.name))
         .count();
-    (executed < wanted as usize).then(|| {
-        format!("{executed} commands were executed, the assertion wants at least {wanted}")
-    })
+    (executed < wanted as usize).then_some(TestReason::TooFewCommands { executed, wanted })
 }

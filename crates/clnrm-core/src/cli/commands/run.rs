@@ -18,6 +18,7 @@ use crate::config::{self, ConfigError};
 use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
+use crate::runner::cause::TestReason;
 use crate::runner::event::{EventKind, Events};
 use crate::runner::result::{RunReport, TestReport, TestStatus};
 use crate::runner::{self, RunError, RunOptions};
@@ -93,7 +94,9 @@ impl<E: Into<CliError>> From<E> for NoRun {
                 "clnrm".to_owned(),
                 PathBuf::new(),
                 TestStatus::Error,
-                one_line(error.error.as_ref()),
+                TestReason::NotRun {
+                    message: one_line(error.error.as_ref()),
+                },
             )],
         };
         Self { error, tests }
@@ -137,12 +140,13 @@ fn load(
             Ok(test) => {
                 let name = test.name.clone();
                 tests.push(test);
-                let reason = "not run: not every file could be read".to_owned();
-                (name, TestStatus::Skipped, reason)
+                (name, TestStatus::Skipped, TestReason::OtherFileUnread)
             }
             Err(error) => {
-                let reason = sentences(&error).join("\n");
+                let message = sentences(&error).join("
+");
                 wrong.push(error);
+                let reason = TestReason::NotRun { message };
                 (config::name_of(file), TestStatus::Error, reason)
             }
         };

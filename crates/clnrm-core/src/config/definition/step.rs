@@ -4,6 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::launch::CommandLine;
 use crate::config::signal;
 
@@ -57,7 +59,8 @@ pub struct CommandStep {
 }
 
 /// How a command must end. A signal and the code that a shell makes of it are the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum ExpectedEnd {
     Code(i32),
     /// By the signal of this number.

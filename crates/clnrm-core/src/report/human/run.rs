@@ -4,9 +4,11 @@ use std::io::{self, Write};
 
 use crate::lifecycle::stopped::LeakReport;
 use crate::report::human::{View, block, failure, paragraph};
+use crate::report::reason::{of_step, of_test};
 use crate::report::style::Paint;
 use crate::report::text::safe_line;
 use crate::report::units;
+use crate::runner::cause::StepCause;
 use crate::runner::result::{
     InstanceOrigin, Outcome, RunReport, RunSummary, ServiceUse, StepReport, StepStatus, TestReport,
     TestStatus,
@@ -73,10 +75,11 @@ fn flaky_note(flaky: usize) -> String {
 }
 
 /// `passed at attempt 2, flaky: exit code 1, expected 0`.
-pub(crate) fn flaky(step: &StepReport, earlier_failure: &str) -> String {
+pub(crate) fn flaky(step: &StepReport, earlier_failure: &StepCause) -> String {
     format!(
-        "passed at attempt {}, flaky: {earlier_failure}",
-        step.attempts
+        "passed at attempt {}, flaky: {}",
+        step.attempts,
+        of_step(earlier_failure)
     )
 }
 
@@ -116,8 +119,8 @@ pub(crate) fn test_details(
     margin: &str,
     view: View,
 ) -> io::Result<()> {
-    if let Some(reason) = test.reason.as_deref().filter(|reason| !told(test, reason)) {
-        paragraph(out, margin, "", reason)?;
+    if let Some(cause) = &test.reason {
+        paragraph(out, margin, "", &of_test(cause))?;
     }
     for suspect in &test.suspects {
         let run = match &suspect.run_id {
@@ -142,22 +145,6 @@ pub(crate) fn test_details(
     test.steps
         .iter()
         .try_for_each(|step| self::step(out, step, margin, view))
-}
-
-/// Whether a failed step or service below tells the test's reason anyway.
-fn told(test: &TestReport, reason: &str) -> bool {
-    let steps = test
-        .steps
-        .iter()
-        .filter(|step| step.status == StepStatus::Failed)
-        .filter_map(|step| step.reason.as_deref());
-    let services = test
-        .service_failures
-        .iter()
-        .map(|failure| failure.message.as_str());
-    steps
-        .chain(services)
-        .any(|text| !text.is_empty() && reason.contains(text))
 }
 
 /// Where the reason does not say it: a test may pass although a service of it is not well.
@@ -242,13 +229,12 @@ fn what_became_of_it(service: &ServiceUse) -> String {
 fn step(out: &mut dyn Write, step: &StepReport, margin: &str, view: View) -> io::Result<()> {
     let name = safe_line(&step.name);
     let took = units::duration(step.duration);
-    let reason = step.reason.as_deref().unwrap_or_default();
+    let reason = step.reason.as_ref().map(of_step).unwrap_or_default();
+    if let Some(earlier_failure) = &step.earlier_failure {
+        let text = format!("step {name} {}", flaky(step, earlier_failure));
+        return paragraph(out, margin, "", &text);
+    }
     match step.status {
-        StepStatus::Passed if step.earlier_failure.is_some() => {
-            let earlier_failure = step.earlier_failure.as_deref().unwrap_or_default();
-            let text = format!("step {name} {}", flaky(step, earlier_failure));
-            paragraph(out, margin, "", &text)
-        }
         StepStatus::Passed if view.verbose => {
             writeln!(out, "{margin}step {name} passed in {took}")
         }

@@ -4,15 +4,23 @@ use serde_json::{Value, json};
 
 use super::NOW;
 use super::manage::{pass, service, with_prediction};
-use super::run_fixtures::{everything, failed, flaky, passed, report};
+use super::run_fixtures::{everything, flaky, passed, report};
 use crate::report::human::tests::rendered;
 use crate::report::manage::document::ManageReport;
 use crate::report::{json, junit, tap};
+use crate::runner::cause::TestReason;
 use crate::runner::result::{RunReport, TestReport, TestStatus};
 use crate::services::service_manager::NotEnoughData;
 
+fn run_value_of(report: &RunReport) -> Value {
+    parsed(rendered(|out| json::write_run(out, report)))
+}
+
 fn value_of(report: &impl serde::Serialize) -> Value {
-    let text = rendered(|out| json::write(out, report));
+    parsed(rendered(|out| json::write(out, report)))
+}
+
+fn parsed(text: String) -> Value {
     assert!(text.ends_with("}\n"), "{text}");
     serde_json::from_str(&text).expect("valid JSON")
 }
@@ -43,7 +51,7 @@ fn the_manage_report_has_the_names_that_scripts_rely_on() {
 
 #[test]
 fn the_run_report_has_the_names_that_scripts_rely_on() {
-    let value = value_of(&everything());
+    let value = run_value_of(&everything());
     assert_eq!(value["schema"], "clnrm.run/1");
     assert_eq!(
         value["summary"],
@@ -52,6 +60,12 @@ fn the_run_report_has_the_names_that_scripts_rely_on() {
     assert_eq!(value["tests"][0]["status"], "passed");
     assert_eq!(value["tests"][0]["duration_ms"], 1234.0);
     assert_eq!(value["tests"][2]["service_failures"][0]["service"], "db");
+    assert_eq!(value["tests"][0]["reason"], Value::Null);
+    assert_eq!(value["tests"][1]["reason"], "step `health #1` failed");
+    assert_eq!(
+        value["tests"][1]["steps"][1]["reason"],
+        "the output does not match `ok`"
+    );
 }
 
 #[test]
@@ -65,29 +79,31 @@ fn junit_of_every_outcome() {
       </testsuite>
       <testsuite name="./tests/api.clnrm.toml" tests="1" failures="1" errors="0" skipped="0" time="2.100">
         <testcase name="api" classname="tests.api" file="./tests/api.clnrm.toml" time="2.100">
-          <failure message="step `health #1`: the output does not match /ok/" type="failure">step warm up passed in 12 ms
-    step health #1 failed in 12 ms after 3 attempts: the output does not match /ok/
+          <failure message="step `health #1` failed: the output does not match `ok`" type="failure">step `health #1` failed
+    step warm up passed in 12 ms
+    step health #1 failed in 12 ms after 3 attempts: the output does not match `ok`
       | curl: (7)
       |
       | refused &lt;&amp;"]]&gt;\u{0}
-    step load skipped: step health #1 failed
+    step load skipped: step `health #1` failed
     </failure>
         </testcase>
       </testsuite>
       <testsuite name="tests/database.clnrm.toml" tests="1" failures="0" errors="1" skipped="0" time="0.310">
         <testcase name="database" classname="tests.database" file="tests/database.clnrm.toml" time="0.310">
-          <error message="service db failed: it exited with code 1 before it was ready" type="error">service db (db-7) failed: it exited with code 1 before it was ready
+          <error message="service `db` did not start: it exited with code 1 before it was ready" type="error">service `db` did not start
+    service db (db-7) failed: it exited with code 1 before it was ready
       hint: is another server using its port?
       db | LOG: starting
       db | FATAL: port 5432 is taken
       the whole log: .clnrm/instances/db-7/log
-    step query skipped: service db failed
+    step query skipped: its services did not start
     </error>
         </testcase>
       </testsuite>
       <testsuite name="tests/slow.clnrm.toml" tests="1" failures="0" errors="0" skipped="1" time="0.000">
         <testcase name="slow" classname="tests.slow" file="tests/slow.clnrm.toml" time="0.000">
-          <skipped message="--fail-fast: api failed"/>
+          <skipped message="an earlier test did not pass (--fail-fast)"/>
         </testcase>
       </testsuite>
     </testsuites>
@@ -108,17 +124,6 @@ fn junit_escapes_and_groups() {
 }
 
 #[test]
-fn a_failure_without_a_reason_takes_that_of_its_first_failed_step() {
-    let mut test = failed();
-    test.reason = None;
-    let text = rendered(|out| junit::write(out, &report(vec![test])));
-    assert!(
-        text.contains("message=\"step health #1: the output does not match /ok/\""),
-        "{text}"
-    );
-}
-
-#[test]
 fn tap_of_every_outcome() {
     let text = rendered(|out| tap::write(out, &everything()));
     insta::assert_snapshot!(text, @r#"
@@ -133,27 +138,27 @@ fn tap_of_every_outcome() {
         ok 1 - warm up
         not ok 2 - health \#1
           ---
-          message: "the output does not match /ok/"
+          message: "the output does not match `ok`"
           duration: "12 ms"
           output:
             - "curl: (7)"
             - ""
             - "refused <&\"]]>\\u{0}"
           ...
-        ok 3 - load # SKIP step health \#1 failed
+        ok 3 - load # SKIP step `health \#1` failed
     not ok 2 - api
       ---
-      message: "step `health #1`: the output does not match /ok/"
+      message: "step `health #1` failed: the output does not match `ok`"
       severity: "fail"
       file: "./tests/api.clnrm.toml"
       duration: "2.1 s"
       ...
     # Subtest: database
         1..1
-        ok 1 - query # SKIP service db failed
+        ok 1 - query # SKIP its services did not start
     not ok 3 - database
       ---
-      message: "service db failed: it exited with code 1 before it was ready"
+      message: "service `db` did not start: it exited with code 1 before it was ready"
       severity: "error"
       file: "tests/database.clnrm.toml"
       duration: "310 ms"
@@ -164,7 +169,7 @@ fn tap_of_every_outcome() {
             - "LOG: starting"
             - "FATAL: port 5432 is taken"
       ...
-    ok 4 - slow # SKIP --fail-fast: api failed
+    ok 4 - slow # SKIP an earlier test did not pass (--fail-fast)
     "#);
 }
 
@@ -196,7 +201,7 @@ fn a_flaky_test_is_told_to_machines() {
         text.contains("    ok 1 - second time\n    # second time passed at attempt 2, flaky: exit code 1, expected 0\nok 1 - flaky\n# flaky: "),
         "{text}"
     );
-    let value = value_of(&flaky);
+    let value = run_value_of(&flaky);
     assert_eq!(value["summary"]["flaky"], 1);
     assert_eq!(
         value["tests"][0]["steps"][0]["earlier_failure"],
@@ -205,22 +210,11 @@ fn a_flaky_test_is_told_to_machines() {
 }
 
 #[test]
-fn a_reason_that_names_a_step_is_told_with_its_cause() {
-    let mut test = failed();
-    test.reason = Some("step `health #1` failed".to_owned());
-    let text = rendered(|out| junit::write(out, &report(vec![test])));
-    assert!(
-        text.contains("message=\"step `health #1` failed: the output does not match /ok/\""),
-        "{text}"
-    );
-}
-
-#[test]
 fn a_path_that_is_not_utf8_does_not_cost_the_report() {
     use std::os::unix::ffi::OsStrExt as _;
     let mut test = passed();
     test.file = std::ffi::OsStr::from_bytes(b"caf\xe9.clnrm.toml").into();
-    let value = value_of(&report(vec![test]));
+    let value = run_value_of(&report(vec![test]));
     assert_eq!(value["tests"][0]["file"], "caf\u{fffd}.clnrm.toml");
 }
 
@@ -230,7 +224,9 @@ fn an_error_that_is_no_files_has_a_name_all_the_same() {
         "clnrm".to_owned(),
         std::path::PathBuf::new(),
         TestStatus::Error,
-        "nowhere: no such file or directory".to_owned(),
+        TestReason::NotRun {
+            message: "nowhere: no such file or directory".to_owned(),
+        },
     );
     let report = RunReport::without_run(vec![error], NOW);
     let text = rendered(|out| junit::write(out, &report));
@@ -249,7 +245,9 @@ fn a_run_that_could_not_begin_is_a_whole_document() {
         "broken".to_owned(),
         "broken.clnrm.toml".into(),
         TestStatus::Error,
-        "broken.clnrm.toml:2:1: unknown key `comand`".to_owned(),
+        TestReason::NotRun {
+            message: "broken.clnrm.toml:2:1: unknown key `comand`".to_owned(),
+        },
     );
     let none = RunReport::without_run(vec![], NOW);
     let broken = RunReport::without_run(vec![test], NOW);
@@ -266,5 +264,5 @@ fn a_run_that_could_not_begin_is_a_whole_document() {
         text.contains("tests=\"0\"") && text.ends_with("</testsuites>\n"),
         "{text}"
     );
-    assert_eq!(value_of(&none)["run_id"], Value::Null);
+    assert_eq!(run_value_of(&none)["run_id"], Value::Null);
 }

@@ -7,6 +7,7 @@ use super::{NOW, milliseconds};
 use crate::report::checkout::Checkout;
 use crate::report::progress::Progress;
 use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
+use crate::runner::cause::StepReason;
 use crate::runner::event::{EventKind, RunEvent};
 use crate::runner::result::{Afterwards, Outcome, RunReport, StepStatus};
 
@@ -50,7 +51,10 @@ fn events() -> Vec<EventKind> {
             step: "ping".to_owned(),
             attempt: 1,
             max_attempts: 3,
-            reason: "\u{1b}[31mrefused\nforged".to_owned(),
+            reason: StepReason::Other {
+                message: "\u{1b}[31mrefused\nforged".to_owned(),
+            }
+            .into(),
         },
         EventKind::StepFinished {
             test: 0,
@@ -193,7 +197,7 @@ fn github_gets_an_annotation_per_failed_test() {
     let lines = lines_of(style, false);
     assert!(
         lines.ends_with(
-            "::error file=back/tests/api.clnrm.toml,title=clnrm%3A api::step `health #1`: the output does not match /ok/\n"
+            "::error file=back/tests/api.clnrm.toml,title=clnrm%3A api::step `health #1` failed: the output does not match `ok`\n"
         ),
         "{lines}"
     );

@@ -5,6 +5,7 @@ use crate::lifecycle::stopped::LeakReport;
 use crate::report::github::append_step_summary;
 use crate::report::human::run::{run, summary};
 use crate::report::human::tests::{PLAIN, VERBOSE, rendered};
+use crate::runner::cause::TestReason;
 use crate::runner::result::{RunReport, RunSummary, TestStatus};
 
 #[test]
@@ -13,18 +14,20 @@ fn every_outcome() {
     insta::assert_snapshot!(text, @r#"
     PASS  cache  (tests/cache.clnrm.toml)  1.2 s
     FAIL  api  (./tests/api.clnrm.toml)  2.1 s
-          step health #1 failed in 12 ms after 3 attempts: the output does not match /ok/
+          step `health #1` failed
+          step health #1 failed in 12 ms after 3 attempts: the output does not match `ok`
             | curl: (7)
             |
             | refused <&"]]>\u{0}
     ERROR database  (tests/database.clnrm.toml)  310 ms
+          service `db` did not start
           service db (db-7) failed: it exited with code 1 before it was ready
             hint: is another server using its port?
             db | LOG: starting
             db | FATAL: port 5432 is taken
             the whole log: .clnrm/instances/db-7/log
     SKIP  slow  (tests/slow.clnrm.toml)
-          --fail-fast: api failed
+          an earlier test did not pass (--fail-fast)
 
     4 tests: 1 passed, 1 failed, 1 error, 1 skipped in 4.2 s
     still running:
@@ -42,12 +45,13 @@ fn verbose_shows_services_and_every_step() {
           service redis (redis-1) fresh, ready in 9 ms at 127.0.0.1:40123
           step ping passed in 12 ms
     FAIL  api  (./tests/api.clnrm.toml)  2.1 s
+          step `health #1` failed
           step warm up passed in 12 ms
-          step health #1 failed in 12 ms after 3 attempts: the output does not match /ok/
+          step health #1 failed in 12 ms after 3 attempts: the output does not match `ok`
             | curl: (7)
             |
             | refused <&"]]>\u{0}
-          step load skipped: step health #1 failed
+          step load skipped: step `health #1` failed
 
     2 tests: 1 passed, 1 failed in 4.2 s
     0 leaked (9 processes checked)
@@ -58,10 +62,16 @@ fn verbose_shows_services_and_every_step() {
 fn a_reason_that_nothing_else_tells_is_told() {
     let mut test = passed();
     test.status = TestStatus::Failed;
-    test.reason = Some("2 commands ran, at least 3 were asserted".to_owned());
+    test.reason = Some(
+        TestReason::TooFewCommands {
+            executed: 2,
+            wanted: 3,
+        }
+        .into(),
+    );
     let text = rendered(|out| run(out, &report(vec![test]), PLAIN));
     assert!(
-        text.contains("\n      2 commands ran, at least 3 were asserted\n"),
+        text.contains("\n      2 commands were executed, the assertion wants at least 3\n"),
         "{text}"
     );
     let told = rendered(|out| run(out, &report(vec![error()]), PLAIN));
@@ -94,7 +104,7 @@ fn a_contaminated_test_names_its_suspects_and_what_became_of_the_instance() {
           step `ping` failed on instances that other tests had used; it passed on fresh ones
             suspect: `writer` of run 7 had redis-1 from 2026-11-23T10:00:00.000Z
           service redis (redis-1) reused and verified in 0.8 ms at 127.0.0.1:40123; quarantined and replaced: `cache` failed on it alone
-          step ping passed in 12 ms
+          step ping failed in 12 ms: exit code 1, expected 0
 
     1 test: 1 contaminated in 4.2 s
     0 leaked (9 processes checked)
@@ -136,9 +146,9 @@ fn the_step_summary_is_appended_without_markup_from_outside() {
     | Test | Result | Time | Reason |
     |---|---|---|---|
     | cache | ✅ passed | 1.2 s |  |
-    | api | ❌ failed | 2.1 s | step &#96;health #1&#96;: the output does not match /ok/ |
-    | database | ❌ error | 310 ms | service db failed: it exited with code 1 before it was ready |
-    | slow | ⏭️ skipped |  | --fail-fast: api failed |
+    | api | ❌ failed | 2.1 s | step &#96;health #1&#96; failed: the output does not match &#96;ok&#96; |
+    | database | ❌ error | 310 ms | service &#96;db&#96; did not start: it exited with code 1 before it was ready |
+    | slow | ⏭️ skipped |  | an earlier test did not pass (--fail-fast) |
 
     <details><summary>api: output of health #1</summary>
 

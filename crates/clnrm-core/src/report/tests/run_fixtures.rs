@@ -4,23 +4,40 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{NOW, milliseconds};
+use crate::backend::shim_protocol::ExitStatus;
+use crate::config::definition::ExpectedEnd;
 use crate::lifecycle::stopped::LeakReport;
+use crate::runner::cause::{
+    SecondAttempt, StepReason, TestCause, TestReason, TextOf, Violation, WrongText,
+};
 use crate::runner::result::{
     Afterwards, InstanceOrigin, KeptService, Outcome, RunReport, RunSummary, ServiceFailure,
     ServiceUse, StepReport, StepStatus, Suspect, TestReport, TestStatus,
 };
 
-pub(super) fn step(name: &str, status: StepStatus, reason: Option<&str>) -> StepReport {
+pub(super) fn step(name: &str, status: StepStatus, reason: Option<StepReason>) -> StepReport {
     StepReport {
         name: name.to_owned(),
         status,
         duration: milliseconds(12),
         attempts: 1,
         earlier_failure: None,
-        reason: reason.map(str::to_owned),
+        reason: reason.map(Into::into),
         exit_code: None,
         http_status: None,
         output_tail: None,
+    }
+}
+
+fn step_failed(step: &str) -> TestCause {
+    let step = step.to_owned();
+    TestReason::StepFailed { step }.into()
+}
+
+pub(super) fn wrong_code() -> StepReason {
+    StepReason::WrongEnd {
+        ended: ExitStatus::Code(1),
+        expected: ExpectedEnd::Code(0),
     }
 }
 
@@ -56,7 +73,7 @@ pub(super) fn flaky() -> TestReport {
         name: "flaky".to_owned(),
         steps: vec![StepReport {
             attempts: 2,
-            earlier_failure: Some("exit code 1, expected 0".to_owned()),
+            earlier_failure: Some(wrong_code().into()),
             ..step("second time", StepStatus::Passed, None)
         }],
         services: vec![],
@@ -72,7 +89,13 @@ pub(super) fn failed() -> TestReport {
         ..step(
             "health #1",
             StepStatus::Failed,
-            Some("the output does not match /ok/"),
+            Some(StepReason::WrongText(WrongText {
+                of: TextOf::Output,
+                violation: Violation::DoesNotMatch,
+                expected: "ok".to_owned(),
+                cut: None,
+                without_codes: false,
+            })),
         )
     };
     TestReport {
@@ -84,9 +107,15 @@ pub(super) fn failed() -> TestReport {
         steps: vec![
             step("warm up", StepStatus::Passed, None),
             health,
-            step("load", StepStatus::Skipped, Some("step health #1 failed")),
+            step(
+                "load",
+                StepStatus::Skipped,
+                Some(StepReason::EarlierStepFailed {
+                    step: "health #1".to_owned(),
+                }),
+            ),
         ],
-        reason: Some("step `health #1`: the output does not match /ok/".to_owned()),
+        reason: Some(step_failed("health #1")),
         suspects: Vec::new(),
         service_failures: vec![],
     }
@@ -116,9 +145,14 @@ pub(super) fn error() -> TestReport {
         steps: vec![step(
             "query",
             StepStatus::Skipped,
-            Some("service db failed"),
+            Some(StepReason::ServicesNotStarted),
         )],
-        reason: Some("service db failed: it exited with code 1 before it was ready".to_owned()),
+        reason: Some(
+            TestReason::ServiceNotStarted {
+                service: "db".to_owned(),
+            }
+            .into(),
+        ),
         suspects: Vec::new(),
         service_failures: vec![service_failure()],
     }
@@ -132,7 +166,7 @@ pub(super) fn skipped() -> TestReport {
         duration: Duration::ZERO,
         services: vec![],
         steps: vec![],
-        reason: Some("--fail-fast: api failed".to_owned()),
+        reason: Some(TestReason::FailFast.into()),
         suspects: Vec::new(),
         service_failures: vec![],
     }
@@ -141,10 +175,11 @@ pub(super) fn skipped() -> TestReport {
 pub(super) fn contaminated() -> TestReport {
     let mut test = TestReport {
         status: TestStatus::Contaminated,
-        reason: Some(
-            "step `ping` failed on instances that other tests had used; it passed on fresh ones"
-                .to_owned(),
-        ),
+        reason: Some(TestCause {
+            second_attempt: Some(SecondAttempt::Passed),
+            ..step_failed("ping")
+        }),
+        steps: vec![step("ping", StepStatus::Failed, Some(wrong_code()))],
         suspects: vec![Suspect {
             test: "writer".to_owned(),
             run_id: Some("7".to_owned()),
