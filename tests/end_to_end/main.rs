@@ -34,6 +34,7 @@ mod pool;
 mod pool_faults;
 mod project;
 mod readiness;
+mod records;
 mod reports;
 mod runtime;
 mod state_folder;

@@ -15,6 +15,7 @@ pub mod identity;
 pub mod placeholder;
 pub mod project;
 mod reader;
+pub mod revision;
 pub mod signal;
 mod spelling;
 pub mod step_variables;

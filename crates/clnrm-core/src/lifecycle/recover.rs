@@ -13,7 +13,7 @@ use super::stop::{DEFAULT_GRACE, EndError, Ended};
 use super::verdict::{ENGINE_RESTARTED, Retirement, Verdict, judge};
 use crate::backend::{Backend, BackendError, Condition, ErrorKind, InstancePlace, Observed};
 use crate::exit::Fatal;
-use crate::store::{Ending, InstanceId, InstanceRow, InstanceState, RunRow, StoreError};
+use crate::store::{Ending, InstanceId, InstanceRow, InstanceState, RunId, RunRow, StoreError};
 use crate::text::one_line;
 
 /// Why the state of the project could not be established.
@@ -95,6 +95,7 @@ impl Project {
                 ))
             })
             .await?;
+        self.record_killed(&runs).await?;
         let mut recovered = Recovered::default();
         for backend in self.backends.iter() {
             if used.contains(backend.name()) || backend.may_hold_strays() {
@@ -104,6 +105,19 @@ impl Project {
         }
         self.end_unknown_folders(unknown, &mut recovered).await?;
         Ok(recovered)
+    }
+
+    /// Says of runs whose command was killed that they did not come to their end.
+    async fn record_killed(&self, runs: &[RunRow]) -> Result<(), RecoverError> {
+        let is_killed = |run: &&RunRow| run.verdict.is_none() && !run.owner.is_alive();
+        let killed: Vec<RunId> = runs.iter().filter(is_killed).map(|run| run.id).collect();
+        if killed.is_empty() {
+            return Ok(());
+        }
+        let recorded = self
+            .store
+            .call(move |store| store.record_unfinished(&killed));
+        recorded.await.map_err(RecoverError::Store)
     }
 
     /// One look at everything that a backend has: what runs, and what must not.

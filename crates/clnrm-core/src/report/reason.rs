@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::backend::shim_protocol::ExitStatus;
+use crate::backend::ExitStatus;
 use crate::config::definition::ExpectedEnd;
 use crate::runner::cause::{
     EndedDuring, MemoryKill, SecondAttempt, StepCause, StepReason, TestCause, TestReason, TextOf,

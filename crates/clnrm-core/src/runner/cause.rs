@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::milliseconds;
-use crate::backend::shim_protocol::ExitStatus;
+use crate::backend::ExitStatus;
 use crate::config::definition::ExpectedEnd;
 use crate::text;
 

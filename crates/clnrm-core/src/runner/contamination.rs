@@ -4,10 +4,11 @@
 use std::sync::Arc;
 
 use super::cause::SecondAttempt;
+use super::finished_test::FinishedTest;
 use super::pools::Verdict;
 use super::result::{Suspect, TestStatus};
 use super::shared::Shared;
-use super::test_run::{self, FinishedTest};
+use super::test_run;
 use crate::config::definition::TestDefinition;
 use crate::lifecycle::LiveInstance;
 use crate::services::service_manager::attempts::{AttemptsVerdict, over_two_attempts};
@@ -68,9 +69,9 @@ pub(super) async fn run_test(
         }
         AttemptsVerdict::Contaminated => Some(SecondAttempt::Passed),
     };
-    let mut report = match note {
-        None => second.report,
-        Some(_) => first.report,
+    let (mut report, reported) = match note {
+        None => (second.report, 1),
+        Some(_) => (first.report, 0),
     };
     report.status = verdict.status(of_first, of_second);
     report.duration = duration;
@@ -80,6 +81,9 @@ pub(super) async fn run_test(
     FinishedTest {
         report,
         instances: second.instances,
+        waited: first.waited + second.waited,
+        attempts: [first.attempts, second.attempts].concat(),
+        reported,
     }
 }
 

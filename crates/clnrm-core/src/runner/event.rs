@@ -1,11 +1,11 @@
 //! What a run tells while it goes on, and how each event gets its time.
 //!
 //! This is the whole interface between the runner and its reports, which see nothing else: what a run came to is put
-//! together from its events (see [`RunReport::of`](super::result::RunReport::of)). Nothing here prints.
+//! together from its events (`replay.rs`). Nothing here prints.
 
 use std::fmt;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -127,11 +127,25 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// Whether it is of the run as a whole: its tests' own ends are recorded with them, and how they got there is not.
+    fn is_of_the_run(&self) -> bool {
+        matches!(
+            self,
+            Self::RunStarted { .. }
+                | Self::InstanceReturned { .. }
+                | Self::Interrupted { .. }
+                | Self::RunFinished { .. }
+        )
+    }
+}
+
 /// Gives what happens its time, and tells it.
 pub struct Events {
     clock: Arc<dyn Clock>,
     started: Instant,
     notify: Box<Notify>,
+    of_the_run: Mutex<Vec<RunEvent>>,
 }
 
 impl Events {
@@ -141,16 +155,34 @@ impl Events {
             clock,
             started: Instant::now(),
             notify,
+            of_the_run: Mutex::default(),
         }
     }
 
     /// Tells that something happens now.
     pub fn tell(&self, kind: EventKind) {
-        (self.notify)(RunEvent {
+        let event = RunEvent {
             at: self.clock.now(),
             elapsed: whole_micros(self.started.elapsed()),
             kind,
-        });
+        };
+        if event.kind.is_of_the_run() {
+            let mut told = self
+                .of_the_run
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            told.push(event.clone());
+        }
+        (self.notify)(event);
+    }
+
+    /// What was told so far of the run as a whole.
+    pub(super) fn of_the_run(&self) -> Vec<RunEvent> {
+        let told = self
+            .of_the_run
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        told.clone()
     }
 
     pub(super) fn warn(&self, message: String) {

@@ -1,13 +1,11 @@
-//! What came of a run, its tests and their steps: the report at its end, put together from its events.
+//! What a run, its tests and their steps came to.
 
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::cause::{StepCause, TestCause, TestReason};
-use super::event::{EventKind, RunEvent};
 use super::milliseconds;
 use crate::clock::{Timestamp, rfc3339};
 use crate::lifecycle::stopped::LeakReport;
@@ -264,55 +262,6 @@ impl RunSummary {
 impl RunReport {
     /// The name and version of this report's JSON form.
     pub const SCHEMA: &'static str = "clnrm.run/1";
-
-    /// What the events of a run, from its first to its last, came to.
-    pub fn of(events: &[RunEvent]) -> Self {
-        let mut report = Self::without_run(Vec::new(), Timestamp::default());
-        let mut tests: BTreeMap<usize, TestReport> = BTreeMap::new();
-        let mut returned = Vec::new();
-        for event in events {
-            match &event.kind {
-                EventKind::RunStarted { run_id, .. } => {
-                    report.run_id = Some(run_id.clone());
-                    report.started_at = event.at - event.elapsed;
-                }
-                EventKind::TestFinished { test, report } => {
-                    tests.insert(*test, report.clone());
-                }
-                EventKind::InstanceReturned {
-                    test,
-                    instance_id,
-                    afterwards,
-                } => returned.push((test, instance_id, afterwards)),
-                EventKind::Interrupted { signal } => {
-                    report.interrupted_by.get_or_insert(signal.clone());
-                }
-                EventKind::RunFinished {
-                    kept,
-                    kept_earlier,
-                    leaks,
-                } => {
-                    report.duration = event.elapsed;
-                    report.kept.clone_from(kept);
-                    report.kept_earlier.clone_from(kept_earlier);
-                    report.leaks = leaks.clone();
-                }
-                _ => {}
-            }
-        }
-        // An instance may be back before its test has ended in every other way.
-        for (test, instance_id, afterwards) in returned {
-            let services = tests.get_mut(test).map(|test| test.services.iter_mut());
-            let used =
-                services.and_then(|mut used| used.find(|used| used.instance_id == *instance_id));
-            if let Some(used) = used {
-                used.afterwards = Some(afterwards.clone());
-            }
-        }
-        report.tests = tests.into_values().collect();
-        report.summary = RunSummary::of(&report.tests);
-        report
-    }
 
     /// Of a run that could not begin: what it would have run, and why not.
     pub(crate) fn without_run(tests: Vec<TestReport>, now: Timestamp) -> Self {

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::task::JoinSet;
@@ -11,12 +12,13 @@ use tokio_util::sync::CancellationToken;
 use super::cause::{StepReason, TestReason};
 use super::contamination;
 use super::event::{EventKind, Events};
+use super::finished_test::FinishedTest;
 use super::pools::Pools;
+use super::record::Recorder;
 use super::result::{TestReport, TestStatus};
 use super::schedule::{Blocked, Schedule, fixed_ports};
 use super::shared::{CleanedUp, Shared};
 use super::step;
-use super::test_run::FinishedTest;
 use crate::backend::Backend;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::identity::Digest;
@@ -25,10 +27,10 @@ use crate::lifecycle::pool_size::pool_size;
 use crate::lifecycle::recover::RecoverError;
 use crate::lifecycle::sampler::Sampler;
 use crate::lifecycle::{LiveInstance, Project};
-use crate::store::StoreError;
+use crate::store::{RunOrigin, StoreError};
 
 /// How to run.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RunOptions {
     /// Tests at the same time, at least 1.
     pub jobs: usize,
@@ -36,6 +38,8 @@ pub struct RunOptions {
     pub fail_fast: bool,
     /// Leave one instance of each service up afterwards.
     pub keep: bool,
+    /// What is recorded beside the results.
+    pub origin: RunOrigin,
 }
 
 /// Why there was no run at all.
@@ -87,7 +91,7 @@ pub async fn run(
     for message in recovered.notes.into_iter().chain(swept) {
         events.warn(message);
     }
-    let shared = Arc::new(begin(project, &tests, options, events, cancel).await?);
+    let shared = Arc::new(begin(project, &tests, &options, events, cancel).await?);
     shared.events.tell(EventKind::RunStarted {
         run_id: shared.run.to_string(),
         tests: tests.len(),
@@ -95,7 +99,7 @@ pub async fn run(
     });
     shared.stop_earlier_instances().await?;
     let sampling = shared.sampler.run_until(shared.cancel.clone());
-    let mut kept = run_tests(&shared, tests, options).await;
+    let mut kept = run_tests(&shared, tests, &options).await;
     shared.all_returned().await;
     sampling.abort();
     if shared.cancel.is_cancelled() {
@@ -107,13 +111,15 @@ pub async fn run(
         kept_earlier,
         leaks,
     } = shared.clean_up(&kept).await?;
-    let not_recorded = shared.close().await.err();
+    let not_closed = shared.close().await.err();
     shared.events.tell(EventKind::RunFinished {
         kept,
         kept_earlier,
         leaks,
     });
-    Ok(not_recorded)
+    let interrupted = shared.cancel.is_cancelled();
+    let recorded = shared.recorder.run(&shared.events, interrupted).await;
+    Ok(not_closed.or(recorded.err()))
 }
 
 /// Those that will start something.
@@ -126,7 +132,7 @@ fn backends_of(project: &Project, tests: &[TestDefinition]) -> Vec<Arc<dyn Backe
 async fn begin(
     project: Arc<Project>,
     tests: &[TestDefinition],
-    options: RunOptions,
+    options: &RunOptions,
     events: Arc<Events>,
     cancel: CancellationToken,
 ) -> Result<Shared, StoreError> {
@@ -144,6 +150,7 @@ async fn begin(
         }
     }
     let (owner, now, keep) = (project.owner.clone(), project.now(), options.keep);
+    let origin = options.origin.clone();
     let names = (services.iter())
         .map(|(service, _)| (service.digest(), service.name.clone()))
         .collect();
@@ -166,13 +173,16 @@ async fn begin(
                 }
                 ids.insert(digest, id);
             }
-            Ok((store.begin_run(&owner, keep, now)?, ids, sizes))
+            let run = store.begin_run(&owner, keep, now)?;
+            store.record_run_origin(run, &origin)?;
+            Ok((run, ids, sizes))
         })
         .await?;
     let tell = Arc::clone(&events);
     let warn = Arc::new(move |message| tell.warn(message));
     let sampler = Sampler::new(Arc::clone(&project), warn);
     Ok(Shared {
+        recorder: Recorder::of(project.store.clone(), run),
         project,
         run,
         events,
@@ -194,7 +204,7 @@ async fn begin(
 async fn run_tests(
     shared: &Arc<Shared>,
     tests: Vec<TestDefinition>,
-    options: RunOptions,
+    options: &RunOptions,
 ) -> Vec<LiveInstance> {
     let tests = Arc::new(tests);
     let stop_starting = Arc::new(AtomicBool::new(false));
@@ -214,11 +224,12 @@ async fn run_tests(
             let Some(index) = next else { break };
             let (shared, tests) = (Arc::clone(shared), Arc::clone(&tests));
             let stop_starting = Arc::clone(&stop_starting);
+            let fail_fast = options.fail_fast;
             running.spawn(async move {
                 let test = tests.get(index)?;
                 Some((
                     index,
-                    run_one(&shared, index, test, &stop_starting, options).await,
+                    run_one(&shared, index, test, &stop_starting, fail_fast).await,
                 ))
             });
         }
@@ -248,7 +259,7 @@ async fn run_one(
     index: usize,
     test: &TestDefinition,
     stop_starting: &AtomicBool,
-    options: RunOptions,
+    fail_fast: bool,
 ) -> Vec<LiveInstance> {
     let finished = if shared.cancel.is_cancelled() {
         not_run(test, TestReason::Interrupted)
@@ -262,10 +273,12 @@ async fn run_one(
         });
         contamination::run_test(shared, index, test).await
     };
-    if options.fail_fast && finished.report.status != TestStatus::Passed {
+    if fail_fast && finished.report.status != TestStatus::Passed {
         stop_starting.store(true, Ordering::Release);
     }
     let finished = shared.give_back(index, test, finished).await;
+    let now = shared.project.now();
+    shared.recorder.test(index, test, &finished, now);
     shared.events.tell(EventKind::TestFinished {
         test: index,
         report: finished.report,
@@ -292,5 +305,8 @@ fn not_run(test: &TestDefinition, reason: TestReason) -> FinishedTest {
     FinishedTest {
         report,
         instances: Vec::new(),
+        waited: Duration::ZERO,
+        attempts: Vec::new(),
+        reported: 0,
     }
 }

@@ -9,11 +9,12 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use super::event::Events;
+use super::finished_test::FinishedTest;
 use super::kept::in_use;
 use super::pools::{Pools, Verdict, lock};
+use super::record::Recorder;
 use super::result::KeptService;
 use super::schedule::{cannot_stay, fixed_ports};
-use super::test_run::FinishedTest;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
 use crate::config::identity::Digest;
 use crate::lifecycle::sampler::Sampler;
@@ -36,6 +37,7 @@ pub(super) struct Shared {
     /// Ends the starts of instances that only a pool wants.
     pub(super) no_more_refills: CancellationToken,
     pub(super) sampler: Sampler,
+    pub(super) recorder: Recorder,
     pub(super) pools: Pools,
     pub(super) service_ids: HashMap<Digest, ServiceId>,
     /// By digest.

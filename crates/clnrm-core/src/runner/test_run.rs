@@ -11,6 +11,7 @@ use super::cause::{ServiceCondition, StepReason, TestReason};
 use super::command_step::test_variables;
 use super::early_end::{hear_of_an_end, how_it_ended, unwanted_end};
 use super::event::EventKind;
+use super::finished_test::FinishedTest;
 use super::memory_watch::MemoryWatch;
 use super::milliseconds::{self, whole_micros};
 use super::result::{
@@ -30,13 +31,6 @@ use crate::lifecycle::Project;
 enum CutShort {
     TimedOut(Duration),
     ServiceDied(Box<ServiceFailure>),
-}
-
-/// A test that has ended, and the instances that it leaves to its run.
-#[derive(Debug)]
-pub(super) struct FinishedTest {
-    pub(super) report: TestReport,
-    pub(super) instances: Vec<LiveInstance>,
 }
 
 /// What may end a test before its last step: the run's own end, its time, a service that dies.
@@ -83,6 +77,7 @@ pub(super) async fn run_test(
         fresh_only,
     };
     let mut services = service_set::start_all(shared, &wish, &test.services, &starting).await;
+    let waited = started.elapsed();
     let steps = if starting.is_cancelled() {
         let steps = test.steps.iter();
         steps
@@ -114,6 +109,9 @@ pub(super) async fn run_test(
     );
     tell_conditions(&shared.project, &services.ready, &mut report).await;
     FinishedTest {
+        attempts: vec![report.steps.clone()],
+        reported: 0,
+        waited,
         report,
         instances: services.ready,
     }

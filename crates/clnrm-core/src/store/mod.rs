@@ -21,6 +21,7 @@ mod open;
 mod pool;
 mod raw;
 mod readings;
+mod results;
 mod rings;
 mod rollups;
 mod rows;
@@ -43,12 +44,13 @@ pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 
 pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use readings::StoredReading;
+pub use results::{RunResults, TestResult};
 pub use rings::RING_LENGTH;
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, AddressId, DecisionId, DecisionRow, Ending,
     InstanceExit, InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, Leased, NewAction,
-    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunRow,
-    ServiceAddress, ServiceId, ServiceRow, StartedInstance, TierSpan,
+    NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunOrigin,
+    RunRow, RunVerdict, ServiceAddress, ServiceId, ServiceRow, StartedInstance, TierSpan,
 };
 pub use samples::LEAST_SAMPLE_GAP;
 

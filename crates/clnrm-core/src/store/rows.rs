@@ -10,6 +10,7 @@ use crate::clock::Timestamp;
 use crate::config::definition::ServiceDefinition;
 use crate::config::identity::Digest;
 use crate::config::placeholder::Where;
+use crate::config::revision::Revision;
 use crate::procfs::ProcessIdentity;
 use crate::services::service_manager::ScalingDecision;
 use crate::services::service_manager::autoscale::Reason;
@@ -95,6 +96,31 @@ pub struct RunRow {
     pub started_at: Timestamp,
     /// When it ended; `None` = it still runs, or was killed.
     pub finished_at: Option<Timestamp>,
+    /// `None` = it still runs, or is older than verdicts.
+    pub verdict: Option<RunVerdict>,
+}
+
+/// What a run came to, from the best on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunVerdict {
+    /// No test failed; some may have been skipped.
+    Passed,
+    /// A service failed, or a test could not be run.
+    Error,
+    /// A test failed, or was contaminated.
+    Failed,
+    Interrupted,
+    /// Its command was killed.
+    Unfinished,
+}
+
+/// What a run is of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RunOrigin {
+    /// The paths that were asked for; empty = every test of the project.
+    pub selection: Vec<String>,
+    pub revision: Revision,
 }
 
 /// Where an instance is in its life.

@@ -129,7 +129,17 @@ impl Store {
         })
     }
 
-    /// One run; `None` = unknown, or forgotten with the last of its instances.
+    /// Every run that is not forgotten, oldest first.
+    pub fn runs(&self) -> Result<Vec<RunRow>, StoreError> {
+        self.read("read the runs", |connection| {
+            connection
+                .prepare_cached("SELECT * FROM runs ORDER BY id")?
+                .query_map([], run_row)?
+                .collect()
+        })
+    }
+
+    /// One run; `None` = unknown, or forgotten with its results.
     pub fn run(&self, run: RunId) -> Result<Option<RunRow>, StoreError> {
         self.read("read a run", |connection| {
             connection
@@ -158,6 +168,7 @@ fn run_row(row: &Row<'_>) -> rusqlite::Result<RunRow> {
         keep: row.get("keep")?,
         started_at: time(row, "started_at")?,
         finished_at: optional_time(row, "finished_at")?,
+        verdict: row.get("verdict")?,
     })
 }
 

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::rows::{
     ActionId, ActionOutcome, AddressId, DecisionId, InstanceId, InstanceState, LeaseId, RunId,
-    ServiceId,
+    RunVerdict, ServiceId,
 };
 use crate::clock::Timestamp;
 use crate::config::identity::{Digest, TestId};
@@ -62,6 +62,13 @@ word_column!(InstanceState {
     Stopped = "stopped",
     Failed = "failed",
     Lost = "lost"
+});
+word_column!(RunVerdict {
+    Passed = "passed",
+    Error = "error",
+    Failed = "failed",
+    Interrupted = "interrupted",
+    Unfinished = "unfinished"
 });
 word_column!(ActionOutcome {
     Started = "started",

@@ -1,6 +1,7 @@
 //! Whole runs: what a test is told of a service that fails it, and what becomes of the instances that it used.
 
 use clnrm_core::config::definition::TestDefinition;
+use clnrm_core::runner::cause::TestReason;
 use clnrm_core::runner::result::{InstanceOrigin, Outcome, TestStatus};
 
 use crate::stage::{Answer, Start};
@@ -72,7 +73,9 @@ async fn a_service_that_dies_under_a_step_is_what_failed_and_not_the_step() {
     let ran = world.run(false).await;
     let test = &ran.report.tests[0];
     assert_eq!(test.status, TestStatus::Error, "{test:#?}");
-    assert_eq!(test.reason.as_deref(), Some("service `web` died"));
+    let service = "web".to_owned();
+    let died = TestReason::ServiceDied { service };
+    assert_eq!(test.reason, Some(died.into()));
     let failure = &test.service_failures[0];
     assert!(failure.message.contains("exit code 9"), "{failure:#?}");
     assert_eq!(world.stage.living(), [""; 0]);

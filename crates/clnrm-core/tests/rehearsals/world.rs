@@ -17,11 +17,12 @@ use clnrm_core::lifecycle::{LiveInstance, Project, StartFailure, StartPlan};
 use clnrm_core::manage::{ManageOptions, PassedService, manage};
 use clnrm_core::procfs::ProcessIdentity;
 use clnrm_core::runner::event::{EventKind, Events};
+use clnrm_core::runner::replay::report_of;
 use clnrm_core::runner::result::RunReport;
 use clnrm_core::runner::{RunOptions, run};
 use clnrm_core::services::service_manager::ServiceMetrics;
 use clnrm_core::store::{
-    InstanceId, InstanceRow, Leased, NewLease, RunId, ServiceId, Store, StoreHandle,
+    InstanceId, InstanceRow, Leased, NewLease, RunId, RunOrigin, ServiceId, Store, StoreHandle,
 };
 use rand::SeedableRng;
 use tempfile::TempDir;
@@ -126,6 +127,7 @@ impl World {
             jobs: 1,
             fail_fast: false,
             keep,
+            origin: RunOrigin::default(),
         };
         let not_recorded = run(project, tests, options, events, CancellationToken::new()).await;
         assert!(not_recorded.unwrap().is_none());
@@ -136,7 +138,7 @@ impl World {
         });
         Ran {
             warnings: warnings.collect(),
-            report: RunReport::of(&events),
+            report: report_of(events.iter()),
         }
     }
 }

@@ -25,9 +25,11 @@ use crate::lifecycle::Project;
 use crate::manage::ManageOptions;
 use crate::report::{Format, Printer, RunFormat, unless_closed};
 use crate::runner::event::Events;
+use crate::runner::replay::report_of;
 use crate::runner::result::RunReport;
 use crate::runner::{self, RunOptions};
 use crate::servers;
+use crate::store::RunOrigin;
 
 /// The report comes after so many samples: recommendations take 30.
 const SAMPLES_WANTED: usize = 34;
@@ -166,12 +168,13 @@ async fn run_tour(
         jobs: 1,
         fail_fast: false,
         keep: false,
+        origin: RunOrigin::default(),
     };
     let (sender, receiver) = mpsc::channel();
     let notify = Box::new(move |event| drop(sender.send(event)));
     let events = Arc::new(Events::new(Arc::clone(&project.clock), notify));
     runner::run(project, vec![test], options, events, cancel).await?;
-    Ok(RunReport::of(&receiver.try_iter().collect::<Vec<_>>()))
+    Ok(report_of(&receiver.try_iter().collect::<Vec<_>>()))
 }
 
 /// `false` where nothing was ever measured.

@@ -13,17 +13,19 @@ use crate::cli::types::RunArguments;
 use crate::clock::{Clock as _, SystemClock};
 use crate::config::definition::TestDefinition;
 use crate::config::discovery::discover;
-use crate::config::project::{ProjectConfig, ProjectSettings};
+use crate::config::project::ProjectSettings;
+use crate::config::revision::Revision;
 use crate::config::{self, ConfigError};
 use crate::exit::Exit;
 use crate::lifecycle::Project;
 use crate::report::{Printer, RunFormat, unless_closed};
 use crate::runner::cause::TestReason;
 use crate::runner::event::{EventKind, Events};
+use crate::runner::replay::report_of;
 use crate::runner::result::{RunReport, TestReport, TestStatus};
 use crate::runner::{self, RunError, RunOptions};
 use crate::servers;
-use crate::store::StoreError;
+use crate::store::{RunOrigin, StoreError};
 use crate::text::one_line;
 
 /// Runs tests against their services.
@@ -113,7 +115,7 @@ async fn plan_and_run(
     let settings = invocation.settings()?;
     let files = discover(&options.paths, &invocation.current_dir)?;
     let tests = load(&files, &settings, printer)?;
-    let run_options = resolve(options, &settings.config, invocation);
+    let run_options = resolve(options, &settings, invocation);
     invocation.end_abandoned(&settings, printer).await?;
     let project = invocation.open(&settings, &interrupt.hurry)?;
     let (report, not_recorded) =
@@ -143,8 +145,10 @@ fn load(
                 (name, TestStatus::Skipped, TestReason::OtherFileUnread)
             }
             Err(error) => {
-                let message = sentences(&error).join("
-");
+                let message = sentences(&error).join(
+                    "
+",
+                );
                 wrong.push(error);
                 let reason = TestReason::NotRun { message };
                 (config::name_of(file), TestStatus::Error, reason)
@@ -169,7 +173,12 @@ fn load(
 }
 
 /// Flag, then variable or project file, then default: keep, but stop where `CI` is set.
-fn resolve(options: &RunArguments, config: &ProjectConfig, invocation: &Invocation) -> RunOptions {
+fn resolve(
+    options: &RunArguments,
+    settings: &ProjectSettings,
+    invocation: &Invocation,
+) -> RunOptions {
+    let config = &settings.config;
     let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
     let jobs = options
         .jobs
@@ -184,6 +193,12 @@ fn resolve(options: &RunArguments, config: &ProjectConfig, invocation: &Invocati
         jobs,
         fail_fast: options.fail_fast,
         keep,
+        origin: RunOrigin {
+            selection: (options.paths.iter())
+                .map(|path| path.to_string_lossy().into_owned())
+                .collect(),
+            revision: Revision::of(&settings.root, &invocation.variables),
+        },
     }
 }
 
@@ -235,7 +250,7 @@ async fn run_and_show(
         events.tell(interrupted(interrupt));
         told.extend(receiver.try_recv());
     }
-    Ok((RunReport::of(&told), not_recorded))
+    Ok((report_of(&told), not_recorded))
 }
 
 fn interrupted(interrupt: &Interrupt) -> EventKind {

@@ -9,6 +9,7 @@ use crate::report::progress::Progress;
 use crate::report::style::{ColorChoice, ProgressKind, Style, Surroundings};
 use crate::runner::cause::StepReason;
 use crate::runner::event::{EventKind, RunEvent};
+use crate::runner::replay::report_of;
 use crate::runner::result::{Afterwards, Outcome, RunReport, StepStatus};
 
 fn style(kind: ProgressKind) -> Style {
@@ -129,7 +130,7 @@ fn what_was_told_can_be_told_again() {
     let json = serde_json::to_string(&told).expect("events are text and numbers");
     let read: Vec<RunEvent> = serde_json::from_str(&json).expect("it was written from events");
     assert_eq!(read, told);
-    assert_eq!(RunReport::of(&read), RunReport::of(&told));
+    assert_eq!(report_of(&read), report_of(&told));
 }
 
 #[test]
@@ -162,7 +163,7 @@ fn a_report_is_what_the_events_came_to() {
         kept: everything().kept,
         ..report(vec![cache, failed()])
     };
-    assert_eq!(RunReport::of(&told), expected);
+    assert_eq!(report_of(&told), expected);
 }
 
 #[test]

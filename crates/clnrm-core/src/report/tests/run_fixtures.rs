@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::{NOW, milliseconds};
-use crate::backend::shim_protocol::ExitStatus;
+use crate::backend::ExitStatus;
 use crate::config::definition::ExpectedEnd;
 use crate::lifecycle::stopped::LeakReport;
 use crate::runner::cause::{

@@ -19,7 +19,7 @@ use crate::store::error::{BUSY_TIMEOUT, StoreError};
 use crate::store::rollups::pack_wide_rollups;
 
 /// The schema's steps; `user_version` counts how many were taken.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     include_str!("../migrations/0001_init.sql"),
     include_str!("../migrations/0002_containers.sql"),
     include_str!("../migrations/0003_pools.sql"),
@@ -29,6 +29,7 @@ const MIGRATIONS: [&str; 9] = [
     include_str!("../migrations/0007_narrow_rollups.sql"),
     include_str!("../migrations/0008_decisions.sql"),
     include_str!("../migrations/0009_shared_services.sql"),
+    include_str!("../migrations/0010_results.sql"),
 ];
 
 /// The step that SQL alone cannot take.
