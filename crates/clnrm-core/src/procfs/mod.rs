@@ -2,6 +2,9 @@
 //!
 //! The ground floor of both the runtime (which process is ours, is it alive, what belongs to it) and the
 //! metrics. Deliberately absent: signals, and any notion of services or rates.
+//!
+//! Read by hand, because the sampler reads every process once a second: the crate `procfs` (0.18) takes 10.1 µs of CPU for
+//! the `stat` of one process, this 6.9 µs.
 
 use std::collections::HashSet;
 use std::fs::{self, File};

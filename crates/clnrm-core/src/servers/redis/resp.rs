@@ -1,4 +1,5 @@
-//! Enough of RESP2 to read and to compare answers: commands out, any reply in, flattened to its texts.
+//! Enough of RESP2 to read and to compare answers: commands out, any reply in, flattened to its texts. That flattening is
+//! most of it, and the crates for the protocol know nothing of it: with one of them there would be as much code.
 
 use crate::metrics::MAX_ANSWER_BYTES;
 
