@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use tokio::time::timeout;
 
+use super::attempt::{Attempt, StepContext};
 use super::cause::{EndedDuring, StepReason, TextOf};
 use super::expectations::{Observed, first_violation, rendered};
-use super::step::{Attempt, StepContext};
 use crate::backend::process::run_command;
 use crate::backend::{
     BackendError, CommandOutcome, CommandRequest, CommandResult, ExitStatus, TreeState, environment,

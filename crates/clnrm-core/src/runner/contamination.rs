@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use super::cause::SecondAttempt;
 use super::finished_test::FinishedTest;
-use super::pools::Verdict;
+use super::pool_counts::Treatment;
 use super::result::{Suspect, TestStatus};
-use super::shared::Shared;
+use super::run_state::RunState;
 use super::test_run;
 use crate::config::definition::TestDefinition;
 use crate::lifecycle::LiveInstance;
@@ -18,7 +18,7 @@ const SUSPECTS: u32 = 20;
 
 /// Runs a test, and once more where used instances may have made it fail.
 pub(super) async fn run_test(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     test: &TestDefinition,
 ) -> FinishedTest {
@@ -42,7 +42,7 @@ pub(super) async fn run_test(
         .into_iter()
         .partition(|one: &LiveInstance| !one.definition.ports_of_this_machine().is_empty());
     first.instances = others;
-    dismiss(shared, index, fixed, &Verdict::Clean).await;
+    dismiss(shared, index, fixed, &Treatment::Clean).await;
     let second = test_run::run_test(shared, index, test, true).await;
     let (of_first, of_second) = (first.report.status, second.report.status);
     let verdict = over_two_attempts(of_first, ended.is_some(), of_second);
@@ -53,10 +53,10 @@ pub(super) async fn run_test(
                 let suspects = suspects(shared, instance).await;
                 first.report.suspects.extend(suspects);
             }
-            Verdict::Quarantine(format!("`{}` failed on it alone", test.name))
+            Treatment::Quarantine(format!("`{}` failed on it alone", test.name))
         }
         // Cleaned like after any test.
-        _ => Verdict::Clean,
+        _ => Treatment::Clean,
     };
     dismiss(shared, index, first.instances, &treatment).await;
     let note = match verdict {
@@ -89,10 +89,10 @@ pub(super) async fn run_test(
 
 /// Gives back what the first attempt had; the second attempt's are given back by the caller.
 async fn dismiss(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     instances: Vec<LiveInstance>,
-    verdict: &Verdict,
+    treatment: &Treatment,
 ) {
     // Dependents before what they depend on.
     for instance in instances.into_iter().rev() {
@@ -101,16 +101,16 @@ async fn dismiss(
             shared.stop_live(&instance).await;
             continue;
         }
-        let verdict = match instance.acquired.uses {
-            0 => Verdict::Clean,
-            _ => verdict.clone(),
+        let treatment = match instance.acquired.uses {
+            0 => Treatment::Clean,
+            _ => treatment.clone(),
         };
-        shared.return_instance(index, instance, verdict);
+        shared.return_instance(index, instance, treatment);
     }
 }
 
 /// The tests that held an instance before this one, newest first.
-async fn suspects(shared: &Shared, instance: &LiveInstance) -> Vec<Suspect> {
+async fn suspects(shared: &RunState, instance: &LiveInstance) -> Vec<Suspect> {
     let id = instance.id.clone();
     let history = shared
         .project

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use regex::Regex;
 
+use super::attempt::Attempt;
 use super::cause::{StepReason, TextOf};
 use super::expectations::{Observed, first_violation, rendered};
-use super::step::Attempt;
 use crate::config::definition::HttpStep;
 use crate::config::placeholder::{Bindings, PlaceholderError, render};
 use crate::http;

@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: anything that prints. What happens is told as [`event::RunEvent`]s.
 
+mod attempt;
 pub mod cause;
 mod command_step;
 mod contamination;
@@ -14,14 +15,15 @@ mod kept;
 mod memory_watch;
 mod milliseconds;
 mod neighbourhood;
+mod pool_counts;
 mod pools;
 mod record;
 pub mod replay;
 pub mod result;
 mod run;
+mod run_state;
 mod schedule;
 mod service_set;
-mod shared;
 mod step;
 mod test_run;
 

@@ -1,100 +1,25 @@
 //! The pools of a run: every exclusive service of a test gets a warm instance where there is one, and after the test
 //! the instance is cleaned and given back, off the test's own time.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::event::EventKind;
 use super::milliseconds;
+use super::pool_counts::{Treatment, lock};
 use super::result::{Afterwards, Outcome};
-use super::shared::Shared;
+use super::run_state::RunState;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
-use crate::config::identity::Digest;
 use crate::lifecycle::clean::is_reusable;
 use crate::lifecycle::pool::Wanted;
 use crate::lifecycle::{LiveInstance, StartPlan};
 use crate::store::{GivenBack, StoreError};
 use crate::text::one_line;
 
-/// What a run knows of its pools.
-#[derive(Debug, Default)]
-pub(super) struct Pools {
-    /// By the digest of the service.
-    pools: Mutex<HashMap<Digest, Pool>>,
-    /// Instances on their way back.
-    returning: Mutex<JoinSet<()>>,
-    refilling: Mutex<JoinSet<()>>,
-}
-
-#[derive(Debug)]
-struct Pool {
-    size: u32,
-    /// Instances that this run is cleaning or starting for the pool.
-    coming: usize,
-    /// Tests of this run that wait for one of those.
-    waiting: usize,
-    /// Changes whenever one has come, or will not.
-    came: watch::Sender<u64>,
-}
-
-impl Pools {
-    /// Each service with the size of its pool.
-    pub(super) fn of(sizes: HashMap<Digest, u32>) -> Self {
-        let pool = |size| Pool {
-            size,
-            coming: 0,
-            waiting: 0,
-            came: watch::Sender::new(0),
-        };
-        let pools = sizes.into_iter().map(|(digest, size)| (digest, pool(size)));
-        Self {
-            pools: Mutex::new(pools.collect()),
-            ..Self::default()
-        }
-    }
-
-    fn with<T>(&self, digest: &Digest, look: impl FnOnce(&mut Pool) -> T) -> Option<T> {
-        let mut pools = self.pools.lock().unwrap_or_else(PoisonError::into_inner);
-        pools.get_mut(digest).map(look)
-    }
-
-    /// The size of a service's pool; 0 = it has none.
-    pub(super) fn size(&self, digest: &Digest) -> u32 {
-        self.with(digest, |pool| pool.size).unwrap_or_default()
-    }
-
-    /// `Some` = an instance is coming that nobody waits for yet, and now the caller does.
-    fn wait_for_one(&self, digest: &Digest) -> Option<watch::Receiver<u64>> {
-        self.with(digest, |pool| {
-            (pool.coming > pool.waiting).then(|| {
-                pool.waiting += 1;
-                pool.came.subscribe()
-            })
-        })?
-    }
-
-    fn waits_no_longer(&self, digest: &Digest) {
-        self.with(digest, |pool| pool.waiting = pool.waiting.saturating_sub(1));
-    }
-
-    fn is_coming(&self, digest: &Digest) {
-        self.with(digest, |pool| pool.coming += 1);
-    }
-
-    fn has_come(&self, digest: &Digest) {
-        self.with(digest, |pool| {
-            pool.coming = pool.coming.saturating_sub(1);
-            pool.came.send_modify(|count| *count += 1);
-        });
-    }
-}
-
-impl Shared {
+impl RunState {
     /// A warm instance, leased; `None` = there is none, and waiting for one would not help.
     pub(super) async fn lease_warm(
         self: &Arc<Self>,
@@ -199,13 +124,13 @@ impl Shared {
         self: &Arc<Self>,
         test: usize,
         instance: LiveInstance,
-        verdict: Verdict,
+        treatment: Treatment,
     ) {
         let digest = instance.definition.digest();
         self.pools.is_coming(&digest);
         let shared = Arc::clone(self);
         lock(&self.pools.returning).spawn(async move {
-            let afterwards = shared.clean_or_stop(&instance, verdict).await;
+            let afterwards = shared.clean_or_stop(&instance, treatment).await;
             shared.pools.has_come(&digest);
             shared.events.tell(EventKind::InstanceReturned {
                 test,
@@ -218,9 +143,9 @@ impl Shared {
     async fn clean_or_stop(
         self: &Arc<Self>,
         instance: &LiveInstance,
-        verdict: Verdict,
+        treatment: Treatment,
     ) -> Afterwards {
-        if let Verdict::Quarantine(reason) = verdict {
+        if let Treatment::Quarantine(reason) = treatment {
             return self.quarantine(instance, reason).await;
         }
         if !instance.is_up() {
@@ -306,36 +231,5 @@ impl Shared {
             }
             refilling.join_all().await;
         }
-    }
-}
-
-/// What is to become of an instance after its test.
-#[derive(Debug, Clone)]
-pub(super) enum Verdict {
-    /// It is cleaned, and stays if that is proved.
-    Clean,
-    /// Whatever its verification says, it is not used again.
-    Quarantine(String),
-}
-
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test]
-    async fn a_test_waits_only_for_what_nobody_else_waits_for() {
-        let [cache, other] = ["cache", "other"].map(|name| Digest::of(name.as_bytes()));
-        let pools = Pools::of([(cache.clone(), 2)].into());
-        assert!(pools.wait_for_one(&cache).is_none(), "nothing is coming");
-        pools.is_coming(&cache);
-        let mut waiting = pools.wait_for_one(&cache).unwrap();
-        assert!(pools.wait_for_one(&cache).is_none(), "it is promised");
-        pools.has_come(&cache);
-        waiting.changed().await.unwrap();
-        assert!(pools.wait_for_one(&other).is_none());
     }
 }

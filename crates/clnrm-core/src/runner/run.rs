@@ -13,11 +13,11 @@ use super::cause::{StepReason, TestReason};
 use super::contamination;
 use super::event::{EventKind, Events};
 use super::finished_test::FinishedTest;
-use super::pools::Pools;
+use super::pool_counts::PoolCounts;
 use super::record::Recorder;
 use super::result::{TestReport, TestStatus};
+use super::run_state::{CleanedUp, RunState};
 use super::schedule::{Blocked, Schedule, fixed_ports};
-use super::shared::{CleanedUp, Shared};
 use super::step;
 use crate::backend::Backend;
 use crate::config::definition::{ServiceDefinition, TestDefinition};
@@ -135,7 +135,7 @@ async fn begin(
     options: &RunOptions,
     events: Arc<Events>,
     cancel: CancellationToken,
-) -> Result<Shared, StoreError> {
+) -> Result<RunState, StoreError> {
     let mut uses_left: HashMap<Digest, usize> = HashMap::new();
     let mut ports_left: HashMap<u16, usize> = HashMap::new();
     let mut services: Vec<(ServiceDefinition, std::path::PathBuf)> = Vec::new();
@@ -181,7 +181,7 @@ async fn begin(
     let tell = Arc::clone(&events);
     let warn = Arc::new(move |message| tell.warn(message));
     let sampler = Sampler::new(Arc::clone(&project), warn);
-    Ok(Shared {
+    Ok(RunState {
         recorder: Recorder::of(project.store.clone(), run),
         project,
         run,
@@ -189,7 +189,7 @@ async fn begin(
         no_more_refills: cancel.child_token(),
         cancel,
         sampler,
-        pools: Pools::of(sizes),
+        pools: PoolCounts::of(sizes),
         service_ids,
         names,
         pooled_images,
@@ -202,7 +202,7 @@ async fn begin(
 /// Runs them with at most `jobs` at a time, in the plan's order but for those that wait for a port; returns the instances
 /// that they leave up.
 async fn run_tests(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     tests: Vec<TestDefinition>,
     options: &RunOptions,
 ) -> Vec<LiveInstance> {
@@ -255,7 +255,7 @@ fn name_of(tests: &[TestDefinition], index: usize) -> String {
 
 /// One test, unless the run is over; its services are given back when this returns, but for those that it leaves up.
 async fn run_one(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     test: &TestDefinition,
     stop_starting: &AtomicBool,

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::event::EventKind;
 use super::neighbourhood::Neighbourhood;
 use super::result::ServiceFailure;
-use super::shared::Shared;
+use super::run_state::RunState;
 use crate::backend::{NetworkNames, OnPull};
 use crate::config::definition::ServiceDefinition;
 use crate::config::placeholder::Where;
@@ -39,7 +39,7 @@ pub(super) struct ServiceSet {
 
 /// Starts them all, or gives up with the first failure (what is ready then stays for the caller to stop).
 pub(super) async fn start_all(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     wish: &Wish,
     services: &[ServiceDefinition],
     cancel: &CancellationToken,
@@ -141,7 +141,7 @@ struct Surroundings {
 
 /// A warm instance where there is one, else a cold start.
 async fn get_one(
-    shared: Arc<Shared>,
+    shared: Arc<RunState>,
     wish: Wish,
     definition: ServiceDefinition,
     surroundings: Surroundings,

@@ -1,71 +1,17 @@
 //! Runs one step: its attempts, its time, its verdict.
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
-
 use tokio::time::{Instant, sleep};
-use tokio_util::sync::CancellationToken;
 
-use super::cause::{EndedDuring, StepCause, StepReason};
-use super::event::{EventKind, Events};
+use super::attempt::{Attempt, StepContext};
+use super::cause::{EndedDuring, StepReason};
+use super::event::EventKind;
 use super::milliseconds::whole_micros;
 use super::result::{StepReport, StepStatus};
 use super::{command_step, http_step};
 use crate::config::definition::{StepAction, StepDefinition};
-use crate::config::placeholder::Bindings;
-use crate::lifecycle::{LiveInstance, Project};
-use crate::store::RunId;
 
 /// How much of a failed step's output a report keeps.
 const OUTPUT_TAIL_BYTES: usize = 8 * 1024;
-
-/// What the steps of one test share.
-pub(super) struct StepContext<'a> {
-    /// Runs commands.
-    pub(super) project: &'a Project,
-    /// The instances of the test.
-    pub(super) services: &'a [LiveInstance],
-    /// Values of placeholders.
-    pub(super) bindings: &'a Bindings,
-    /// The environment that commands inherit, with what the test adds.
-    pub(super) env: &'a BTreeMap<String, String>,
-    /// Environments of the services, rendered, for steps that run in a service's place.
-    pub(super) service_env: &'a BTreeMap<String, BTreeMap<String, String>>,
-    /// The folder of the test file.
-    pub(super) base_dir: PathBuf,
-    /// Tells that another attempt follows.
-    pub(super) events: &'a Events,
-    /// Ends the step that runs and skips the others.
-    pub(super) cancel: &'a CancellationToken,
-    /// The run, for ids.
-    pub(super) run: RunId,
-    /// The test's index, for events.
-    pub(super) test: usize,
-    /// Its name.
-    pub(super) test_name: &'a str,
-}
-
-/// One attempt of a step.
-#[derive(Debug, Default)]
-pub(super) struct Attempt {
-    /// Why it failed; `None` = as expected.
-    pub(super) reason: Option<StepCause>,
-    /// Exit code of a command.
-    pub(super) exit_code: Option<i32>,
-    /// Status of an answer.
-    pub(super) http_status: Option<u16>,
-    /// Output or body.
-    pub(super) output: String,
-}
-
-impl Attempt {
-    pub(super) fn failed(reason: StepReason) -> Self {
-        Self {
-            reason: Some(reason.into()),
-            ..Self::default()
-        }
-    }
-}
 
 /// Runs a step until an attempt is as expected or there is none left.
 pub(super) async fn run(step: &StepDefinition, context: &StepContext<'_>) -> StepReport {

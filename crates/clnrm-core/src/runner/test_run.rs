@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
+use super::attempt::StepContext;
 use super::cause::{ServiceCondition, StepReason, TestReason};
 use super::command_step::test_variables;
 use super::early_end::{hear_of_an_end, how_it_ended, unwanted_end};
@@ -17,9 +18,9 @@ use super::milliseconds::{self, whole_micros};
 use super::result::{
     InstanceOrigin, ServiceFailure, ServiceUse, StepReport, StepStatus, TestReport, TestStatus,
 };
+use super::run_state::RunState;
 use super::service_set::{self, ServiceSet, Wish};
-use super::shared::Shared;
-use super::step::{self, StepContext};
+use super::step;
 use crate::backend::{Condition, Observed};
 use crate::config::definition::{StepAction, TestDefinition};
 use crate::config::placeholder::Bindings;
@@ -56,7 +57,7 @@ impl Watch {
 
 /// Runs a test. Its instances are still up when this returns.
 pub(super) async fn run_test(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     test: &TestDefinition,
     fresh_only: bool,
@@ -118,7 +119,7 @@ pub(super) async fn run_test(
 }
 
 async fn with_services(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     test: &TestDefinition,
     services: &mut ServiceSet,
@@ -157,7 +158,7 @@ async fn with_services(
 }
 
 async fn run_steps(
-    shared: &Arc<Shared>,
+    shared: &Arc<RunState>,
     index: usize,
     test: &TestDefinition,
     services: &[LiveInstance],
@@ -268,7 +269,7 @@ fn service_use(instance: &LiveInstance) -> ServiceUse {
     }
 }
 
-fn bindings(shared: &Shared, services: &[LiveInstance]) -> Bindings {
+fn bindings(shared: &RunState, services: &[LiveInstance]) -> Bindings {
     let mut bindings = shared.project.empty_bindings();
     bindings.services = services
         .iter()

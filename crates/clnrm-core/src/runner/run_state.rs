@@ -10,8 +10,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::event::Events;
 use super::finished_test::FinishedTest;
-use super::kept::in_use;
-use super::pools::{Pools, Verdict, lock};
+use super::kept::{in_use, kept_by_earlier_runs};
+use super::pool_counts::{PoolCounts, Treatment, lock};
 use super::record::Recorder;
 use super::result::KeptService;
 use super::schedule::{cannot_stay, fixed_ports};
@@ -29,7 +29,7 @@ use crate::text::one_line;
 const KEPT_LOGS: u32 = 5;
 
 /// What all tests of a run share.
-pub(super) struct Shared {
+pub(super) struct RunState {
     pub(super) project: Arc<Project>,
     pub(super) run: RunId,
     pub(super) events: Arc<Events>,
@@ -38,7 +38,7 @@ pub(super) struct Shared {
     pub(super) no_more_refills: CancellationToken,
     pub(super) sampler: Sampler,
     pub(super) recorder: Recorder,
-    pub(super) pools: Pools,
+    pub(super) pools: PoolCounts,
     pub(super) service_ids: HashMap<Digest, ServiceId>,
     /// By digest.
     pub(super) names: HashMap<Digest, String>,
@@ -58,15 +58,15 @@ pub(super) struct CleanedUp {
     pub(super) leaks: LeakReport,
 }
 
-impl fmt::Debug for Shared {
+impl fmt::Debug for RunState {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("RunState")
             .field("run", &self.run)
             .finish_non_exhaustive()
     }
 }
 
-impl Shared {
+impl RunState {
     pub(super) fn service_id(&self, definition: &ServiceDefinition) -> ServiceId {
         *self
             .service_ids
@@ -168,7 +168,7 @@ impl Shared {
         }
         for instance in pooled.into_iter().rev() {
             self.was_last_use(&instance.definition);
-            self.return_instance(index, instance, Verdict::Clean);
+            self.return_instance(index, instance, Treatment::Clean);
         }
         for service in &test.services {
             if !finished
@@ -350,9 +350,10 @@ impl Shared {
                 warm_until: row.warm_until,
             })
         });
+        let mine_ids = self.service_ids.values().copied().collect();
         Ok(CleanedUp {
             kept: kept.collect(),
-            kept_earlier: self.kept_by_earlier_runs().await?,
+            kept_earlier: kept_by_earlier_runs(&self.project, mine_ids).await?,
             leaks,
         })
     }
