@@ -46,17 +46,22 @@ async fn a_warm_instance_is_handed_out_until_its_time_is_up() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_that_died_unseen_is_passed_over_for_the_next() {
+async fn those_that_died_unseen_are_passed_over_for_one_that_lives() {
     let world = World::of(POOLED);
     let command = world.command();
-    let died = command.start_warm("cache").await;
-    pass(SECOND).await;
-    let lives = command.start_warm("cache").await;
-    world.stage.dies(&died, 1);
+    let mut ids = Vec::new();
+    for _ in 0..3 {
+        ids.push(command.start_warm("cache").await);
+        pass(SECOND).await;
+    }
+    // Whichever end they are taken from, a dead one comes first.
+    for died in [&ids[0], &ids[2]] {
+        world.stage.dies(died, 1);
+    }
     let held = command.claim("cache").await.unwrap();
-    assert_eq!(held.id.0, lives);
+    assert_eq!(held.id.0, ids[1]);
     assert!(command.claim("cache").await.is_none());
-    let row = command.row(&died).await;
+    let row = command.row(&ids[0]).await;
     assert_eq!((row.state, row.exit.code), (InstanceState::Failed, Some(1)));
 }
 

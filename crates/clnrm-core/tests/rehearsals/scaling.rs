@@ -81,15 +81,33 @@ async fn a_start_that_fails_is_told_counted_and_cooled_down_after() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_commands_at_once_scale_once() {
-    let world = World::of(WEB);
-    let (one, other) = (world.command(), world.command());
-    one.start("web").await.unwrap();
-    measured(&one, 95.0, 1).await;
-    let (first, second) = tokio::join!(one.manage(), other.manage());
-    let (first, second) = (first.scaling.unwrap(), second.scaling.unwrap());
-    assert_ne!(first.performed, second.performed, "{first:#?} {second:#?}");
+async fn a_scale_up_that_fails_halfway_keeps_what_started() {
+    let world = World::of(&WEB.replace("min = 1", "min = 3"));
+    let command = world.command();
+    command.start("web").await.unwrap();
+    world
+        .stage
+        .next_starts("web", &[Start::Succeeds, Start::Dies(2)]);
+    let scaling = command.manage().await.scaling.unwrap();
+    assert!(!scaling.performed, "{scaling:#?}");
+    assert_eq!(scaling.instances_after, Some(2));
     assert_eq!(world.stage.living().len(), 2);
+    pass(COOLDOWN).await;
+    assert!(command.manage().await.scaling.unwrap().performed);
+    assert_eq!(world.stage.living().len(), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn commands_at_once_scale_once() {
+    let world = World::of(WEB);
+    let commands: Vec<Command> = (0..8).map(|_| world.command()).collect();
+    commands[0].start("web").await.unwrap();
+    measured(&commands[0], 95.0, 1).await;
+    let passes = commands.iter().map(Command::manage);
+    let passes = futures_util::future::join_all(passes).await;
+    let outcomes = passes.into_iter().filter_map(|passed| passed.scaling);
+    let performed = outcomes.filter(|scaling| scaling.performed).count();
+    assert_eq!((performed, world.stage.living().len()), (1, 2));
 }
 
 #[tokio::test(start_paused = true)]
@@ -197,4 +215,40 @@ async fn a_watch_samples_every_second_and_sees_who_comes_and_goes() {
     assert!((118..=121).contains(&samples.len()), "{}", samples.len());
     let counts = [50, 80, 110].map(|at| samples[at].instances);
     assert_eq!(counts, [1, 2, 1]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_measured_adds_instances_and_takes_them_away_again() {
+    let world = World::of(WEB);
+    let command = world.command();
+    command.start("web").await.unwrap();
+    world.stage.uses("web", 0.95);
+    let observer = command.observer();
+    let services = command.project.store.call(|store| store.services()).await;
+    observer.look_at(&services.unwrap()).await.unwrap();
+    let cancel = CancellationToken::new();
+    let watching = observer.go_on_until(cancel.clone());
+    sleep(Duration::from_secs(120)).await;
+    let passed = command.manage_beside(&observer).await;
+    assert!(
+        passed.scaling.unwrap().performed,
+        "{:#?}",
+        passed.assessment
+    );
+    assert_eq!(world.stage.living().len(), 2);
+    world.stage.uses("web", 0.01);
+    sleep(Duration::from_secs(180)).await;
+    let passed = command.manage_beside(&observer).await;
+    assert!(
+        passed.scaling.unwrap().performed,
+        "{:#?}",
+        passed.assessment
+    );
+    assert_eq!(world.stage.living().len(), 1);
+    cancel.cancel();
+    watching.await.unwrap();
+    let samples = command.samples("web").await;
+    let busiest = samples.iter().filter_map(|sample| sample.cpu_percent);
+    let busiest = busiest.fold(0.0, f64::max);
+    assert!((90.0..=100.0).contains(&busiest), "{busiest} %");
 }

@@ -4,21 +4,25 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use clnrm_core::backend::probe::Probe;
 use clnrm_core::backend::root::{ContainerRoot, Root};
 use clnrm_core::backend::start::{Deed, Intent, PrepareError, StartOrder};
+use clnrm_core::backend::stats::{EngineStats, StatsStream};
 use clnrm_core::backend::{
     Backend, BackendError, CommandOutcome, CommandRequest, CommandResult, Condition, Ended,
     ErrorKind, ExitRecord, ExitStatus, FetchedLog, Health, InstancePlace, Loss, Observed, OnPull,
     Patience, RecordedContainer, Running, Survey, TreeState,
 };
+use clnrm_core::clock::Timestamp;
 use clnrm_core::config::definition::ServiceDefinition;
 use clnrm_core::config::placeholder::{Inside, Where};
 use clnrm_core::folder::log_path;
 use thiserror::Error;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 /// What the history calls it: the schema knows no third name yet.
@@ -75,6 +79,8 @@ struct All {
     starts: BTreeMap<String, VecDeque<Start>>,
     ends: BTreeMap<String, End>,
     answers: BTreeMap<String, VecDeque<Answer>>,
+    /// Cores that each instance of a service uses.
+    loads: BTreeMap<String, f64>,
     /// Whom nobody reaches.
     is_away: bool,
     started: usize,
@@ -114,6 +120,17 @@ impl Stage {
         let mut all = self.all();
         let queue = all.answers.entry(command.to_owned()).or_default();
         queue.extend(answers);
+    }
+
+    /// Each instance of a service uses so many cores from now on, and its use can be measured.
+    pub(crate) fn uses(&self, service: &str, cores: f64) {
+        self.all().loads.insert(service.to_owned(), cores);
+    }
+
+    fn load_of(&self, id: &str) -> Option<f64> {
+        let all = self.all();
+        let load = all.loads.get(service_of(id)).copied();
+        load.filter(|_| all.living.contains_key(id))
     }
 
     /// Nobody reaches it any more, or again.
@@ -423,6 +440,34 @@ impl Backend for StageBackend {
         _lines: usize,
     ) -> Result<FetchedLog, BackendError> {
         Ok(FetchedLog::at(log_path(&place.dir)))
+    }
+
+    /// An item a second, as engines send them.
+    fn follow_stats(&self, container_id: &str) -> Option<watch::Receiver<StatsStream>> {
+        self.0.load_of(container_id)?;
+        let (sender, receiver) = watch::channel(StatsStream::Waiting);
+        let (stage, id) = (Arc::clone(&self.0), container_id.to_owned());
+        tokio::spawn(async move {
+            let (mut cpu_seconds, begun) = (0.0, Instant::now());
+            while !sender.is_closed() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+                let Some(cores) = stage.load_of(&id) else {
+                    sender.send_replace(StatsStream::Ended);
+                    return;
+                };
+                cpu_seconds += cores;
+                sender.send_replace(StatsStream::Newest(EngineStats {
+                    // Its clock shows another time than ours.
+                    read_at: Some(Timestamp::default() + begun.elapsed()),
+                    arrived: Some(Instant::now()),
+                    cpu_seconds: Some(cpu_seconds),
+                    memory_bytes: Some(50_000_000),
+                    network_bytes: Some(0),
+                    ..EngineStats::default()
+                }));
+            }
+        });
+        Some(receiver)
     }
 
     fn may_hold_strays(&self) -> bool {

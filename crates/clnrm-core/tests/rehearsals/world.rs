@@ -32,7 +32,7 @@ use tokio_util::sync::CancellationToken;
 use crate::clock::ManualClock;
 use crate::stage::{Stage, StageBackend};
 
-const A_DAY: Duration = Duration::from_secs(86_400);
+const TWO_MINUTES: Duration = Duration::from_secs(120);
 
 pub(crate) struct World {
     folder: TempDir,
@@ -245,7 +245,7 @@ impl Command {
         self.project.recover().await.unwrap().notes
     }
 
-    /// The guard's whole life, which is no longer than a day; what it warned of.
+    /// The guard's whole life, which is no longer than two minutes; what it warned of.
     pub(crate) async fn guard(&self) -> Vec<String> {
         self.guard_until(&CancellationToken::new()).await
     }
@@ -254,7 +254,7 @@ impl Command {
         let warnings = Arc::new(Mutex::new(Vec::new()));
         let told = Arc::clone(&warnings);
         let warn = Arc::new(move |warning| told.lock().unwrap().push(warning));
-        let guarding = timeout(A_DAY, self.project.guard(warn, cancel));
+        let guarding = timeout(TWO_MINUTES, self.project.guard(warn, cancel));
         guarding.await.unwrap().unwrap();
         let mut warnings = warnings.lock().unwrap();
         std::mem::take(&mut *warnings)
@@ -299,6 +299,11 @@ impl Command {
 
     /// One pass of `ai-manage --auto-scale`, and what it did for the first service.
     pub(crate) async fn manage(&self) -> PassedService {
+        self.manage_beside(&self.observer()).await
+    }
+
+    /// The same while `observer` samples.
+    pub(crate) async fn manage_beside(&self, observer: &Observer) -> PassedService {
         let options = ManageOptions {
             auto_scale: true,
             predict_load: false,
@@ -308,7 +313,7 @@ impl Command {
             selection: Vec::new(),
             cost: Default::default(),
         };
-        let report = manage(&self.project, &options, &self.observer(), &|_| {}).await;
+        let report = manage(&self.project, &options, observer, &|_| {}).await;
         report.unwrap().services.remove(0)
     }
 }
