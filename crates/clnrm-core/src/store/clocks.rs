@@ -8,9 +8,8 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension as _, Transaction, params};
 
 use super::error::BUSY_TIMEOUT;
-use super::rings::Rings;
+use super::rings::{LEAST_SAMPLE_GAP, Rings};
 use super::rows::ServiceId;
-use super::samples::LEAST_SAMPLE_GAP;
 use super::sql_types::{tier_word, time};
 use crate::clock::Timestamp;
 use crate::services::service_manager::{Rollup, Tier};

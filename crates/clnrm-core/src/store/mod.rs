@@ -45,14 +45,13 @@ pub use memory_kills::{MemoryKillCount, NewMemoryKills};
 pub use pool::{CleanInstance, GivenBack, WarmLease, WarmRequest};
 pub use readings::StoredReading;
 pub use results::{RunResults, TestResult};
-pub use rings::RING_LENGTH;
+pub use rings::{LEAST_SAMPLE_GAP, RING_LENGTH};
 pub use rows::{
     ActionId, ActionOutcome, ActionRow, ActionStart, AddressId, DecisionId, DecisionRow, Ending,
     InstanceExit, InstanceId, InstanceRow, InstanceState, LeaseId, LeaseRow, Leased, NewAction,
     NewInstance, NewLease, PastLease, PoolUse, PrunableInstance, RecordedEngine, RunId, RunOrigin,
     RunRow, RunVerdict, ServiceAddress, ServiceId, ServiceRow, StartedInstance, TierSpan,
 };
-pub use samples::LEAST_SAMPLE_GAP;
 
 use open::Found;
 

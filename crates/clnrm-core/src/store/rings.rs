@@ -1,5 +1,7 @@
 //! How far the rings of a service have turned. Appending overwrites the oldest slot, so nothing is ever deleted.
 
+use std::time::Duration;
+
 use std::ops::{Range, RangeInclusive};
 
 use rusqlite::{Connection, Transaction, params};
@@ -11,6 +13,9 @@ use crate::services::service_manager::Tier;
 
 /// How many entries each tier keeps per service.
 pub const RING_LENGTH: u32 = 1000;
+/// Samples of a service that follow each other faster than this are of two samplers at once. More than half of the usual
+/// interval of 1 s: then of two samplers only one is recorded, whatever their phase.
+pub const LEAST_SAMPLE_GAP: Duration = Duration::from_millis(600);
 
 const LENGTH: i64 = RING_LENGTH as i64;
 

@@ -3,8 +3,6 @@
 //! A tick costs one row per service: a rollup is made from the samples below it when its bucket closes, and an open
 //! bucket is made by whoever reads it. The samples are still there then: a minute holds at most 100, a ring 1000.
 
-use std::time::Duration;
-
 use rusqlite::{Connection, Transaction};
 
 use super::clocks::{ClockSetting, follow};
@@ -15,15 +13,11 @@ use super::rows::ServiceId;
 use super::{Store, StoreError};
 use crate::services::service_manager::{Rollup, ServiceMetrics, Tier};
 
-/// Samples of a service that follow each other faster than this are of two samplers at once. More than half of the usual
-/// interval of 1 s: then of two samplers only one is recorded, whatever their phase.
-pub const LEAST_SAMPLE_GAP: Duration = Duration::from_millis(600);
-
 pub(super) const READING: &str = "read the history";
 
 impl Store {
     /// Records the samples of one tick in one transaction. Says of each whether it was recorded: one that lies within
-    /// [`LEAST_SAMPLE_GAP`] of a recorded one, or before it, is passed over.
+    /// [`LEAST_SAMPLE_GAP`](super::LEAST_SAMPLE_GAP) of a recorded one, or before it, is passed over.
     ///
     /// `clock` is how it was set meanwhile: what was recorded while it was set otherwise is moved onto it.
     pub fn append_tick(
