@@ -77,7 +77,7 @@ async fn a_run_killed_at_any_moment_leaves_nothing_unaccounted() {
             .map(|one| one["pid"].as_i64().unwrap())
             .collect();
         if live.is_empty() {
-            assert_eq!(project.processes(), [""; 0], "{context}");
+            assert_eq!(project.processes(), [""; 0], "{context}: {status:#?}");
         }
         if mode == "--stop" {
             // One that had ended before it could be killed stopped its services itself.

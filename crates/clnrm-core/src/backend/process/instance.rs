@@ -1,6 +1,5 @@
 //! Process trees as instances: found by what their shim wrote into their folder.
 
-use std::fs;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -11,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::ProcessBackend;
 use super::error::StopError;
 use super::stop::{Found, find, stop, watch_again};
-use super::{abandoned, command, leftover};
+use super::{abandoned, command, leftover, shim_protocol};
 use crate::backend::command::{CommandRequest, CommandResult};
 use crate::backend::contract::Backend;
 use crate::backend::error::BackendError;
@@ -101,7 +100,7 @@ impl Backend for ProcessBackend {
                     leftovers,
                 })
             }
-            Found::NeverStarted => take_away(place, patience).await,
+            Found::NeverStarted => give_up(place, patience).await,
         }
     }
 
@@ -148,12 +147,12 @@ impl Backend for ProcessBackend {
     }
 }
 
-/// A shim may be about to begin: it dies when it cannot write its record, so its folder is moved away first.
-async fn take_away(place: &InstancePlace, patience: &Patience) -> Result<Ended, BackendError> {
-    let aside = place.dir.with_extension("gone");
-    if let Err(source) = fs::rename(&place.dir, &aside) {
-        if source.kind() == io::ErrorKind::NotFound {
-            // Its folder may have been deleted under it; then its mark is all there is to go by.
+/// A shim may be about to begin.
+async fn give_up(place: &InstancePlace, patience: &Patience) -> Result<Ended, BackendError> {
+    match shim_protocol::give_up(&place.dir) {
+        Ok(()) => {}
+        // Its folder may have been deleted under it; then its mark is all there is to go by.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
             let leftovers = leftover::end_leftovers(&place.id, 0).await?;
             return Ok(Ended {
                 killed: !leftovers.is_empty(),
@@ -161,20 +160,17 @@ async fn take_away(place: &InstancePlace, patience: &Patience) -> Result<Ended, 
                 ..Ended::nothing()
             });
         }
-        return Err(folder(&place.dir, source));
+        Err(source) => return Err(folder(&place.dir, source)),
     }
-    let ended = match look(&aside)? {
+    Ok(match look(&place.dir)? {
         Found::Alive(record) => Ended {
-            killed: stop(&place.id, &aside, &record.shim, patience)
+            killed: stop(&place.id, &place.dir, &record.shim, patience)
                 .await?
                 .killed,
             ..Ended::nothing()
         },
         _ => Ended::nothing(),
-    };
-    // Back again, for its log.
-    let _ = fs::rename(&aside, &place.dir);
-    Ok(ended)
+    })
 }
 
 fn look(dir: &Path) -> Result<Found, BackendError> {

@@ -166,7 +166,7 @@ impl Tree {
         };
         // Before the program exists: from here on, whoever finds the folder finds us.
         if let Some(dir) = &spec.record_dir {
-            record.write(dir)?;
+            record.begin(dir)?;
         }
         let main_pid = spawn_program(&spec, stdout, stderr)?;
         record.main_pid = Some(main_pid);

@@ -89,7 +89,25 @@ pub struct ShimRecord {
     pub main_pid: Option<i32>,
 }
 
+/// In an instance's folder: nobody is to start there any more.
+const GIVEN_UP: &str = "given-up";
+
+/// Whoever finds no record in `dir` says that none may come. After this, either there is a record, or no shim will
+/// ever begin there: each of the two looks for what the other writes after it has written its own.
+pub(super) fn give_up(dir: &Path) -> io::Result<()> {
+    fs::write(dir.join(GIVEN_UP), "")
+}
+
 impl ShimRecord {
+    /// Writes the record of a shim that is about to begin.
+    pub fn begin(&self, dir: &Path) -> io::Result<()> {
+        self.write(dir)?;
+        match dir.join(GIVEN_UP).exists() {
+            true => Err(io::Error::other("another command has given up this start")),
+            false => Ok(()),
+        }
+    }
+
     /// Writes the record into an instance's folder; it is there whole or not at all.
     pub fn write(&self, dir: &Path) -> io::Result<()> {
         write_whole(dir, SHIM_FILE, self)
@@ -111,9 +129,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_record_cannot_be_written_into_a_folder_that_recovery_took_away() {
+    fn no_shim_begins_where_recovery_gave_up_or_there_is_no_folder() {
         let dir = tempfile::tempdir().unwrap();
-        let gone = dir.path().join("gone");
         let record = ShimRecord {
             shim: ProcessIdentity {
                 pid: 1,
@@ -122,6 +139,9 @@ mod tests {
             },
             main_pid: None,
         };
-        assert!(record.write(&gone).is_err());
+        assert!(record.begin(&dir.path().join("gone")).is_err());
+        record.begin(dir.path()).unwrap();
+        give_up(dir.path()).unwrap();
+        assert!(record.begin(dir.path()).is_err());
     }
 }
