@@ -70,8 +70,8 @@ fn hold(why: &HoldReason) -> String {
             per_instance(*metric)
         ),
         HoldReason::WindowNotCovered { covered, window } => format!(
-            "load is low, but only {} of the last {} were measured",
-            seconds(*covered),
+            "load is low, but only {} s of the last {} were measured",
+            covered.as_secs(),
             seconds(*window)
         ),
         HoldReason::RecentlyBusy { crossing } => {
