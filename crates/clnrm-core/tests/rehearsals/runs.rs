@@ -214,20 +214,3 @@ async fn one_that_cannot_be_cleaned_serves_once_and_a_spare_is_there_for_the_nex
     assert!(warm(1) && warm(2), "the pool was refilled: {ran:#?}");
     assert_eq!(ran.report.kept.len(), 1);
 }
-
-#[tokio::test(start_paused = true)]
-async fn a_pool_that_cannot_be_refilled_fails_no_test() {
-    let world = World::of(POOLED);
-    world.stage.answers("reset", &[Answer::Fails(4)]);
-    world
-        .stage
-        .next_starts("cache", &[Start::Succeeds, Start::Refused]);
-    let ran = world.run_tests(tests(&world, 2), false).await;
-    assert_eq!(ran.report.summary.passed, 2);
-    let not_refilled = ran
-        .warnings
-        .iter()
-        .any(|warning| warning.contains("is not refilled"));
-    assert!(not_refilled, "{:?}", ran.warnings);
-    assert_eq!(world.stage.started(), 3);
-}
