@@ -117,9 +117,7 @@ impl LogReader {
 
     /// From the present end of the log at `path`.
     pub fn from_end(path: &Path) -> Self {
-        let position = fs::metadata(path)
-            .map(|metadata| metadata.len())
-            .unwrap_or(0);
+        let position = fs::metadata(path).map_or(0, |metadata| metadata.len());
         Self {
             path: path.to_owned(),
             position,

@@ -144,9 +144,12 @@ impl Project {
                 }
                 Err(source) => return Err(unended(&row.start.id, source)),
             };
-            has_ended |= self
-                .recover_one(backend, row, &observed, runs, recovered)
-                .await?;
+            let found = Found {
+                row,
+                observed: &observed,
+                killed_run: killed_run(row, runs),
+            };
+            has_ended |= self.recover_one(backend, found, recovered).await?;
         }
         if self.looks_only {
             return Ok(());
@@ -161,11 +164,14 @@ impl Project {
     async fn recover_one(
         &self,
         backend: &dyn Backend,
-        row: &InstanceRow,
-        observed: &Observed,
-        runs: &[RunRow],
+        found: Found<'_>,
         recovered: &mut Recovered,
     ) -> Result<bool, RecoverError> {
+        let Found {
+            row,
+            observed,
+            killed_run,
+        } = found;
         if let Observed::Unknown(error) = observed {
             recovered.note_once(format!("{error}; its instances are shown as recorded"));
         }
@@ -174,7 +180,6 @@ impl Project {
         if is_alive {
             self.follow_restarted(backend, row, recovered).await?;
         }
-        let killed_run = killed_run(row, runs);
         if is_alive && !self.looks_only && killed_run.is_some() {
             backend.end_commands_in(&place(row)).await;
         }
@@ -325,6 +330,14 @@ fn unended(id: &InstanceId, source: BackendError) -> RecoverError {
         id: id.clone(),
         source,
     })
+}
+
+/// An instance on record, and what there is of it.
+struct Found<'a> {
+    row: &'a InstanceRow,
+    observed: &'a Observed,
+    /// Of which it is, where that run's command is gone and had not finished.
+    killed_run: Option<&'a RunRow>,
 }
 
 fn killed_run<'a>(row: &InstanceRow, unfinished_runs: &'a [RunRow]) -> Option<&'a RunRow> {

@@ -16,7 +16,7 @@ use crate::services::service_manager::{
     WarmPool,
 };
 use crate::store::{
-    ActionRow, InstanceId, InstanceRow, InstanceState, ServiceRow, Store, StoreError,
+    ActionRow, InstanceId, InstanceRow, InstanceState, LeaseRow, ServiceRow, Store, StoreError,
 };
 
 /// Kills for lack of memory that are older say nothing about now.
@@ -34,7 +34,26 @@ pub(super) fn decide_one(
     let history = store.history(row.id, |raw| manager.wanted(raw, instances))?;
     let actions = store.actions(row.id, LOOK_BACK)?;
     let start_time = usual_start_time(store.start_durations(row.id, LOOK_BACK)?);
-    let pool = pool(store, &row, &live, decider, start_time, &history)?;
+    let instances_by_use = by_use(&row, &live, &decider.leases);
+    let demand = match manager.requested.optimize_resources {
+        true => PoolDemand::of(&store.lease_spans(row.id, LOOK_BACK)?, start_time),
+        false => PoolDemand::of(&[], start_time),
+    };
+    let warm = match manager.requested.optimize_resources && row.definition.pool.is_wanted() {
+        true => Some(warm_pool(
+            store,
+            &row,
+            &demand,
+            instances_by_use.available,
+            &history,
+        )?),
+        false => None,
+    };
+    let pool = PoolReport {
+        instances: instances_by_use,
+        demand,
+        warm,
+    };
     let impaired = impaired(&live, &decider.conditions);
     let newest = live.iter().map(|instance| instance.start.created_at).max();
     let fixed_port = row.definition.fixed_ports.first();
@@ -82,50 +101,37 @@ fn past_action(action: &ActionRow) -> PastAction {
     }
 }
 
-/// How the service's instances are used; of leases long past only where it was asked for.
-fn pool(
-    store: &Store,
-    row: &ServiceRow,
-    live: &[InstanceRow],
-    decider: &Decider,
-    start_time: Option<Duration>,
-    history: &MetricsHistory,
-) -> Result<PoolReport, StoreError> {
-    let is_looked_at = decider.manager.requested.optimize_resources;
-    let leased = (decider.leases.iter()).filter(|lease| lease.service == row.id);
-    let is_warm = row.definition.pool.is_wanted();
+/// How the service's instances are used now.
+fn by_use(row: &ServiceRow, live: &[InstanceRow], leases: &[LeaseRow]) -> ResourcePool {
+    let leased = leases.iter().filter(|lease| lease.service == row.id);
     let is_clean = |instance: &&InstanceRow| {
         instance.state == InstanceState::Running && instance.warm_until.is_some()
     };
+    let is_warm = row.definition.pool.is_wanted();
     let clean = is_warm.then(|| count(live.iter().filter(is_clean).count()));
-    let instances = ResourcePool::of(count(live.len()), count(leased.count()), clean);
-    let spans = match is_looked_at {
-        true => store.lease_spans(row.id, LOOK_BACK)?,
-        false => Vec::new(),
+    ResourcePool::of(count(live.len()), count(leased.count()), clean)
+}
+
+/// What the service's pool should hold, and what it has been worth.
+fn warm_pool(
+    store: &Store,
+    row: &ServiceRow,
+    demand: &PoolDemand,
+    available: u32,
+    history: &MetricsHistory,
+) -> Result<WarmPool, StoreError> {
+    let used = store.pool_use(row.id, LOOK_BACK)?;
+    let usage = PoolUsage {
+        leases: used.leases,
+        warm: used.warm,
+        waits: used.waits,
+        waited: used.waited,
+        start_time: demand.start_time,
+        memory_mb: history.latest().and_then(|sample| sample.memory_mb),
     };
-    let demand = PoolDemand::of(&spans, start_time);
-    let warm = match is_warm && is_looked_at {
-        true => {
-            let used = store.pool_use(row.id, LOOK_BACK)?;
-            let usage = PoolUsage {
-                leases: used.leases,
-                warm: used.warm,
-                waits: used.waits,
-                waited: used.waited,
-                start_time,
-                memory_mb: history.latest().and_then(|sample| sample.memory_mb),
-            };
-            Some(WarmPool {
-                size: row.definition.pool.wanted(demand.advised_size()),
-                worth: usage.worth(instances.available),
-            })
-        }
-        false => None,
-    };
-    Ok(PoolReport {
-        instances,
-        demand,
-        warm,
+    Ok(WarmPool {
+        size: row.definition.pool.wanted(demand.advised_size()),
+        worth: usage.worth(available),
     })
 }
 

@@ -95,7 +95,7 @@ fn case(out: &mut dyn Write, test: &TestReport) -> io::Result<()> {
         TestStatus::Passed => flaky_steps(out, test)?,
         TestStatus::Skipped => writeln!(out, ">\n      <skipped message=\"{reason}\"/>")?,
         TestStatus::Failed | TestStatus::Contaminated => {
-            unsuccessful(out, "failure", &reason, test)?
+            unsuccessful(out, "failure", &reason, test)?;
         }
         TestStatus::Error => unsuccessful(out, "error", &reason, test)?,
     }

@@ -313,6 +313,7 @@ impl Store {
     }
 }
 
+#[derive(Clone, Copy)]
 enum Changed {
     Yes,
     /// Its state did not allow it.

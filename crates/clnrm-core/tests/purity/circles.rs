@@ -182,13 +182,13 @@ impl Crate {
         let mut all = Self {
             modules: Vec::new(),
         };
-        all.read_file(None, source.join("lib.rs"), source);
+        all.read_file(None, &source.join("lib.rs"), source);
         all
     }
 
     /// Modules below the file's lie in `folder`; `above` is the module that it is part of, and its name there.
-    fn read_file(&mut self, above: Option<(usize, &str)>, file: PathBuf, folder: &Path) -> usize {
-        let text = fs::read_to_string(&file).expect("the source file is readable");
+    fn read_file(&mut self, above: Option<(usize, &str)>, file: &Path, folder: &Path) -> usize {
+        let text = fs::read_to_string(file).expect("the source file is readable");
         let parsed = syn::parse_file(&text).expect("the source file is Rust");
         self.read_items(above, file, folder, &parsed.items)
     }
@@ -196,7 +196,7 @@ impl Crate {
     fn read_items(
         &mut self,
         above: Option<(usize, &str)>,
-        file: PathBuf,
+        file: &Path,
         folder: &Path,
         items: &[Item],
     ) -> usize {
@@ -204,14 +204,14 @@ impl Crate {
         let mut paths = Paths::default();
         self.modules.push(Module {
             name: above.map_or("crate", |(_, name)| name).to_owned(),
-            file: file.clone(),
+            file: file.to_owned(),
             parent: above.map(|(parent, _)| parent),
             ..Module::default()
         });
         for item in items {
             match item {
                 Item::Mod(module) if !is_for_tests(&module.attrs) => {
-                    let child = self.read_module(index, &file, folder, module);
+                    let child = self.read_module(index, file, folder, module);
                     let name = module.ident.to_string();
                     self.modules[index].children.insert(name, child);
                 }
@@ -238,14 +238,14 @@ impl Crate {
         let inside = folder.join(&name);
         let above = Some((parent, name.as_str()));
         if let Some((_, items)) = &module.content {
-            return self.read_items(above, file.to_owned(), &inside, items);
+            return self.read_items(above, file, &inside, items);
         }
         let alone = folder.join(format!("{name}.rs"));
         let file = match alone.is_file() {
             true => alone,
             false => inside.join("mod.rs"),
         };
-        self.read_file(above, file, &inside)
+        self.read_file(above, &file, &inside)
     }
 
     /// The module below the root that a module belongs to.

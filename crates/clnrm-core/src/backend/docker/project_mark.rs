@@ -269,7 +269,7 @@ mod tests {
         let home = labels.get(HOME).unwrap();
         let (user, rest) = home.split_once(' ').unwrap();
         let (machine, folders) = rest.split_once(' ').unwrap();
-        let of_another_user = format!("{}1 {rest}", user);
+        let of_another_user = format!("{user}1 {rest}");
         let of_another_machine = format!("{user} x{machine} {folders}");
         let (_, below_root) = folders.split_once(' ').unwrap();
         let of_another_file_system = format!("{user} {machine} ffff:2 {below_root}");

@@ -69,7 +69,7 @@ pub(super) fn leftovers(id: &str, shim_pid: i32) -> Vec<ProcessStat> {
                 || (process.session > 0 && Some(process.session) == session)
                 || names_instance(process.pid, id)
         })
-        .cloned()
+        .copied()
         .collect()
 }
 

@@ -193,13 +193,16 @@ impl<'a> Absence<'a> {
     /// With its label, and always with the reason.
     fn explained(&mut self, metric: Metric, value: Option<f64>) -> String {
         let words = words(metric);
-        let value = value.map(|value| words.value(value)).unwrap_or_else(|| {
-            let reason = self.reason(metric);
-            let reason = reason.unwrap_or_else(|| "the reason was not recorded".to_owned());
-            let shown = format!("n/a ({})", safe_line(&reason));
-            self.said.insert(reason);
-            shown
-        });
+        let value = value.map_or_else(
+            || {
+                let reason = self.reason(metric);
+                let reason = reason.unwrap_or_else(|| "the reason was not recorded".to_owned());
+                let shown = format!("n/a ({})", safe_line(&reason));
+                self.said.insert(reason);
+                shown
+            },
+            |value| words.value(value),
+        );
         format!("{}: {value}", words.label)
     }
 

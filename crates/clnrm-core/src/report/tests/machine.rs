@@ -13,16 +13,16 @@ use crate::runner::result::{RunReport, TestReport, TestStatus};
 use crate::services::service_manager::NotEnoughData;
 
 fn run_value_of(report: &RunReport) -> Value {
-    parsed(rendered(|out| json::write_run(out, report)))
+    parsed(&rendered(|out| json::write_run(out, report)))
 }
 
 fn value_of(report: &impl serde::Serialize) -> Value {
-    parsed(rendered(|out| json::write(out, report)))
+    parsed(&rendered(|out| json::write(out, report)))
 }
 
-fn parsed(text: String) -> Value {
+fn parsed(text: &str) -> Value {
     assert!(text.ends_with("}\n"), "{text}");
-    serde_json::from_str(&text).expect("valid JSON")
+    serde_json::from_str(text).expect("valid JSON")
 }
 
 #[test]
