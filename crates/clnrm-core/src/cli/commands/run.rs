@@ -239,17 +239,16 @@ async fn run_and_show(
             }
         }
     };
+    if interrupt.token.is_cancelled() && !told_of_interrupt {
+        // It came with the last event.
+        events.tell(interrupted(interrupt));
+    }
     while let Ok(event) = receiver.try_recv() {
         drop(progress.on_event(&event));
         told.push(event);
     }
     progress.finish();
     let not_recorded = ended?;
-    if interrupt.token.is_cancelled() && !told_of_interrupt {
-        // It came with the last event.
-        events.tell(interrupted(interrupt));
-        told.extend(receiver.try_recv());
-    }
     Ok((report_of(&told), not_recorded))
 }
 
