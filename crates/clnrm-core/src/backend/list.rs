@@ -76,5 +76,10 @@ impl Backends {
 }
 
 fn unknown(name: &str) -> BackendError {
-    BackendError::new(Unknown(name.to_owned()), ErrorKind::Refused, None)
+    let hint = "a newer clnrm started the instance; look at it and stop it with that one";
+    BackendError::new(
+        Unknown(name.to_owned()),
+        ErrorKind::Refused,
+        Some(hint.to_owned()),
+    )
 }
